@@ -1,0 +1,121 @@
+//! The project's own tool: checks, generated files, tests, and networks to play with.
+
+mod ci;
+mod codegen;
+mod devnet;
+mod generated;
+mod launch;
+mod ports;
+mod postgres;
+mod process;
+mod repository;
+mod schema;
+mod signals;
+mod source;
+mod suite;
+mod tally;
+mod tidy;
+mod trace;
+mod vectors;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use generated::Mode;
+
+/// What `cargo xtask` is asked to do.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Tidings' own tool"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a network on this machine: nodes and a gateway, each its own process
+    Devnet(devnet::Options),
+    /// Run every test, with a throw-away PostgreSQL
+    Test(suite::Options),
+    /// Run exactly what CI runs
+    Ci(ci::Options),
+    /// Play a conversation on a fresh network and check every message
+    Demo(launch::DemoOptions),
+    /// Run the benchmarks and write benches/RESULTS.md
+    Bench(launch::BenchOptions),
+    /// Check the rules of the house that no compiler checks
+    Tidy,
+    /// Write what follows from spec/constants.toml
+    Codegen {
+        /// Fail when a file is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compare the rules of spec/ with the code and the tests, and write spec/trace.md
+    Trace {
+        /// Fail when the table is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the form of the files under spec/vectors
+    Vectors,
+}
+
+/// An error whose story is already told, so that nothing follows the last line.
+#[derive(Debug)]
+pub struct AlreadyReported;
+
+impl fmt::Display for AlreadyReported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed")
+    }
+}
+
+impl std::error::Error for AlreadyReported {}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is::<AlreadyReported>() {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let root = repository::root();
+    let events = signals::watch()?;
+    match command {
+        Command::Devnet(options) => devnet::run(&root, options, &events),
+        Command::Test(options) => suite::run(&root, options),
+        Command::Ci(options) => ci::run(&root, options),
+        Command::Demo(options) => launch::demo(&root, options),
+        Command::Bench(options) => launch::bench(&root, options),
+        Command::Tidy => tidy::run(&root),
+        Command::Codegen { check } => codegen::run(&root, Mode::from_check(*check)),
+        Command::Trace { check } => trace::run(&root, Mode::from_check(*check)),
+        Command::Vectors => vectors::run(&root),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
