@@ -1,0 +1,31 @@
+//! Foundations shared by every Tidings crate: ids, indexes, money, the wire codec,
+//! domain-separated signing and the constants that Rust and Solidity share.
+//!
+//! The crate is sans-IO and holds no clock and no source of randomness.
+#![deny(clippy::disallowed_methods)]
+
+mod codec;
+pub mod constants;
+pub mod ed25519;
+mod error;
+mod hash;
+mod id;
+mod index;
+pub mod merkle;
+mod money;
+mod network;
+pub mod node_key;
+
+pub use codec::{BoundedBytes, BoundedVec, DecodeError, LengthError, Wire};
+pub use error::ErrorCode;
+pub use hash::{Hash, labelled_hash, sha256};
+pub use id::{
+    BatchId, BlockHash, CheckpointDigest, EntryHash, EnvelopeId, EthereumAddress, GenesisSalt,
+    InboxId, NetworkId, OperationHash, ParseIdError, TopicId,
+};
+pub use index::{
+    Height, Incarnation, LogIndex, LogSize, NodeId, Period, Position, RegistryEpoch, Round,
+    ShardId, TimestampSeconds, TopicIndex,
+};
+pub use money::{MoneyOverflow, PicoDollars};
+pub use network::Genesis;
