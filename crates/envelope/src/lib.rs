@@ -1,0 +1,38 @@
+//! Everything that crosses the network around a ciphertext: topics, client envelopes, payer
+//! batches, log entries, checkpoints, receipts, blocks and evidence.
+//!
+//! An envelope's life is a chain of types, each consuming the last:
+//! bytes → [`ParsedEnvelope`] → [`VerifiedEnvelope`] → [`AdmittedEnvelope`] → [`LogEntry`].
+//! The crate is sans-IO: no runtime, database or chain is needed to use it.
+#![deny(clippy::disallowed_methods)]
+
+mod admission;
+pub mod api;
+mod batch;
+mod block;
+mod checkpoint;
+mod client;
+mod entry;
+mod evidence;
+pub mod padding;
+mod receipt;
+pub mod registry;
+mod topic;
+
+pub use admission::{
+    AdmissionContext, AdmittedEnvelope, ParsedEnvelope, VerifiedEnvelope, verify_all,
+};
+pub use batch::{BatchHeader, PayerBatch, PayerEnvelope, Target};
+pub use block::{
+    Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, DecidedOperation,
+    IncarnationRequest, Operation, Outcome, PeriodMarker, SignedVote,
+};
+pub use checkpoint::{Checkpoint, LogId, SignedAcknowledgement, SignedCheckpoint};
+pub use client::{ClientEnvelope, Dependency, EnvelopeBody, Payload, WriteProof};
+pub use entry::{EntryHeader, EntryPayload, LogEntry};
+pub use evidence::{Evidence, EvidenceInvalid, InclusionProof};
+pub use receipt::{
+    AckLevel, Acknowledgements, MerklePath, OrderedReceipt, Receipt, ReceiptInvalid,
+};
+pub use registry::Registry;
+pub use topic::{Lane, Topic, TopicKind};

@@ -1,0 +1,337 @@
+//! The registry as everybody computes with it: nodes, committees, payers, parameters.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tidings_types::constants::COMMITTEE_MEMBERS_MAX;
+use tidings_types::ed25519::PublicKey;
+use tidings_types::{
+    EthereumAddress, Genesis, Hash, NetworkId, NodeId, PicoDollars, RegistryEpoch, ShardId,
+    labelled_hash,
+};
+
+/// One operator's node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node's number.
+    pub id: NodeId,
+    /// A short name for people.
+    pub name: String,
+    /// Address of the secp256k1 key that signs checkpoints, acknowledgements and votes.
+    pub signing: EthereumAddress,
+    /// The Ed25519 key of the node's TLS certificate.
+    pub transport: PublicKey,
+    /// Where peers connect, `host:port`, QUIC.
+    pub quic: String,
+    /// Where clients connect, a base URL.
+    pub http: String,
+    /// Share in the choice of committees, 1 or more.
+    pub weight: u32,
+    /// Whether the node may be chosen for committees.
+    pub active: bool,
+}
+
+/// A payer and the keys that sign batches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayerRecord {
+    /// Whose balance pays.
+    pub address: EthereumAddress,
+    /// The Ed25519 keys that may sign.
+    pub session_keys: Vec<PublicKey>,
+}
+
+/// The governed numbers that fees follow from; see `spec/11-fees.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeSchedule {
+    /// Owed for any envelope.
+    pub base: PicoDollars,
+    /// Owed per payload byte and day of retention.
+    pub byte_day: PicoDollars,
+    /// Factor for the ordered lane, in thousandths.
+    pub ordered_permille: u32,
+    /// Factor for stamped mailbox entries, in thousandths.
+    pub stamp_permille: u32,
+    /// Factor for congestion, in thousandths; 1000 when the shard is not busy.
+    pub congestion_permille: u32,
+}
+
+impl Default for FeeSchedule {
+    fn default() -> Self {
+        Self {
+            base: PicoDollars(2_000_000),
+            byte_day: PicoDollars(100),
+            ordered_permille: 4_000,
+            stamp_permille: 10_000,
+            congestion_permille: 1_000,
+        }
+    }
+}
+
+/// A snapshot of the registry at one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    /// What the network id hashes.
+    pub genesis: Genesis,
+    /// The snapshot's version; rises with every change.
+    pub epoch: RegistryEpoch,
+    /// How many shards there are, a power of two.
+    pub shard_count: u16,
+    /// How many nodes keep a shard.
+    pub replication_factor: u16,
+    /// How long a period lasts, in milliseconds.
+    pub period_ms: u64,
+    /// How many mailbox buckets there are.
+    pub mailbox_buckets: u32,
+    /// Every node, by rising id.
+    pub nodes: Vec<NodeRecord>,
+    /// The node that orders each shard, by shard number.
+    pub sequencers: Vec<NodeId>,
+    /// Everybody who may pay.
+    pub payers: Vec<PayerRecord>,
+    /// What things cost.
+    pub fees: FeeSchedule,
+}
+
+impl Registry {
+    /// The network's id.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        self.genesis.network_id()
+    }
+
+    /// The node with this number.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&NodeRecord> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// The node with this transport key.
+    #[must_use]
+    pub fn node_by_transport(&self, key: &PublicKey) -> Option<&NodeRecord> {
+        self.nodes.iter().find(|node| node.transport == *key)
+    }
+
+    /// Whether `key` signs batches for `payer`.
+    #[must_use]
+    pub fn session_key_is_known(&self, payer: EthereumAddress, key: &PublicKey) -> bool {
+        self.payer(payer).is_some_and(|record| record.session_keys.contains(key))
+    }
+
+    /// The payer with this address.
+    #[must_use]
+    pub fn payer(&self, address: EthereumAddress) -> Option<&PayerRecord> {
+        self.payers.iter().find(|record| record.address == address)
+    }
+
+    /// The node that orders `shard`.
+    #[must_use]
+    pub fn sequencer(&self, shard: ShardId) -> Option<NodeId> {
+        self.sequencers.get(usize::from(shard.0)).copied()
+    }
+
+    /// The shard's committee, best first, by weighted rendezvous hashing (TOP-005).
+    ///
+    /// The choice depends on nothing but this snapshot: lowest `-log2(hash) / weight` wins,
+    /// in fixed point, ties by id.
+    #[must_use]
+    pub fn committee(&self, shard: ShardId) -> Vec<NodeId> {
+        let active = self.nodes.iter().filter(|node| node.active && node.weight > 0);
+        let mut scored: Vec<_> = active
+            .map(|node| (neg_log2(rendezvous(shard, node.id)), node.weight, node.id))
+            .collect();
+        scored.sort_by(|(cost, weight, id), (other_cost, other_weight, other_id)| {
+            let one = u128::from(*cost) * u128::from(*other_weight);
+            let other = u128::from(*other_cost) * u128::from(*weight);
+            one.cmp(&other).then(id.cmp(other_id))
+        });
+        scored.truncate(usize::from(self.replication_factor));
+        scored.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// How many faulty members the shard's committee tolerates: f of 3f+1 (TOP-008).
+    #[must_use]
+    pub fn faults_tolerated(&self, shard: ShardId) -> usize {
+        self.committee(shard).len().saturating_sub(1) / 3
+    }
+
+    /// How many replicas make an entry `replicated`: f+1 (TOP-008).
+    #[must_use]
+    pub fn durability_quorum(&self, shard: ShardId) -> usize {
+        self.faults_tolerated(shard) + 1
+    }
+
+    /// How many votes make a block final: more than two thirds of the committee (TOP-008).
+    #[must_use]
+    pub fn certificate_quorum(&self, shard: ShardId) -> usize {
+        self.committee(shard).len() * 2 / 3 + 1
+    }
+
+    /// A digest of the shard's committee, as blocks name it (ORD-011).
+    #[must_use]
+    pub fn committee_hash(&self, shard: ShardId) -> Hash {
+        let mut members = self.committee(shard);
+        members.sort_unstable();
+        let bytes: Vec<u8> = members.iter().flat_map(|id| id.0.to_be_bytes()).collect();
+        labelled_hash("committee", &[&shard.0.to_be_bytes(), &bytes])
+    }
+
+    /// Checks what a snapshot must satisfy before anybody computes with it (TOP-007).
+    ///
+    /// # Errors
+    /// [`RegistryInvalid`] names the first rule broken.
+    pub fn validate(&self) -> Result<(), RegistryInvalid> {
+        if !self.shard_count.is_power_of_two() {
+            return Err(RegistryInvalid::ShardCount(self.shard_count));
+        }
+        if usize::from(self.replication_factor) > COMMITTEE_MEMBERS_MAX {
+            return Err(RegistryInvalid::Replication(self.replication_factor));
+        }
+        let (mut ids, mut signers) = (BTreeSet::new(), BTreeSet::new());
+        for node in &self.nodes {
+            if !ids.insert(node.id) {
+                return Err(RegistryInvalid::RepeatedNode(node.id));
+            }
+            if !signers.insert(node.signing) {
+                return Err(RegistryInvalid::RepeatedSigner(node.id));
+            }
+        }
+        for shard in 0..self.shard_count {
+            let shard = ShardId(shard);
+            let sequencer = self.sequencer(shard);
+            if !sequencer.is_some_and(|node| self.committee(shard).contains(&node)) {
+                return Err(RegistryInvalid::Sequencer(shard));
+            }
+        }
+        match (self.period_ms, self.mailbox_buckets) {
+            (0, _) | (_, 0) => Err(RegistryInvalid::Zero),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A registry that nobody can compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryInvalid {
+    /// The number of shards is not a power of two.
+    #[error("shard count {0} is not a power of two")]
+    ShardCount(u16),
+    /// Committees would be larger than a certificate can be.
+    #[error("replication factor {0} exceeds {COMMITTEE_MEMBERS_MAX}")]
+    Replication(u16),
+    /// Two nodes have one signing key, so that one would count as two.
+    #[error("node {0} has the signing key of another node")]
+    RepeatedSigner(NodeId),
+    /// Two nodes have one number.
+    #[error("node {0} is listed twice")]
+    RepeatedNode(NodeId),
+    /// A shard's sequencer is missing or outside its committee.
+    #[error("shard {0} has no sequencer in its committee")]
+    Sequencer(ShardId),
+    /// The period length or the number of buckets is zero.
+    #[error("period and buckets must not be zero")]
+    Zero,
+}
+
+fn rendezvous(shard: ShardId, node: NodeId) -> u64 {
+    let hash = labelled_hash("rendezvous", &[&shard.0.to_be_bytes(), &node.0.to_be_bytes()]);
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash[..8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// `-log2((hash + 1) / 2^64)` with 32 fractional bits, by repeated squaring (TOP-005).
+fn neg_log2(hash: u64) -> u64 {
+    let value = u128::from(hash) + 1;
+    let exponent = 127 - value.leading_zeros();
+    // The mantissa in [1, 2) with 63 fractional bits; 64-bit hashes lose at most one bit.
+    let mut mantissa =
+        if exponent > 63 { value >> (exponent - 63) } else { value << (63 - exponent) };
+    let mut fraction = 0u64;
+    for _ in 0..32 {
+        mantissa = (mantissa * mantissa) >> 63;
+        fraction <<= 1;
+        if mantissa >> 64 != 0 {
+            fraction |= 1;
+            mantissa >>= 1;
+        }
+    }
+    (64u64 << 32) - ((u64::from(exponent) << 32) | fraction)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A registry of `nodes` equal nodes.
+    pub(crate) fn registry(nodes: u32, shards: u16, replication: u16) -> Registry {
+        let record = |id: u32| NodeRecord {
+            id: NodeId(id),
+            name: format!("node-{id}"),
+            signing: EthereumAddress([u8::try_from(id).unwrap(); 20]),
+            transport: PublicKey([u8::try_from(id).unwrap(); 32]),
+            quic: String::new(),
+            http: String::new(),
+            weight: 1,
+            active: true,
+        };
+        let mut registry = Registry {
+            genesis: Genesis::without_chain([1; 32].into()),
+            epoch: RegistryEpoch(1),
+            shard_count: shards,
+            replication_factor: replication,
+            period_ms: 10_000,
+            mailbox_buckets: 1,
+            nodes: (1..=nodes).map(record).collect(),
+            sequencers: Vec::new(),
+            payers: Vec::new(),
+            fees: FeeSchedule::default(),
+        };
+        registry.sequencers =
+            (0..shards).map(|shard| registry.committee(ShardId(shard))[0]).collect();
+        registry
+    }
+
+    #[test]
+    fn logarithms_are_exact_at_powers_of_two_and_monotone() {
+        // covers: TOP-005
+        for exponent in 0..64u32 {
+            let expected = u64::from(64 - exponent) << 32;
+            assert_eq!(neg_log2((1u64 << exponent) - 1), expected);
+        }
+        assert_eq!(neg_log2(u64::MAX), 0);
+        assert!((1..1000u64).all(|hash| neg_log2(hash << 40) <= neg_log2((hash - 1) << 40)));
+    }
+
+    #[test]
+    fn committees_are_stable_and_follow_weight() {
+        // covers: TOP-005
+        let mut registry = registry(8, 4, 4);
+        assert_eq!(registry.validate(), Ok(()));
+        let before = registry.committee(ShardId(2));
+        assert_eq!(before.len(), 4);
+        // Removing a node outside the committee moves nobody.
+        let outside = (1..=8).map(NodeId).find(|id| !before.contains(id)).unwrap();
+        registry.nodes.retain(|node| node.id != outside);
+        assert_eq!(registry.committee(ShardId(2)), before);
+        // A heavy node is chosen nearly everywhere.
+        registry.nodes.iter_mut().for_each(|node| {
+            node.weight = if node.id == NodeId(3) { 1000 } else { 1 };
+        });
+        let led = (0..100).filter(|shard| registry.committee(ShardId(*shard))[0] == NodeId(3));
+        assert!(led.count() > 95);
+    }
+
+    #[test]
+    fn quorums_follow_committee_size() {
+        // covers: TOP-008
+        let quorums = |nodes: u32| {
+            let registry = registry(nodes, 1, 31);
+            let shard = ShardId(0);
+            (registry.durability_quorum(shard), registry.certificate_quorum(shard))
+        };
+        assert_eq!(quorums(1), (1, 1));
+        assert_eq!(quorums(3), (1, 3));
+        assert_eq!(quorums(4), (2, 3));
+        assert_eq!(quorums(7), (3, 5));
+    }
+}
