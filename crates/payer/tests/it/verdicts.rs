@@ -1,0 +1,200 @@
+//! Verdicts: what each broken rule is called, and that company changes none of them.
+
+use proptest::prelude::*;
+use tidings_envelope::registry::FeeSchedule;
+use tidings_envelope::{LogEntry, PayerEnvelope};
+use tidings_payer::Verdict;
+use tidings_types::ed25519::Signature;
+use tidings_types::{ErrorCode, NodeId, Period, PicoDollars, Wire};
+
+use crate::network::{LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts};
+
+fn check(entry: LogEntry, expected: Verdict) {
+    // The same verdict alone and between valid entries.
+    assert_eq!(
+        verdicts(std::slice::from_ref(&entry), &registry()),
+        vec![expected]
+    );
+    let mut company = entries(4);
+    company[2] = entry;
+    let mut all = vec![Verdict::Valid; 4];
+    all[2] = expected;
+    assert_eq!(verdicts(&company, &registry()), all);
+}
+
+fn valid() -> PayerEnvelope {
+    batch(&[message("one"), message("two")], PicoDollars(u64::MAX)).remove(1)
+}
+
+/// The entry of an envelope changed after its payer signed.
+fn changed(change: impl FnOnce(&mut PayerEnvelope)) -> LogEntry {
+    let mut envelope = valid();
+    change(&mut envelope);
+    entry(&envelope, 1)
+}
+
+#[test]
+fn what_follows_every_rule_is_valid() {
+    // covers: REP-003
+    // covers: FEE-004
+    check(entry(&valid(), 0), Verdict::Valid);
+    let stamped = batch(&[stamped("hello")], PicoDollars(u64::MAX));
+    check(entry(&stamped[0], 7), Verdict::Valid);
+}
+
+#[test]
+fn pruned_entries_are_judged_by_their_header() {
+    // covers: FEE-004
+    let mut pruned = entry(&valid(), 0);
+    pruned.payload = None;
+    check(pruned.clone(), Verdict::Pruned);
+    pruned.header.fee.0 += 1;
+    check(pruned, Verdict::Invalid(ErrorCode::FeeInvalid));
+}
+
+#[test]
+fn signatures_are_told_apart() {
+    // covers: REP-003
+    let written = changed(|envelope| {
+        envelope.envelope = message("two");
+        if let tidings_envelope::WriteProof::Key { signature, .. } = &mut envelope.envelope.proof {
+            signature.0[3] ^= 1;
+        }
+    });
+    check(written, Verdict::Invalid(ErrorCode::WriteProofInvalid));
+    let paid = changed(|envelope| envelope.batch.signature = Signature([1; 64]));
+    check(paid, Verdict::Invalid(ErrorCode::BatchSignatureInvalid));
+    let raised = changed(|envelope| envelope.batch.header.max_fee.0 -= 1);
+    check(raised, Verdict::Invalid(ErrorCode::BatchSignatureInvalid));
+}
+
+#[test]
+fn payloads_belong_to_their_header() {
+    // covers: LOG-004
+    let mut other = entry(&valid(), 0);
+    other.payload = entries(1).remove(0).payload;
+    check(other, Verdict::Invalid(ErrorCode::Malformed));
+    let mut renamed = entry(&valid(), 0);
+    renamed.header.envelope_id.0[0] ^= 1;
+    check(renamed, Verdict::Invalid(ErrorCode::EnvelopeIdMismatch));
+    let mut unknown = entry(&valid(), 0);
+    unknown.header.version = 9;
+    check(unknown, Verdict::Invalid(ErrorCode::UnknownVersion));
+    let uncovered = changed(|envelope| envelope.index = 0);
+    check(uncovered, Verdict::Invalid(ErrorCode::BatchRootMismatch));
+    let elsewhere = changed(|envelope| {
+        envelope.batch.header.target = tidings_envelope::Target::Node(NodeId(2));
+    });
+    check(elsewhere, Verdict::Invalid(ErrorCode::BatchTargetWrong));
+}
+
+#[test]
+fn fees_are_the_formulas() {
+    // covers: FEE-004
+    // covers: FEE-005
+    for difference in [-1i64, 1] {
+        let mut wrong = entry(&valid(), 0);
+        wrong.header.fee.0 = wrong.header.fee.0.wrapping_add_signed(difference);
+        check(wrong, Verdict::Invalid(ErrorCode::FeeInvalid));
+    }
+    // The maximum is inside the batch, so its digits do not change the fee.
+    let exact = entry(&valid(), 0).header.fee;
+    let at_most = |max_fee| entry(&batch(&[message("one"), message("two")], max_fee)[1], 0);
+    check(at_most(exact), Verdict::Valid);
+    let below = PicoDollars(exact.0 - 1);
+    check(at_most(below), Verdict::Invalid(ErrorCode::FeeAboveMaximum));
+    let mut dearer = registry();
+    dearer.fees = FeeSchedule {
+        congestion_permille: 1_100,
+        ..dearer.fees
+    };
+    let verdict = verdicts(&[entry(&valid(), 0)], &dearer);
+    assert_eq!(verdict, vec![Verdict::Invalid(ErrorCode::FeeInvalid)]);
+}
+
+#[test]
+fn fee_periods_are_those_in_which_the_envelope_was_admissible() {
+    // covers: FEE-006
+    let in_period = |period: Period| {
+        let mut entry = entry(&valid(), 0);
+        entry.header.fee_period = period;
+        entry
+    };
+    for period in [PERIOD.minus(1), PERIOD, PERIOD.plus(1)] {
+        check(in_period(period), Verdict::Valid);
+    }
+    check(
+        in_period(PERIOD.plus(2)),
+        Verdict::Invalid(ErrorCode::EnvelopeExpired),
+    );
+    check(
+        in_period(PERIOD.minus(2)),
+        Verdict::Invalid(ErrorCode::NotAfterTooFar),
+    );
+}
+
+#[test]
+fn strangers_do_not_pay() {
+    // covers: REP-003
+    let mut unpaid = registry();
+    unpaid.payers[0].session_keys.clear();
+    let judged = verdicts(&[entry(&valid(), 0)], &unpaid);
+    assert_eq!(judged, vec![Verdict::Invalid(ErrorCode::SessionKeyUnknown)]);
+    unpaid.payers.clear();
+    let judged = verdicts(&[entry(&valid(), 0)], &unpaid);
+    assert_eq!(judged, vec![Verdict::Invalid(ErrorCode::PayerUnknown)]);
+    assert_eq!(LOG.node, NodeId(1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_changed_bit_is_valid(bit in any::<prop::sample::Index>()) {
+        // covers: REP-003
+        let original = entry(&valid(), 1);
+        let mut bytes = original.to_wire();
+        let bit = bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(changed) = LogEntry::from_wire(&bytes) {
+            // Only what the originator alone decides may differ: its checkpoint covers that.
+            let originators = LogEntry {
+                header: tidings_envelope::EntryHeader {
+                    index: changed.header.index,
+                    timestamp: changed.header.timestamp,
+                    topic_index: changed.header.topic_index,
+                    previous: changed.header.previous,
+                    fee_period: changed.header.fee_period,
+                    ..original.header
+                },
+                payload: original.payload.clone(),
+            };
+            let pruned = LogEntry { payload: None, ..original };
+            let verdict = verdicts(std::slice::from_ref(&changed), &registry())[0];
+            prop_assert!(
+                matches!(verdict, Verdict::Invalid(_)) || changed == originators
+                    || changed == pruned
+            );
+        }
+    }
+
+    #[test]
+    fn grouping_changes_no_verdict(bad in proptest::collection::vec(0u8..4, 1..12)) {
+        // covers: REP-003
+        let mut mixed = entries(bad.len());
+        for (entry, kind) in mixed.iter_mut().zip(&bad) {
+            match kind {
+                1 => entry.payload = None,
+                2 => entry.header.fee.0 += 1,
+                3 => *entry = changed(|envelope| envelope.batch.signature.0[40] ^= 1),
+                _ => {}
+            }
+        }
+        let together = verdicts(&mixed, &registry());
+        let alone: Vec<_> = mixed
+            .iter()
+            .flat_map(|entry| verdicts(std::slice::from_ref(entry), &registry()))
+            .collect();
+        prop_assert_eq!(together, alone);
+    }
+}

@@ -1,0 +1,9 @@
+//! The crate's API, as originators, replicas and auditors use it.
+
+mod acknowledgements;
+mod following;
+mod originator;
+mod proofs;
+mod receipts;
+mod subscriptions;
+mod vectors;
