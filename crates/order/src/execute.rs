@@ -1,0 +1,359 @@
+//! Executing operations: outcomes and changes from a state and a list, and nothing else.
+
+use tidings_envelope::{
+    Block, BlockHeader, DecidedOperation, IncarnationRequest, Operation, Outcome, PayerEnvelope,
+    PeriodMarker, Registry, Topic, TopicKind,
+};
+use tidings_identity::{AssociationState, Member, ParsedUpdate};
+use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
+use tidings_types::{
+    ErrorCode, EthereumAddress, Height, InboxId, NetworkId, Period, Position, RegistryEpoch,
+    ShardId, merkle,
+};
+
+use crate::judge::judge_operation;
+use crate::lottery;
+use crate::state::{Changes, LaneState, StateKey, StateValue, TopicHead};
+
+/// What executing needs to know besides the state.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneContext<'a> {
+    /// The network that signatures bind.
+    pub network: NetworkId,
+    /// The registry snapshot.
+    pub registry: &'a Registry,
+    /// Whose ordered lane.
+    pub shard: ShardId,
+}
+
+/// A block that was executed and awaits its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// The block, with outcomes.
+    pub block: Block,
+    /// The entries that topics gain: topic, position, operation index.
+    pub places: Vec<(Topic, Position, u32)>,
+    pub(crate) changes: Changes,
+}
+
+impl Staged {
+    /// The changed keys as storage takes them; no value deletes.
+    #[must_use]
+    pub fn stored_changes(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        crate::state::stored(&self.changes)
+    }
+}
+
+/// Why a block may not be voted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlockInvalid {
+    /// It does not follow the last final block.
+    #[error("the block does not follow height {0}")]
+    NotNext(Height),
+    /// Header and operations do not belong together.
+    #[error("the block's root does not cover its operations")]
+    Inconsistent,
+    /// The operations are not in the order of ORD-002.
+    #[error("the operations are out of order")]
+    OutOfOrder,
+    /// An operation may not be in a block.
+    #[error("operation {index} is invalid: {code}")]
+    Operation {
+        /// Its place, from 0.
+        index: usize,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// It was made under a registry epoch too far from this node's.
+    #[error("the block is of registry epoch {0}")]
+    Epoch(RegistryEpoch),
+    /// It names another committee for the next block than the registry of its epoch does.
+    #[error("the block names another committee")]
+    Committee,
+    /// Executing gives other outcomes or another state.
+    #[error("executing the block gives another result")]
+    Diverges,
+}
+
+impl LaneState {
+    /// Executes `operations`, at most `BLOCK_OPERATIONS_MAX`, as the next block; answers it and
+    /// the operations that must wait.
+    ///
+    /// The caller has judged each operation by [`judge_operation`] at this state's period.
+    #[must_use]
+    pub fn stage(
+        &self,
+        mut operations: Vec<Operation>,
+        context: LaneContext<'_>,
+    ) -> (Staged, Vec<Operation>) {
+        let waiting = lottery::arrange(&mut operations, self.head());
+        (self.execute(operations, context), waiting)
+    }
+
+    /// Executes a proposed block and compares the results.
+    ///
+    /// Checked are its place (ORD-012), its form (ORD-011), the order of its operations
+    /// (ORD-002), each operation (ORD-007), its epoch and committee (ORD-013), and what
+    /// executing it gives (ORD-004).
+    ///
+    /// # Errors
+    /// [`BlockInvalid`] names what an honest proposer would not have done.
+    pub fn check(&self, block: &Block, context: LaneContext<'_>) -> Result<Staged, BlockInvalid> {
+        let header = &block.header;
+        let follows = header.height == self.height().plus(1) && header.parent == self.head();
+        if header.shard != context.shard || !follows {
+            return Err(BlockInvalid::NotNext(self.height()));
+        }
+        if !block.is_consistent() {
+            return Err(BlockInvalid::Inconsistent);
+        }
+        let operations = block.operations.iter().map(|decided| &decided.operation);
+        if !lottery::is_arranged(operations.clone(), self.head()) {
+            return Err(BlockInvalid::OutOfOrder);
+        }
+        for (index, operation) in operations.clone().enumerate() {
+            let LaneContext { network, registry, shard } = context;
+            judge_operation(operation, shard, self.period(), network, registry)
+                .map_err(|code| BlockInvalid::Operation { index, code })?;
+        }
+        let epoch = context.registry.epoch;
+        if !(epoch.minus(1)..=epoch.plus(1)).contains(&header.registry_epoch) {
+            return Err(BlockInvalid::Epoch(header.registry_epoch));
+        }
+        let committee = context.registry.committee_hash(context.shard);
+        if header.registry_epoch == epoch && header.next_committee != committee {
+            return Err(BlockInvalid::Committee);
+        }
+        self.restage(block, context)
+    }
+
+    /// Executes a block that this node has already accepted, whatever the registry says by now.
+    ///
+    /// # Errors
+    /// [`BlockInvalid::NotNext`] when it does not follow, [`BlockInvalid::Diverges`] when
+    /// executing gives another result.
+    pub fn restage(&self, block: &Block, context: LaneContext<'_>) -> Result<Staged, BlockInvalid> {
+        let header = &block.header;
+        if header.height != self.height().plus(1) || header.parent != self.head() {
+            return Err(BlockInvalid::NotNext(self.height()));
+        }
+        let operations = block.operations.iter().map(|decided| decided.operation.clone());
+        let mut staged = self.execute(operations.collect(), context);
+        // A replica whose registry is one epoch off would name another epoch and committee.
+        staged.block.header.registry_epoch = header.registry_epoch;
+        staged.block.header.next_committee = header.next_committee;
+        match staged.block == *block {
+            true => Ok(staged),
+            false => Err(BlockInvalid::Diverges),
+        }
+    }
+
+    /// Takes over a block whose certificate was verified.
+    pub fn commit(&mut self, staged: Staged) {
+        self.advance(&staged.block.header, staged.changes);
+    }
+
+    fn execute(&self, operations: Vec<Operation>, context: LaneContext<'_>) -> Staged {
+        let mut execution =
+            Execution { base: self, context, changes: Changes::new(), places: Vec::new() };
+        let mut decided = Vec::with_capacity(operations.len());
+        for (index, operation) in (0u32..).zip(operations) {
+            let outcome = execution.apply(&operation, index);
+            decided.push(DecidedOperation { operation, outcome });
+        }
+        execution.forget_expired();
+        let Execution { changes, places, .. } = execution;
+        let header = self.next_header(&decided, &changes, context);
+        let operations = decided.try_into().expect("proposers bound their blocks");
+        Staged { block: Block { header, operations }, places, changes }
+    }
+
+    fn next_header(
+        &self,
+        decided: &[DecidedOperation],
+        changes: &Changes,
+        context: LaneContext<'_>,
+    ) -> BlockHeader {
+        let period = match changes.get(&StateKey::Period) {
+            Some(Some(StateValue::Period(period))) => *period,
+            _ => self.period(),
+        };
+        BlockHeader {
+            version: PROTOCOL_VERSION,
+            shard: context.shard,
+            height: self.height().plus(1),
+            parent: self.head(),
+            period,
+            chain_reference: None,
+            registry_epoch: context.registry.epoch,
+            next_committee: context.registry.committee_hash(context.shard),
+            operations_count: u32::try_from(decided.len()).unwrap_or(u32::MAX),
+            operations_root: merkle::root(&Block::leaves(decided)),
+            state_root: self.root_after(changes),
+        }
+    }
+}
+
+/// A block being executed: the state before it, and what has changed so far.
+struct Execution<'a> {
+    base: &'a LaneState,
+    context: LaneContext<'a>,
+    changes: Changes,
+    places: Vec<(Topic, Position, u32)>,
+}
+
+impl Execution<'_> {
+    fn apply(&mut self, operation: &Operation, index: u32) -> Outcome {
+        match operation {
+            Operation::PeriodMarker(marker) => self.begin_period(marker),
+            Operation::OpenIncarnation(request) => self.open_incarnation(request),
+            Operation::Envelope(envelope) => self.apply_envelope(envelope, operation, index),
+        }
+    }
+
+    /// A marker applies only for the next period (ORD-006).
+    fn begin_period(&mut self, marker: &PeriodMarker) -> Outcome {
+        let current = self.period();
+        if marker.period != current.plus(1) {
+            return Outcome::Conflict { position: Position(current.0) };
+        }
+        self.set(StateKey::Period, StateValue::Period(marker.period));
+        Outcome::Applied { position: Position(marker.period.0) }
+    }
+
+    /// An incarnation opens only after the one that its node takes to be the last (ORD-005).
+    fn open_incarnation(&mut self, request: &IncarnationRequest) -> Outcome {
+        let key = StateKey::Incarnation(request.node);
+        let current = match self.value(&key) {
+            Some(StateValue::Incarnation(number, _)) => *number,
+            _ => Default::default(),
+        };
+        if request.previous != current {
+            return Outcome::Conflict { position: Position(current.0.into()) };
+        }
+        let next = current.plus(1);
+        self.set(key, StateValue::Incarnation(next, request.nonce));
+        Outcome::Applied { position: Position(next.0.into()) }
+    }
+
+    fn apply_envelope(
+        &mut self,
+        envelope: &PayerEnvelope,
+        operation: &Operation,
+        index: u32,
+    ) -> Outcome {
+        let body = &envelope.envelope.body;
+        // An id is decided once, whichever replica carries it and however often (ORD-008).
+        let decided = StateKey::Decided(body.not_after, body.id());
+        if self.value(&decided).is_some() {
+            return Outcome::Refused { code: ErrorCode::Repeated };
+        }
+        self.set(decided, StateValue::Decided(self.base.height().plus(1), index));
+        let head = self.topic(body.topic);
+        // Compare and swap for commits; proposals append without it (ORD-001).
+        if body.expected_position.is_some_and(|expected| expected != head.position) {
+            return Outcome::Conflict { position: head.position };
+        }
+        if body.topic.kind == TopicKind::Identity
+            && let Err(outcome) = self.apply_identity(body.topic, &body.payload, head)
+        {
+            return outcome;
+        }
+        let position = head.position.plus(1);
+        let head = TopicHead { position, last: operation.hash() };
+        self.set(StateKey::Topic(body.topic), StateValue::Topic(head));
+        self.places.push((body.topic, position, index));
+        Outcome::Applied { position }
+    }
+
+    /// An identity update applies only to the state that it follows (IDN-005, ORD-009).
+    fn apply_identity(
+        &mut self,
+        topic: Topic,
+        payload: &[u8],
+        head: TopicHead,
+    ) -> Result<(), Outcome> {
+        let refused = |code| Outcome::Refused { code };
+        let inbox = InboxId(topic.id.0);
+        let update = ParsedUpdate::parse(payload).map_err(|error| refused(error.code()))?;
+        let body = &update.as_update().body;
+        if body.inbox != inbox {
+            return Err(refused(ErrorCode::TopicInvalid));
+        }
+        // Positions count updates, so another writer's update is in this one's place.
+        if body.sequence.0 != head.position.0 {
+            return Err(Outcome::Conflict { position: head.position });
+        }
+        let key = StateKey::Inbox(inbox);
+        let before = match self.value(&key) {
+            Some(StateValue::Inbox(state)) => Some((**state).clone()),
+            _ => None,
+        };
+        let after = AssociationState::advance(before.as_ref(), self.context.network, payload)
+            .map_err(|error| refused(error.code()))?;
+        self.index_accounts(inbox, before.as_ref(), &after);
+        self.set(key, StateValue::Inbox(Box::new(after)));
+        Ok(())
+    }
+
+    /// An account leads to the inbox it joined last, until it leaves that one (ORD-010).
+    fn index_accounts(
+        &mut self,
+        inbox: InboxId,
+        before: Option<&AssociationState>,
+        after: &AssociationState,
+    ) {
+        for account in before.into_iter().flat_map(accounts) {
+            let key = StateKey::Account(account);
+            let leads_here = self.value(&key) == Some(&StateValue::Account(inbox));
+            if leads_here && !after.contains(&Member::EthereumAccount(account)) {
+                self.changes.insert(key, None);
+            }
+        }
+        for account in accounts(after) {
+            let joined = Member::EthereumAccount(account);
+            if before.is_none_or(|before| !before.contains(&joined)) {
+                self.set(StateKey::Account(account), StateValue::Account(inbox));
+            }
+        }
+    }
+
+    /// Decisions are kept until nobody can present the envelope again (ENV-010).
+    fn forget_expired(&mut self) {
+        let horizon = self.period().minus(IDEMPOTENCY_PERIODS_AFTER_EXPIRY);
+        let expired: Vec<StateKey> = self.base.decisions_before(horizon).collect();
+        self.changes.extend(expired.into_iter().map(|key| (key, None)));
+    }
+
+    fn period(&self) -> Period {
+        match self.value(&StateKey::Period) {
+            Some(StateValue::Period(period)) => *period,
+            _ => Period::default(),
+        }
+    }
+
+    fn topic(&self, topic: Topic) -> TopicHead {
+        match self.value(&StateKey::Topic(topic)) {
+            Some(StateValue::Topic(head)) => *head,
+            _ => TopicHead::default(),
+        }
+    }
+
+    fn value(&self, key: &StateKey) -> Option<&StateValue> {
+        match self.changes.get(key) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.value(key),
+        }
+    }
+
+    fn set(&mut self, key: StateKey, value: StateValue) {
+        self.changes.insert(key, Some(value));
+    }
+}
+
+fn accounts(state: &AssociationState) -> impl Iterator<Item = EthereumAddress> {
+    state.members().filter_map(|(member, _)| match member {
+        Member::EthereumAccount(address) => Some(*address),
+        _ => None,
+    })
+}

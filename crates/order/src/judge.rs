@@ -1,0 +1,78 @@
+//! Whether an operation may be in a block at all, before its effect is looked at.
+
+use tidings_envelope::{Lane, Operation, ParsedEnvelope, PayerEnvelope, Registry, Target};
+use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
+use tidings_types::{ErrorCode, NetworkId, Period, ShardId};
+
+/// Checks an operation's form, signatures, payer and expiry for a block in `period` (ORD-007).
+///
+/// # Errors
+/// The code of the first rule broken; an honest replica neither proposes such an operation nor
+/// votes for a block with it.
+pub fn judge_operation(
+    operation: &Operation,
+    shard: ShardId,
+    period: Period,
+    network: NetworkId,
+    registry: &Registry,
+) -> Result<(), ErrorCode> {
+    match operation {
+        Operation::Envelope(envelope) => judge_envelope(envelope, shard, period, network, registry),
+        Operation::OpenIncarnation(request) => {
+            if request.shard != shard {
+                return Err(ErrorCode::WrongShard);
+            }
+            request.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+        }
+        Operation::PeriodMarker(marker) => match marker.pins.is_empty() {
+            true => Ok(()),
+            false => Err(ErrorCode::OperationInvalid),
+        },
+    }
+}
+
+fn judge_envelope(
+    envelope: &PayerEnvelope,
+    shard: ShardId,
+    period: Period,
+    network: NetworkId,
+    registry: &Registry,
+) -> Result<(), ErrorCode> {
+    let body = &envelope.envelope.body;
+    let header = &envelope.batch.header;
+    ParsedEnvelope::check(envelope.envelope.clone())?;
+    if body.lane != Lane::Ordered {
+        return Err(ErrorCode::LaneNotAllowed);
+    }
+    if body.topic.shard(registry.shard_count) != shard {
+        return Err(ErrorCode::WrongShard);
+    }
+    if header.target != Target::Shard(shard) {
+        return Err(ErrorCode::BatchTargetWrong);
+    }
+    if body.payer != header.payer {
+        return Err(ErrorCode::PayerMismatch);
+    }
+    envelope.batch.check_payer(registry)?;
+    if !envelope.is_covered() {
+        return Err(ErrorCode::BatchRootMismatch);
+    }
+    check_expiry(body.not_after.min(header.not_after), period)?;
+    if body.not_after > period.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
+        return Err(ErrorCode::NotAfterTooFar);
+    }
+    if !envelope.batch.signature_is_valid(network) {
+        return Err(ErrorCode::BatchSignatureInvalid);
+    }
+    match envelope.envelope.statement(network) {
+        None => Ok(()),
+        Some(statement) => statement.verify().map_err(|_| ErrorCode::WriteProofInvalid),
+    }
+}
+
+fn check_expiry(not_after: Period, period: Period) -> Result<(), ErrorCode> {
+    match not_after < period {
+        true => Err(ErrorCode::EnvelopeExpired),
+        false => Ok(()),
+    }
+}

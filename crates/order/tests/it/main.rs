@@ -1,0 +1,5 @@
+//! Tests of the ordered lane through its public interface.
+
+mod agreement;
+mod network;
+mod racing;
