@@ -1,0 +1,736 @@
+//! What happens to a replica: requests, peers, disk and time.
+
+use std::sync::Arc;
+
+use tidings_envelope::api::PublishResponse;
+use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedReceipt, Registry};
+use tidings_order::OrderMessage;
+use tidings_types::constants::{
+    HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
+};
+use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, ShardId};
+
+use crate::effect::{Alarm, Effect, Now, RequestId, WriteTicket};
+use crate::followed::{ExaminedFlush, FollowedLog, Refusal, Taken};
+use crate::lane::{LaneEffect, Opening};
+use crate::own_log::{Found, OwnLog, Proven};
+use crate::publish::{BroadcastItem, Item, PreparedPublish};
+use crate::replica::{AfterWrite, Replica};
+use crate::requests::{Fate, Waiter};
+use crate::store::{Decided, WriteSet};
+use crate::wire::{ControlFrame, FeedRequest, Have};
+
+/// How often peers are told what is durable here, at most.
+const HAVE_INTERVAL_MS: u64 = 100;
+
+impl Replica {
+    /// Takes a publish request; [`Effect::Reply`] answers it.
+    pub fn publish(&mut self, request: RequestId, prepared: PreparedPublish, now: Now) {
+        let late = |item: &Item| match item {
+            Item::Ordered { .. } => ErrorCode::OrderingUnavailable,
+            Item::Broadcast(_) | Item::Refused { .. } => ErrorCode::ReplicationPending,
+        };
+        let when_late = prepared.items.iter().map(late).collect();
+        let deadline_ms = now
+            .monotonic_ms
+            .saturating_add(self.config.publish_timeout_ms);
+        self.requests
+            .open(request, prepared.level, when_late, deadline_ms);
+        if let Some(response) = self.requests.close_if_empty(request) {
+            self.effects.push_back(Effect::Reply(request, response));
+        }
+        for (item, content) in prepared.items.into_iter().enumerate() {
+            let waiter = Waiter { request, item };
+            let refused = match content {
+                Item::Refused { id, code } => {
+                    self.answer_repeat(waiter, id, now).err().map(|()| code)
+                }
+                _ if self.draining => Some(ErrorCode::ShuttingDown),
+                _ if self.storage_failing => Some(ErrorCode::StorageUnavailable),
+                Item::Broadcast(item) => self.publish_broadcast(waiter, *item, now).err(),
+                Item::Ordered {
+                    id,
+                    not_after,
+                    shard,
+                    operation,
+                } => match self.recall(waiter, shard, not_after, id) {
+                    true => None,
+                    false => self
+                        .with_lane(shard, now, |lane, context| {
+                            lane.submit(id, *operation, waiter, context)
+                        })
+                        .unwrap_or(Err(ErrorCode::WrongShard))
+                        .err(),
+                },
+            };
+            if let Some(code) = refused {
+                self.settle(waiter, Fate::Refused(code));
+            }
+        }
+        self.advance(now);
+    }
+
+    fn publish_broadcast(
+        &mut self,
+        waiter: Waiter,
+        item: BroadcastItem,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
+        let id = item.id;
+        if self.answer_stored(waiter, id, now) {
+            return Ok(());
+        }
+        if self.superseded.contains(&item.shard) {
+            return Err(ErrorCode::ShuttingDown);
+        }
+        let level = self
+            .requests
+            .level(waiter.request)
+            .ok_or(ErrorCode::Internal)?;
+        let period = item.header.fee_period;
+        let own = self.own.get_mut(&item.shard).ok_or(ErrorCode::NotReady)?;
+        let index = own.push(item, waiter, level)?;
+        self.recent.insert(id, (own.id(), index));
+        self.recent_order.push_back((period, id));
+        Ok(())
+    }
+
+    /// Answers an envelope that came before, if this is one (ENV-010).
+    fn answer_repeat(
+        &mut self,
+        waiter: Waiter,
+        id: Option<(tidings_types::EnvelopeId, Period)>,
+        now: Now,
+    ) -> Result<(), ()> {
+        let (id, not_after) = id.ok_or(())?;
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        let recalled = shards
+            .into_iter()
+            .any(|shard| self.recall(waiter, shard, not_after, id));
+        if recalled || self.answer_stored(waiter, id, now) {
+            Ok(())
+        } else {
+            Err(())
+        }
+    }
+
+    /// Asks the shell for a decision of the ordered lane, if there was one.
+    fn recall(
+        &mut self,
+        waiter: Waiter,
+        shard: ShardId,
+        not_after: Period,
+        id: tidings_types::EnvelopeId,
+    ) -> bool {
+        let state = self.lane_state(shard);
+        let Some((height, index)) = state.and_then(|state| state.decision(not_after, id)) else {
+            return false;
+        };
+        let Waiter { request, item } = waiter;
+        self.effects.push_back(Effect::Recall {
+            request,
+            item,
+            shard,
+            height,
+            index,
+        });
+        true
+    }
+
+    /// Lets a repeat of a broadcast envelope wait for, or be given, the first one's receipt.
+    fn answer_stored(&mut self, waiter: Waiter, id: tidings_types::EnvelopeId, _now: Now) -> bool {
+        let Some((log, index)) = self.recent.get(&id).copied() else {
+            return false;
+        };
+        let level = self.requests.level(waiter.request);
+        let own = self.own.get_mut(&log.shard).filter(|own| own.id() == log);
+        let against = match (own, level) {
+            (Some(own), Some(level)) => match own.wait(index, waiter, level) {
+                Found::Waiting => {
+                    let proven = own.collect(&self.registry);
+                    self.settle_proven(proven);
+                    return true;
+                }
+                Found::InStorage => own.covered().cloned(),
+            },
+            _ => None,
+        };
+        let Waiter { request, item } = waiter;
+        match against {
+            Some(against) if against.checkpoint.checkpoint.size.0 > index.0 => {
+                let against = Box::new(against);
+                self.effects.push_back(Effect::Prove {
+                    request,
+                    item,
+                    log,
+                    index,
+                    against,
+                });
+            }
+            // It is in a log of an earlier start, whose acknowledgements are not at hand: the
+            // envelope is safe, and the asker may ask again or read it.
+            _ => self.settle(waiter, Fate::Refused(ErrorCode::Repeated)),
+        }
+        true
+    }
+
+    /// The shell's answer to [`Effect::Prove`].
+    pub fn proved(
+        &mut self,
+        request: RequestId,
+        item: usize,
+        against: tidings_envelope::api::AcknowledgedCheckpoint,
+        found: Option<(EntryHeader, MerklePath)>,
+    ) {
+        let fate = match found {
+            Some((header, path)) => Fate::Stored {
+                header,
+                path,
+                covered: against,
+            },
+            None => Fate::Refused(ErrorCode::StorageUnavailable),
+        };
+        self.settle(Waiter { request, item }, fate);
+    }
+
+    /// The shell's answer to [`Effect::Recall`].
+    pub fn recalled(&mut self, request: RequestId, item: usize, found: Option<OrderedReceipt>) {
+        let fate = match found {
+            Some(receipt) => Fate::Ordered(Box::new(receipt)),
+            None => Fate::Refused(ErrorCode::StorageUnavailable),
+        };
+        self.settle(Waiter { request, item }, fate);
+    }
+
+    fn settle(&mut self, waiter: Waiter, fate: Fate) {
+        if let Some(response) = self.requests.settle(waiter, fate) {
+            self.effects
+                .push_back(Effect::Reply(waiter.request, response));
+        }
+    }
+
+    fn settle_proven(&mut self, proven: Vec<Proven>) {
+        for Proven {
+            waiter,
+            header,
+            path,
+            covered,
+        } in proven
+        {
+            self.settle(
+                waiter,
+                Fate::Stored {
+                    header,
+                    path,
+                    covered,
+                },
+            );
+        }
+    }
+
+    /// A link to a peer is up.
+    pub fn peer_up(&mut self, peer: NodeId, now: Now) {
+        self.peers.insert(peer);
+        self.tell(peer, self.durable_logs().into_iter().collect());
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        for shard in shards {
+            self.subscribe_blocks(peer, shard);
+            if let Some(lane) = self.lanes.get_mut(&shard) {
+                lane.hurry();
+            }
+        }
+        self.acknowledge_all_of(peer);
+        self.advance(now);
+    }
+
+    /// A link to a peer is gone.
+    pub fn peer_down(&mut self, peer: NodeId, now: Now) {
+        self.peers.remove(&peer);
+        for followed in self.followed.values_mut() {
+            followed.subscription.withdraw(peer);
+        }
+        self.advance(now);
+    }
+
+    /// A feed of a peer ended without the link going down.
+    pub fn feed_ended(&mut self, peer: NodeId, log: LogId, now: Now) {
+        if let Some(followed) = self.followed.get_mut(&log) {
+            followed.subscription.withdraw(peer);
+        }
+        self.advance(now);
+    }
+
+    /// A peer ended its feed of blocks; it is asked again from where this node stands.
+    pub fn block_feed_ended(&mut self, peer: NodeId, shard: ShardId, now: Now) {
+        self.subscribe_blocks(peer, shard);
+        self.advance(now);
+    }
+
+    fn subscribe_blocks(&mut self, peer: NodeId, shard: ShardId) {
+        if let Some(lane) = self.lanes.get(&shard) {
+            let from = lane.state().height().plus(1);
+            self.effects.push_back(Effect::Subscribe(peer, FeedRequest::Blocks { shard, from }));
+        }
+    }
+
+    /// A control frame came from a peer.
+    pub fn control(&mut self, from: NodeId, frame: ControlFrame, now: Now) {
+        match frame {
+            ControlFrame::Hello { .. } => {}
+            ControlFrame::Have(logs) => self.offered(from, &logs),
+            ControlFrame::Acknowledge {
+                log,
+                size,
+                acknowledgement,
+                ..
+            } => {
+                if acknowledgement.replica == from {
+                    self.acknowledged(log, size, acknowledgement);
+                }
+            }
+            ControlFrame::Order { shard, operation } => {
+                self.order_message(shard, from, OrderMessage::Order(operation), now);
+            }
+            ControlFrame::Propose { round, block } => {
+                let shard = block.header.shard;
+                self.order_message(shard, from, OrderMessage::Propose { round, block }, now);
+            }
+            ControlFrame::Vote {
+                shard,
+                height,
+                block,
+                vote,
+            } => {
+                self.order_message(
+                    shard,
+                    from,
+                    OrderMessage::Vote {
+                        height,
+                        block,
+                        vote,
+                    },
+                    now,
+                );
+            }
+        }
+        self.advance(now);
+    }
+
+    fn order_message(&mut self, shard: ShardId, from: NodeId, message: OrderMessage, now: Now) {
+        self.with_lane(shard, now, |lane, context| {
+            lane.orderer().receive(from, message, context)
+        });
+    }
+
+    /// A peer says how much it holds of some logs (REP-005).
+    fn offered(&mut self, from: NodeId, logs: &[Have]) {
+        for Have { log, size } in logs {
+            let is_mine = self.own.get(&log.shard).is_some_and(|own| own.id() == *log);
+            let is_known_node = self.registry.node(log.node).is_some();
+            if is_mine || !is_known_node || !self.lanes.contains_key(&log.shard) {
+                continue;
+            }
+            let followed = self
+                .followed
+                .entry(*log)
+                .or_insert_with(|| FollowedLog::new(*log));
+            followed.subscription.offer(from, *size);
+        }
+    }
+
+    fn acknowledged(
+        &mut self,
+        log: LogId,
+        size: LogSize,
+        acknowledgement: tidings_envelope::SignedAcknowledgement,
+    ) {
+        let registry = Arc::clone(&self.registry);
+        let Some(own) = self.own.get_mut(&log.shard).filter(|own| own.id() == log) else {
+            return;
+        };
+        let proven = own.acknowledge(size, acknowledgement, self.network, &registry);
+        self.settle_proven(proven);
+    }
+
+    /// A final block came from a peer's feed.
+    pub fn block(&mut self, certified: CertifiedBlock, now: Now) {
+        let shard = certified.block.header.shard;
+        self.with_lane(shard, now, |lane, context| {
+            lane.orderer().learn(certified, context)
+        });
+        self.advance(now);
+    }
+
+    /// A stretch of a log came from a peer's feed.
+    pub fn flush(&mut self, from: NodeId, examined: ExaminedFlush, now: Now) {
+        let log = examined.checkpoint.checkpoint.log;
+        let period = self.period();
+        let signer = self.registry.node(log.node).map(|node| node.signing);
+        let (Some(followed), Some(signer)) = (self.followed.get_mut(&log), signer) else {
+            return;
+        };
+        match followed.take(from, examined, self.network, signer, period) {
+            Ok(None) => {}
+            Ok(Some(Taken { flush, invalid })) => {
+                let size = flush.checkpoint.checkpoint.size;
+                if let Some((index, code)) = invalid {
+                    self.alarm(Alarm::InvalidEntry { log, index, code });
+                }
+                let set = WriteSet {
+                    flushes: vec![flush],
+                    ..WriteSet::default()
+                };
+                self.persist(set, AfterWrite::Followed(log, size));
+            }
+            Err(refusal) => {
+                followed.reject(from);
+                self.refuse_flush(from, log, refusal);
+            }
+        }
+        self.advance(now);
+    }
+
+    fn refuse_flush(&mut self, from: NodeId, log: LogId, refusal: Refusal) {
+        let code = match refusal {
+            // The next offer asks again, by when the registry will have been read.
+            Refusal::RegistryBehind => return,
+            Refusal::Gap => ErrorCode::EntryOutOfOrder,
+            Refusal::Follow(error) => {
+                if let tidings_tlog::FollowError::Conflict(evidence) = &error {
+                    let set = WriteSet {
+                        evidence: vec![(**evidence).clone()],
+                        ..WriteSet::default()
+                    };
+                    self.persist(set, AfterWrite::Nothing);
+                    self.alarm(Alarm::Evidence(evidence.clone()));
+                }
+                error.code()
+            }
+        };
+        self.alarm(Alarm::FeedRefused { from, log, code });
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        self.effects.push_back(Effect::Alarm(alarm));
+    }
+
+    /// The write set is durable, and so is every one before it.
+    pub fn persisted(&mut self, ticket: WriteTicket, now: Now) {
+        self.storage_failing = false;
+        while self
+            .writes
+            .front()
+            .is_some_and(|(oldest, ..)| *oldest <= ticket)
+        {
+            if let Some((_, set, after)) = self.writes.pop_front() {
+                self.after_write(set, after, now);
+            }
+        }
+        self.advance(now);
+    }
+
+    /// A write set could not be written; the shell goes on trying the same set.
+    ///
+    /// Whoever waits is told so; what was admitted may still become durable, and asking again
+    /// with the same id is safe.
+    pub fn storage_failed(&mut self, now: Now) {
+        self.storage_failing = true;
+        for (request, response) in self
+            .requests
+            .expire(now.monotonic_ms, Some(ErrorCode::StorageUnavailable))
+        {
+            self.effects.push_back(Effect::Reply(request, response));
+        }
+    }
+
+    fn after_write(&mut self, set: WriteSet, after: AfterWrite, now: Now) {
+        match after {
+            AfterWrite::OwnFlush(shard, size) => {
+                self.serve(set);
+                let registry = Arc::clone(&self.registry);
+                if let Some(own) = self.own.get_mut(&shard) {
+                    let proven = own.is_durable(size, &registry);
+                    self.settle_proven(proven);
+                }
+            }
+            AfterWrite::Followed(log, size) => {
+                self.serve(set);
+                if let Some(followed) = self.followed.get_mut(&log) {
+                    followed.is_durable(size);
+                }
+                self.acknowledge(log);
+            }
+            AfterWrite::Proposal(shard, block) => {
+                self.with_lane(shard, now, |lane, context| {
+                    lane.proposal_is_durable(block, context);
+                });
+            }
+            AfterWrite::Decided(shard, places) => {
+                for decided in set.decided {
+                    self.serve_block(shard, decided, places.clone());
+                }
+            }
+            AfterWrite::Nothing => {}
+        }
+    }
+
+    fn serve(&mut self, set: WriteSet) {
+        for flush in set.flushes {
+            self.effects.push_back(Effect::Serve(Arc::new(flush)));
+        }
+    }
+
+    fn serve_block(
+        &mut self,
+        shard: ShardId,
+        decided: Decided,
+        places: Vec<crate::store::OrderedPlace>,
+    ) {
+        let certified = Arc::new(decided.certified);
+        self.effects
+            .push_back(Effect::ServeBlock(Arc::clone(&certified), places));
+        let operations = certified.block.operations.iter();
+        for (index, operation) in (0u32..).zip(operations) {
+            let tidings_envelope::Operation::Envelope(envelope) = &operation.operation else {
+                continue;
+            };
+            let body = &envelope.envelope.body;
+            let id = body.id();
+            let waiters = self.lanes.get_mut(&shard).map(|lane| lane.take_waiters(id));
+            for waiter in waiters.unwrap_or_default() {
+                let repeated = tidings_envelope::Outcome::Refused {
+                    code: ErrorCode::Repeated,
+                };
+                let first_told = operation.outcome == repeated;
+                if first_told && self.recall(waiter, shard, body.not_after, id) {
+                    continue;
+                }
+                let fate = match certified.receipt(index) {
+                    Some(receipt) => Fate::Ordered(Box::new(receipt)),
+                    None => Fate::Refused(ErrorCode::Internal),
+                };
+                self.settle(waiter, fate);
+            }
+        }
+    }
+
+    /// Signs that everything up to the newest durable checkpoint is held (REP-006).
+    fn acknowledge(&mut self, log: LogId) {
+        let signer = &self.config;
+        let held = self
+            .followed
+            .get(&log)
+            .and_then(FollowedLog::acknowledgeable);
+        let Some((size, checkpoint)) = held.filter(|_| self.peers.contains(&log.node)) else {
+            return;
+        };
+        let acknowledgement = tidings_envelope::SignedAcknowledgement::sign(
+            signer.node,
+            checkpoint,
+            &signer.key,
+            self.network,
+        );
+        let frame = ControlFrame::Acknowledge {
+            log,
+            size,
+            checkpoint,
+            acknowledgement,
+        };
+        self.effects.push_back(Effect::Control(log.node, frame));
+    }
+
+    fn acknowledge_all_of(&mut self, peer: NodeId) {
+        let logs: Vec<LogId> = self
+            .followed
+            .keys()
+            .copied()
+            .filter(|log| log.node == peer)
+            .collect();
+        logs.into_iter().for_each(|log| self.acknowledge(log));
+    }
+
+    /// The registry changed.
+    pub fn registry_changed(&mut self, registry: Arc<Registry>, now: Now) {
+        self.registry = registry;
+        self.advance(now);
+    }
+
+    /// No new envelopes are taken; those admitted are finished.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Now) {
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        for shard in shards {
+            self.with_lane(shard, now, |lane, context| lane.orderer().tick(context));
+            self.open_log(shard, now);
+        }
+        for (request, response) in self.requests.expire(now.monotonic_ms, None) {
+            self.effects.push_back(Effect::Reply(request, response));
+        }
+        self.forget_old(now);
+        self.advance(now);
+    }
+
+    fn open_log(&mut self, shard: ShardId, now: Now) {
+        if self.draining || self.superseded.contains(&shard) {
+            return;
+        }
+        let opening = self.with_lane(shard, now, |lane, context| lane.open_incarnation(context));
+        match opening {
+            Some(Opening::Open(incarnation)) if !self.own.contains_key(&shard) => {
+                let log = LogId {
+                    node: self.config.node,
+                    shard,
+                    incarnation,
+                };
+                self.own.insert(shard, OwnLog::new(log));
+                self.told_at_ms = 0;
+            }
+            Some(Opening::Superseded) => {
+                self.superseded.insert(shard);
+                self.alarm(Alarm::Superseded(shard));
+            }
+            _ => {}
+        }
+    }
+
+    /// Ids are kept until nobody can present the envelope again (ENV-010).
+    fn forget_old(&mut self, now: Now) {
+        let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
+        let period = self.period();
+        while self
+            .recent_order
+            .front()
+            .is_some_and(|(admitted, _)| admitted.plus(kept) < period)
+        {
+            if let Some((_, id)) = self.recent_order.pop_front() {
+                self.recent.remove(&id);
+            }
+        }
+        let requests = &self.requests;
+        for lane in self.lanes.values_mut() {
+            lane.retain_waiters(|waiter| requests.level(waiter.request).is_some());
+        }
+        let _ = now;
+    }
+
+    /// Does whatever the last input made possible.
+    fn advance(&mut self, now: Now) {
+        self.poll_lanes(now);
+        self.flush_own(now);
+        self.poll_subscriptions();
+        self.tell_all(now);
+    }
+
+    fn poll_lanes(&mut self, _now: Now) {
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        for shard in shards {
+            while let Some(effect) = self.lanes.get_mut(&shard).and_then(|lane| lane.poll()) {
+                match effect {
+                    LaneEffect::Send(to, frame) => {
+                        self.effects.push_back(Effect::Control(to, frame));
+                    }
+                    LaneEffect::Persist(block) => {
+                        let hash = block.header.hash();
+                        let set = WriteSet {
+                            proposals: vec![*block],
+                            ..WriteSet::default()
+                        };
+                        self.persist(set, AfterWrite::Proposal(shard, hash));
+                    }
+                    LaneEffect::Decided(decided) => {
+                        let places = decided.places.clone();
+                        let set = WriteSet {
+                            decided: vec![*decided],
+                            ..WriteSet::default()
+                        };
+                        self.persist(set, AfterWrite::Decided(shard, places));
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush_own(&mut self, now: Now) {
+        if self.storage_failing {
+            return;
+        }
+        let shards: Vec<ShardId> = self.own.keys().copied().collect();
+        for shard in shards {
+            let mut own = self.own.remove(&shard);
+            let flush = own.as_mut().and_then(|own| own.flush(now, self.signing()));
+            self.own.extend(own.map(|own| (shard, own)));
+            if let Some(flush) = flush {
+                let size = flush.checkpoint.checkpoint.size;
+                let set = WriteSet {
+                    flushes: vec![flush],
+                    ..WriteSet::default()
+                };
+                self.persist(set, AfterWrite::OwnFlush(shard, size));
+            }
+        }
+    }
+
+    fn poll_subscriptions(&mut self) {
+        for (log, followed) in &mut self.followed {
+            while let Some(step) = followed.subscription.poll() {
+                self.effects.push_back(match step {
+                    tidings_tlog::Step::Subscribe { peer, from } => {
+                        Effect::Subscribe(peer, FeedRequest::Log { log: *log, from })
+                    }
+                    tidings_tlog::Step::Unsubscribe { peer } => Effect::Unsubscribe(peer, *log),
+                });
+            }
+        }
+    }
+
+    /// Tells every peer what grew since it was last told (REP-005).
+    fn tell_all(&mut self, now: Now) {
+        if now.monotonic_ms.saturating_sub(self.told_at_ms) < HAVE_INTERVAL_MS {
+            return;
+        }
+        let mut grown = self.durable_logs();
+        grown.retain(|log, size| self.told.get(log) != Some(size));
+        if grown.is_empty() {
+            return;
+        }
+        self.told_at_ms = now.monotonic_ms;
+        self.told
+            .extend(grown.iter().map(|(log, size)| (*log, *size)));
+        let peers: Vec<NodeId> = self.peers.iter().copied().collect();
+        for peer in peers {
+            self.tell(peer, grown.clone().into_iter().collect());
+        }
+    }
+
+    fn tell(&mut self, peer: NodeId, logs: Vec<(LogId, LogSize)>) {
+        for chunk in logs.chunks(HAVE_LOGS_MAX) {
+            let have = chunk
+                .iter()
+                .map(|(log, size)| Have {
+                    log: *log,
+                    size: *size,
+                })
+                .collect();
+            if let Ok(have) = BoundedVec::new(have) {
+                self.effects
+                    .push_back(Effect::Control(peer, ControlFrame::Have(have)));
+            }
+        }
+    }
+
+    /// Answers everything that still waits, as at the end of a process.
+    pub fn close(&mut self, now: Now) -> Vec<(RequestId, PublishResponse)> {
+        self.requests
+            .expire(now.monotonic_ms, Some(ErrorCode::ShuttingDown))
+    }
+
+    /// Takes over another snapshot of the registry at the same network only.
+    #[must_use]
+    pub fn accepts(&self, registry: &Registry) -> bool {
+        registry.network_id() == self.network && registry.epoch >= self.registry.epoch
+    }
+}

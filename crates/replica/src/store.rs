@@ -1,0 +1,150 @@
+//! What the replica asks its storage to make durable, and what it needs back at a start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidings_envelope::{
+    Block, CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, SignedCheckpoint, Topic,
+};
+use tidings_types::{EntryHash, LogIndex, Position, ShardId, TopicIndex, Wire};
+
+/// One entry as it is stored: exactly the bytes that were signed over and are sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRecord {
+    /// The header.
+    pub header: EntryHeader,
+    /// The header's leaf hash.
+    pub hash: EntryHash,
+    /// The payer envelope's bytes; absent in an entry whose payload was pruned at its source.
+    pub payload: Option<Arc<[u8]>>,
+}
+
+impl EntryRecord {
+    /// The entry's wire structure.
+    #[must_use]
+    pub fn to_entry(&self) -> LogEntry {
+        let payload = self
+            .payload
+            .as_ref()
+            .and_then(|bytes| bytes.to_vec().try_into().ok());
+        LogEntry {
+            header: self.header,
+            payload,
+        }
+    }
+
+    /// The header's canonical bytes, as storage keeps them.
+    #[must_use]
+    pub fn header_bytes(&self) -> Vec<u8> {
+        self.header.to_wire()
+    }
+}
+
+/// Consecutive entries of one log and the checkpoint that covers exactly the log up to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flush {
+    /// Which log.
+    pub log: LogId,
+    /// The new entries, in order, without a gap to what is stored; at least one.
+    pub entries: Vec<EntryRecord>,
+    /// Covers the log including these entries.
+    pub checkpoint: SignedCheckpoint,
+    /// The canonical bytes of the `tidings_tlog::Frontier` after these entries.
+    pub frontier: Vec<u8>,
+}
+
+impl Flush {
+    /// The index of the first entry.
+    #[must_use]
+    pub fn first(&self) -> LogIndex {
+        self.entries
+            .first()
+            .map(|entry| entry.header.index)
+            .unwrap_or_default()
+    }
+}
+
+/// Where a topic's ordered entry is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderedPlace {
+    /// Which topic.
+    pub topic: Topic,
+    /// The position that the entry took.
+    pub position: Position,
+    /// The operation's place in its block, from 0.
+    pub index: u32,
+}
+
+/// A final block and what it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The block and its certificate.
+    pub certified: CertifiedBlock,
+    /// The entries that topics gained.
+    pub places: Vec<OrderedPlace>,
+    /// Keys of the ordered state with their new values; none deletes.
+    pub state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// Changes that become durable together or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteSet {
+    /// Log entries, for own and for followed logs.
+    pub flushes: Vec<Flush>,
+    /// Blocks that this node is about to vote for, one per shard; each replaces the shard's last.
+    pub proposals: Vec<Block>,
+    /// Blocks that became final, by rising height within a shard.
+    pub decided: Vec<Decided>,
+    /// Proofs of offences; kept for ever, stored once.
+    pub evidence: Vec<Evidence>,
+}
+
+impl WriteSet {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flushes.is_empty()
+            && self.proposals.is_empty()
+            && self.decided.is_empty()
+            && self.evidence.is_empty()
+    }
+
+    /// Adds another set's changes after this one's.
+    pub fn append(&mut self, mut later: Self) {
+        self.flushes.append(&mut later.flushes);
+        self.proposals.append(&mut later.proposals);
+        self.decided.append(&mut later.decided);
+        self.evidence.append(&mut later.evidence);
+    }
+}
+
+/// A log as it was found in storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredLog {
+    /// The checkpoint that covers everything stored.
+    pub checkpoint: SignedCheckpoint,
+    /// The frontier's bytes at that size.
+    pub frontier: Vec<u8>,
+    /// For each topic of the log: how many entries, and the hash of the last.
+    pub topics: BTreeMap<Topic, (TopicIndex, EntryHash)>,
+}
+
+/// A shard's ordered lane as it was found in storage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoredLane {
+    /// The last final block.
+    pub head: Option<CertifiedBlock>,
+    /// The block that this node may have voted for after that.
+    pub proposal: Option<Block>,
+    /// The ordered state, every key.
+    pub state: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Everything that a replica needs to go on after a start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Every log that has entries.
+    pub logs: BTreeMap<LogId, RestoredLog>,
+    /// Every shard that has blocks or a proposal.
+    pub lanes: BTreeMap<ShardId, RestoredLane>,
+}

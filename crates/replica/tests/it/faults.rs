@@ -1,0 +1,120 @@
+//! Kills at any step: nothing acknowledged is lost, nothing is there twice, nobody is accused.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tidings_envelope::{AckLevel, Lane};
+use tidings_types::{EnvelopeId, NodeId};
+
+use crate::cluster::Cluster;
+
+#[test]
+fn a_node_that_was_away_catches_up() {
+    // covers: REP-004
+    let mut cluster = Cluster::new(4);
+    cluster.kill(NodeId(3));
+    for text in 0..20u8 {
+        let envelope = cluster.envelope(9, Lane::Broadcast, &[text]);
+        let request = cluster.request(NodeId(2), AckLevel::Replicated, vec![envelope]);
+        cluster.publish(NodeId(2), &request).unwrap();
+        cluster.settle();
+    }
+    // The originator is gone too: the rest have what the returning node lacks.
+    cluster.kill(NodeId(2));
+    cluster.start(NodeId(3));
+    cluster.settle();
+    assert_eq!(cluster.disks[&NodeId(3)].ids().len(), 20);
+}
+
+#[test]
+fn a_node_that_lost_its_disk_gets_everything_back() {
+    let mut cluster = Cluster::new(4);
+    for text in 0..10u8 {
+        let envelope = cluster.envelope(9, Lane::Broadcast, &[text]);
+        let request = cluster.request(NodeId(3), AckLevel::Replicated, vec![envelope]);
+        cluster.publish(NodeId(3), &request).unwrap();
+        cluster.settle();
+    }
+    cluster.kill(NodeId(3));
+    cluster.disks.insert(NodeId(3), Default::default());
+    cluster.start(NodeId(3));
+    cluster.settle();
+    assert_eq!(cluster.disks[&NodeId(3)].ids().len(), 10);
+    // It writes in a new incarnation, so it cannot contradict what it signed before.
+    let envelope = cluster.envelope(9, Lane::Broadcast, b"again");
+    let request = cluster.request(NodeId(3), AckLevel::Replicated, vec![envelope]);
+    let id = cluster.publish(NodeId(3), &request).unwrap();
+    cluster.settle();
+    let receipt = cluster.replies[&id].receipt(0).unwrap();
+    assert_eq!(receipt.checkpoint.checkpoint.log.incarnation.0, 2);
+    assert!(cluster.alarms.is_empty(), "{:?}", cluster.alarms);
+}
+
+/// Runs a schedule of publishes, kills, restarts and single steps; answers what was acknowledged.
+fn run(cluster: &mut Cluster, schedule: &[(u8, u32, u16)]) -> BTreeMap<EnvelopeId, NodeId> {
+    let mut waiting = Vec::new();
+    let mut down = None;
+    for (serial, (action, node, choice)) in schedule.iter().enumerate() {
+        let node = NodeId(*node);
+        match action {
+            0 if down.is_none() => {
+                cluster.kill(node);
+                down = Some(node);
+            }
+            1 => {
+                if let Some(node) = down.take() {
+                    cluster.start(node);
+                }
+            }
+            2..=4 if cluster.is_up(node) => {
+                let text = serial.to_be_bytes();
+                let envelope = cluster.envelope(9, Lane::Broadcast, &text);
+                let id = envelope.body.id();
+                let request = cluster.request(node, AckLevel::Replicated, vec![envelope]);
+                if let Ok(request) = cluster.publish(node, &request) {
+                    waiting.push((request, id, node));
+                }
+            }
+            5 => cluster.pass(20),
+            _ => {
+                for turn in 0..8 {
+                    cluster.step(usize::from(*choice) + turn);
+                }
+            }
+        }
+    }
+    if let Some(node) = down {
+        cluster.start(node);
+    }
+    cluster.settle();
+    let acknowledged = waiting.into_iter().filter(|(request, ..)| {
+        cluster.replies.get(request).is_some_and(|response| response.receipt(0).is_some())
+    });
+    acknowledged.map(|(_, id, node)| (id, node)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn acknowledged_envelopes_survive_one_fault_at_a_time(
+        schedule in prop::collection::vec((0u8..9, 1u32..5, any::<u16>()), 1..80)
+    ) {
+        // covers: REP-006
+        let mut cluster = Cluster::new(4);
+        let acknowledged = run(&mut cluster, &schedule);
+        for (node, disk) in &cluster.disks {
+            let ids = disk.ids();
+            for id in acknowledged.keys() {
+                prop_assert_eq!(ids.get(id), Some(&1), "envelope {} at {}", id, node);
+            }
+            prop_assert!(ids.values().all(|count| *count == 1));
+        }
+        let first = &cluster.disks[&NodeId(1)];
+        for disk in cluster.disks.values() {
+            prop_assert_eq!(&disk.ids(), &first.ids());
+            prop_assert_eq!(&disk.blocks, &first.blocks);
+        }
+        prop_assert!(cluster.alarms.is_empty(), "{:?}", cluster.alarms);
+    }
+}

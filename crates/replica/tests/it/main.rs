@@ -1,0 +1,6 @@
+//! Tests of the replica through its inputs and effects, with queues in place of network and disk.
+
+mod cluster;
+mod faults;
+mod publishing;
+mod wire;
