@@ -1,0 +1,95 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::output::Output;
+use crate::{devnet, gateway, inspect, node};
+
+/// The folder of an inbox below the user's data folder.
+const HOME_DEFAULT: &str = "tidings";
+
+/// Talk end-to-end encrypted, over a network that nobody owns.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, about, propagate_version = true)]
+pub struct Cli {
+    /// The folder of your inbox [default: tidings in your data folder]
+    #[arg(long, global = true, env = "TIDINGS_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// A file with the passphrase of your inbox, instead of the key file in its folder, or of a backup
+    #[arg(long, global = true, env = "TIDINGS_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run and look after a node
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Run and look after a payer gateway
+    #[command(subcommand)]
+    Gateway(gateway::GatewayCommand),
+    /// Lay out a network on this machine: keys, registry, configuration
+    DevnetInit(devnet::DevnetInit),
+    /// Decode any wire structure from a file, a URL or standard input
+    Inspect(inspect::Inspect),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+impl Cli {
+    /// How to answer.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+
+    /// The folder of the inbox: as given, else in the user's data folder.
+    ///
+    /// # Errors
+    /// When it is not given and the user has no home folder.
+    pub fn home_dir(&self) -> Result<PathBuf> {
+        use anyhow::Context;
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let data = set("XDG_DATA_HOME").map(PathBuf::from);
+        let user = || set("HOME").map(|user| PathBuf::from(user).join(".local/share"));
+        let folder = data.or_else(user).context("you have no home folder; use --home DIR")?;
+        Ok(folder.join(HOME_DEFAULT))
+    }
+}
+
+/// Prints a script that completes this program's words.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn completions(shell: Shell, output: Output) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidings", &mut script);
+    output.line(String::from_utf8_lossy(&script).trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,249 @@
+//! `tidings devnet-init`: keys, registry and configuration of a network on one machine.
+
+mod gateway;
+mod keys;
+mod node;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tidings_envelope::Registry;
+use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
+use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, DEVNET_PERIOD_MS};
+use tidings_types::{Genesis, GenesisSalt, RegistryEpoch, ShardId};
+use zeroize::Zeroizing;
+
+use crate::output::Output;
+use crate::secret_file::Secret;
+use keys::KeySource;
+
+/// Up to this many nodes share one mailbox bucket: their users are too few to hide in more.
+const ONE_BUCKET_NODES_MAX: u32 = 16;
+
+/// Where nodes keep their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Store {
+    /// One SQLite file per node.
+    Sqlite,
+    /// One PostgreSQL database per node, `tidings_node_0` and on, which exist already.
+    Postgres,
+}
+
+/// What to lay out.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DevnetInit {
+    /// The network's folder; what it holds is kept
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Number of nodes
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub nodes: u32,
+    /// Number of shards, a power of two
+    #[arg(long, default_value_t = 1)]
+    pub shards: u16,
+    /// Nodes per shard
+    #[arg(long, default_value_t = 4)]
+    pub replication: u16,
+    /// 32 bytes in hex, from which all keys are derived [default: random keys]
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Where nodes keep their data
+    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    pub store: Store,
+    /// The PostgreSQL server, without a database
+    #[arg(long, required_if_eq("store", "postgres"))]
+    pub postgres_url: Option<String>,
+    /// HTTP and QUIC port of each node, then the gateway's port
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub ports: Vec<u16>,
+}
+
+/// A node as laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeLayout {
+    /// Its name.
+    pub name: String,
+    /// Its number in the registry.
+    pub id: u32,
+    /// Base URL of its HTTP API.
+    pub http: String,
+    /// Where peers connect, `address:port`.
+    pub quic: String,
+    /// Its folder.
+    pub data_dir: PathBuf,
+    /// Where its log is to be written.
+    pub log: PathBuf,
+    /// Its configuration.
+    pub config: PathBuf,
+}
+
+/// The gateway as laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GatewayLayout {
+    /// Base URL of its HTTP API.
+    pub http: String,
+    /// Its folder.
+    pub data_dir: PathBuf,
+    /// Where its log is to be written.
+    pub log: PathBuf,
+    /// Its configuration.
+    pub config: PathBuf,
+    /// The file with an API key for it.
+    pub api_key_file: PathBuf,
+}
+
+/// Everything laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layout {
+    /// The nodes, by rising id.
+    pub nodes: Vec<NodeLayout>,
+    /// The gateway.
+    pub gateway: GatewayLayout,
+}
+
+/// Lays the network out and prints where everything is.
+///
+/// # Errors
+/// When the shape is impossible, the folder holds a network of another shape, or cannot be written.
+pub async fn run(options: &DevnetInit, output: Output) -> Result<()> {
+    let layout = lay_out(options).await?;
+    output.answer(&layout, |layout| {
+        format!(
+            "{} nodes and a gateway are laid out in {}",
+            layout.nodes.len(),
+            options.dir.display()
+        )
+    })
+}
+
+/// Lays the network out; keys and data that are there stay.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
+    let seed = options.seed.as_deref().map(parse_seed).transpose()?;
+    let (node_ports, gateway_port) = ports(options)?;
+    fs::create_dir_all(&options.dir)
+        .with_context(|| format!("cannot make {}", options.dir.display()))?;
+    let dir = std::path::absolute(&options.dir)?;
+    let registry_file = dir.join("registry.json");
+    let previous = read_registry(&registry_file)?;
+    let source = KeySource::new(seed);
+    let mut nodes = Vec::new();
+    let mut records = Vec::new();
+    for (index, ports) in (0u32..).zip(node_ports) {
+        let (layout, record) = node::lay_out(&dir, options, &source, index, ports)?;
+        nodes.push(layout);
+        records.push(record);
+    }
+    let (folder, payer) = gateway::lay_out_keys(&dir, &source)?;
+    let registry = registry(options, &source, records, payer.clone(), previous.as_ref())?;
+    if previous.as_ref() != Some(&registry) {
+        replace(&registry_file, &(serde_json::to_string_pretty(&registry)? + "\n"))?;
+    }
+    let gateway = gateway::lay_out(&folder, &registry, &payer, gateway_port).await?;
+    Ok(Layout { nodes, gateway })
+}
+
+fn parse_seed(text: &str) -> Result<Secret> {
+    let mut seed = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text, seed.as_mut_slice())
+        .context("a seed is 32 bytes in hex, 64 digits")?;
+    Ok(seed)
+}
+
+/// The HTTP and QUIC port of each node, and the gateway's port.
+fn ports(options: &DevnetInit) -> Result<(Vec<[u16; 2]>, u16)> {
+    let wanted = usize::try_from(options.nodes)? * 2 + 1;
+    let Some((gateway, nodes)) = options.ports.split_last() else { bail!("no ports are given") };
+    ensure!(
+        options.ports.len() == wanted,
+        "{} nodes and a gateway need {wanted} ports, not {}",
+        options.nodes,
+        options.ports.len()
+    );
+    let (pairs, _) = nodes.as_chunks::<2>();
+    Ok((pairs.to_vec(), *gateway))
+}
+
+fn read_registry(path: &Path) -> Result<Option<Registry>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let registry = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a registry", path.display()))?;
+    Ok(Some(registry))
+}
+
+/// The registry of this shape; genesis and, if nothing changed, epoch are those of the previous one.
+fn registry(
+    options: &DevnetInit,
+    source: &KeySource,
+    nodes: Vec<NodeRecord>,
+    payer: PayerRecord,
+    previous: Option<&Registry>,
+) -> Result<Registry> {
+    let salt = || GenesisSalt(*source.secret("devnet genesis salt", 0));
+    let genesis = previous.map_or_else(|| Genesis::without_chain(salt()), |old| old.genesis);
+    let mut registry = Registry {
+        genesis,
+        epoch: previous.map_or(RegistryEpoch(1), |old| old.epoch),
+        shard_count: options.shards,
+        replication_factor: options.replication,
+        period_ms: DEVNET_PERIOD_MS,
+        mailbox_buckets: options.nodes.div_ceil(ONE_BUCKET_NODES_MAX),
+        nodes,
+        sequencers: Vec::new(),
+        payers: vec![payer],
+        fees: FeeSchedule::default(),
+    };
+    ensure!(
+        options.replication > 0
+            && u32::from(options.replication) <= options.nodes
+            && usize::from(options.replication) <= COMMITTEE_MEMBERS_MAX,
+        "a shard has 1 to {} nodes",
+        options.nodes.min(u32::try_from(COMMITTEE_MEMBERS_MAX)?)
+    );
+    let first = |shard| registry.committee(ShardId(shard)).first().copied();
+    registry.sequencers = (0..options.shards).filter_map(first).collect();
+    registry.validate()?;
+    if let Some(old) = previous {
+        ensure_same_shape(old, &registry)?;
+        if *old != registry {
+            // Nodes and clients take a changed registry for new by its epoch.
+            registry.epoch = old.epoch.plus(1);
+        }
+    }
+    Ok(registry)
+}
+
+fn ensure_same_shape(old: &Registry, new: &Registry) -> Result<()> {
+    let keys = |registry: &Registry| -> Vec<_> {
+        registry.nodes.iter().map(|node| (node.id, node.signing, node.transport)).collect()
+    };
+    ensure!(
+        old.shard_count == new.shard_count
+            && old.replication_factor == new.replication_factor
+            && keys(old) == keys(new),
+        "the folder holds a network of another shape; choose another folder"
+    );
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// An address on this machine.
+fn loopback(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}

@@ -1,0 +1,99 @@
+//! Where bytes come from: a file, a URL, standard input; binary or hex.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tidings_envelope::Registry;
+
+/// The most that is read: more than any structure holds.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The bytes at a file, a URL, or standard input for `-`.
+///
+/// Text of hex digits, with blanks and `0x` if need be, stands for the bytes it spells.
+///
+/// # Errors
+/// When nothing is there, or too much.
+pub async fn read(source: &str) -> Result<Vec<u8>> {
+    let bytes = match source {
+        "-" => tokio::task::spawn_blocking(|| bounded(std::io::stdin().lock())).await??,
+        url if is_url(url) => fetch(url).await?,
+        path => {
+            let file = std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?;
+            bounded(file).with_context(|| format!("cannot read {path}"))?
+        }
+    };
+    Ok(spelled(&bytes).unwrap_or(bytes))
+}
+
+/// The registry in a file, or at a node's or gateway's URL.
+///
+/// # Errors
+/// When there is none, or nobody could compute with it.
+pub async fn registry(source: &str) -> Result<Registry> {
+    let bytes = match is_url(source) {
+        true => {
+            let base = source.trim_end_matches('/').trim_end_matches("/v1/registry");
+            fetch(&format!("{base}/v1/registry")).await?
+        }
+        false => {
+            std::fs::read(Path::new(source)).with_context(|| format!("cannot read {source}"))?
+        }
+    };
+    let registry: Registry =
+        serde_json::from_slice(&bytes).with_context(|| format!("{source} holds no registry"))?;
+    registry.validate()?;
+    Ok(registry)
+}
+
+fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+async fn fetch(url: &str) -> Result<Vec<u8>> {
+    let mut response = reqwest::get(url).await.with_context(|| format!("cannot reach {url}"))?;
+    let status = response.status();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        ensure!(u64::try_from(bytes.len())? <= BYTES_MAX, "{url} answers with too much");
+    }
+    let text = String::from_utf8_lossy(bytes.get(..512).unwrap_or(&bytes));
+    ensure!(status.is_success(), "{url} answers {status}: {text}");
+    Ok(bytes)
+}
+
+fn bounded(source: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    ensure!(u64::try_from(bytes.len())? <= BYTES_MAX, "more than {BYTES_MAX} bytes");
+    Ok(bytes)
+}
+
+/// The bytes that a text of hex digits spells.
+fn spelled(bytes: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let digits: String = text.split_whitespace().collect();
+    let digits = digits.strip_prefix("0x").unwrap_or(&digits);
+    if digits.is_empty() {
+        return None;
+    }
+    hex::decode(digits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_spells_bytes() {
+        let check = |text: &str, expected: Option<&[u8]>| {
+            assert_eq!(spelled(text.as_bytes()).as_deref(), expected);
+        };
+        check("0x00 0f\n10", Some(&[0, 15, 16]));
+        check("00f", None);
+        check("", None);
+        check("{}", None);
+    }
+}

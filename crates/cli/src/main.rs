@@ -1,0 +1,7 @@
+//! The `tidings` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidings_cli::main()
+}

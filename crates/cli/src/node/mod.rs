@@ -1,0 +1,59 @@
+//! `tidings node`: run a node, make its keys, back them up.
+
+mod backup;
+mod init;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Subcommand;
+use tidings_node::config::NodeConfig;
+
+use crate::output::Output;
+use crate::{logging, passphrase, shutdown};
+
+pub use backup::{Export, Restore};
+pub use init::Init;
+
+/// What to do with a node.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Run the node until SIGTERM or Ctrl-C
+    Run {
+        /// Its configuration file; TIDINGS_NODE_<FIELD> wins over what it says
+        #[arg(long, env = "TIDINGS_NODE_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Make the keys and the configuration of a new node
+    Init(Init),
+    /// Write a node's keys to a backup under the passphrase in --passphrase-file
+    ExportKeys(Export),
+    /// Bring a node's keys back from a backup
+    RestoreKeys(Restore),
+}
+
+/// Does it; `passphrase_file` holds the passphrase of a backup.
+///
+/// # Errors
+/// When the configuration cannot be used or the node stops by a fault.
+pub async fn run(
+    command: NodeCommand,
+    passphrase_file: Option<&Path>,
+    output: Output,
+) -> Result<()> {
+    match command {
+        NodeCommand::Run { config } => {
+            let config = NodeConfig::load(&config, |name| std::env::var(name).ok())?;
+            logging::start(&config.log_format)?;
+            tidings_node::run(config, shutdown::signalled()?).await?;
+            Ok(())
+        }
+        NodeCommand::Init(options) => init::run(&options, output),
+        NodeCommand::ExportKeys(options) => {
+            backup::export(&options, &passphrase::read(passphrase_file)?, output)
+        }
+        NodeCommand::RestoreKeys(options) => {
+            backup::restore(&options, &passphrase::read(passphrase_file)?, output)
+        }
+    }
+}

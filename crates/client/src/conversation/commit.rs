@@ -1,0 +1,173 @@
+//! Getting a commit ordered: one winner per position, and the loser tries again.
+
+use rand::rngs::OsRng;
+use tidings_envelope::{ClientEnvelope, Topic};
+use tidings_mls::{Changes, OutgoingWelcome, PendingCommit};
+use tidings_types::{ErrorCode, Position};
+
+use crate::conversation::Intent;
+use crate::core::{Core, Engine, LASTING_DAYS};
+use crate::error::{ClientError, GroupError};
+use crate::store::{PendingCommitRow, Scope};
+use crate::transport::{ROUNDS_MAX, backoff};
+use crate::verify::Proven;
+use crate::ConversationId;
+
+/// How often a change is made anew because another commit came first.
+const ATTEMPTS_MAX: u32 = 12;
+
+/// How the lane decided.
+enum Decision {
+    /// The commit took the position.
+    Applied(Position),
+    /// Another one did.
+    Lost,
+}
+
+impl Core {
+    /// Brings a conversation to what `intent` wants, whoever else changes it meanwhile.
+    pub(crate) async fn change(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        intent: &Intent,
+    ) -> Result<(), ClientError> {
+        for _ in 0..ATTEMPTS_MAX {
+            self.pull_conversation(engine, id).await?;
+            self.settle(engine, id).await?;
+            self.check_active(id)?;
+            let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
+            let pending = self.prepare(engine, id, changes).await?;
+            match self.submit_commit(&pending.envelope).await? {
+                Decision::Applied(position) => {
+                    return self.await_own_commit(engine, id, position).await;
+                }
+                Decision::Lost => self.forget_commit(engine, id)?,
+            }
+        }
+        Err(GroupError::Raced { attempts: ATTEMPTS_MAX }.into())
+    }
+
+    /// Finds out what became of a commit that was submitted before a crash or a lost connection.
+    pub(crate) async fn settle(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+    ) -> Result<(), ClientError> {
+        let Some(row) = self.store().view().pending_commit(id)? else { return Ok(()) };
+        let not_after = row.envelope.body.not_after;
+        match self.submit_commit(&row.envelope).await {
+            Ok(Decision::Applied(position)) => self.await_own_commit(engine, id, position).await,
+            Ok(Decision::Lost) => self.forget_commit(engine, id),
+            Err(ClientError::Refused { code }) if !code.retryable() => {
+                // A refusal does not say whether the lane had applied it earlier; the lane does,
+                // once it is past the envelope's expiry.
+                if code == ErrorCode::EnvelopeExpired && self.nodes.period().await? <= not_after {
+                    return Err(ClientError::Refused { code: ErrorCode::OrderingUnavailable });
+                }
+                self.pull_conversation(engine, id).await?;
+                match self.store().view().pending_commit(id)? {
+                    Some(_) => self.forget_commit(engine, id),
+                    None => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a commit, stores its welcome on the network, and itself with the ratchet's delta.
+    async fn prepare(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        changes: Changes,
+    ) -> Result<PendingCommit, ClientError> {
+        let context = self.seal_context(LASTING_DAYS).await?;
+        let (installation, group) = engine.group(id)?;
+        let pending = group.commit(installation, changes, &context, &mut OsRng)?;
+        let pointers = match &pending.welcome {
+            Some(welcome) => self.pointers(id, welcome, &context)?,
+            None => Vec::new(),
+        };
+        // A blob without a commit harms nobody; a commit without its blob leaves people out.
+        if let Some(welcome) = &pending.welcome {
+            if let Err(error) = self.deliver(&welcome.blob).await {
+                engine.load_group(&self.store(), id)?;
+                return Err(error);
+            }
+        }
+        let (_, group) = engine.group(id)?;
+        let delta = group.take_delta();
+        let row =
+            PendingCommitRow { conversation: id, envelope: pending.envelope.clone(), pointers };
+        let written: Result<(), ClientError> = self.store().transact(|tx| {
+            tx.apply_delta(Scope::Group(id), delta)?;
+            Ok(tx.put_pending_commit(&row)?)
+        });
+        if let Err(error) = written {
+            engine.load_group(&self.store(), id)?;
+            return Err(error);
+        }
+        Ok(pending)
+    }
+
+    fn pointers(
+        &self,
+        id: ConversationId,
+        welcome: &OutgoingWelcome,
+        context: &tidings_mls::SealContext,
+    ) -> Result<Vec<(Topic, Vec<u8>)>, ClientError> {
+        let (group, buckets) = (tidings_mls::GroupId(id.0), self.mailbox_buckets());
+        let mut pointers = Vec::new();
+        for invitee in &welcome.invitees {
+            let envelope =
+                welcome.reference.point(group, invitee, buckets, context, self.network)?;
+            pointers.push((envelope.body.topic, envelope.body.payload.into_vec()));
+        }
+        Ok(pointers)
+    }
+
+    async fn submit_commit(&self, envelope: &ClientEnvelope) -> Result<Decision, ClientError> {
+        match self.deliver(envelope).await {
+            Ok(Proven::Applied(position)) => Ok(Decision::Applied(position)),
+            Ok(Proven::Conflict) | Err(ClientError::Refused { code: ErrorCode::Conflict }) => {
+                Ok(Decision::Lost)
+            }
+            Ok(Proven::Stored) => Err(crate::error::VerifyFailure::Misplaced.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the lane until our own commit has been processed like anybody's.
+    async fn await_own_commit(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        position: Position,
+    ) -> Result<(), ClientError> {
+        for round in 0..=ROUNDS_MAX {
+            tokio::time::sleep(backoff(round)).await;
+            self.pull_conversation(engine, id).await?;
+            if self.store().view().pending_commit(id)?.is_none() {
+                return Ok(());
+            }
+        }
+        tracing::warn!(%id, %position, "no replica serves a commit that is certified");
+        Err(ClientError::Refused { code: ErrorCode::ReplicationPending })
+    }
+
+    /// Forgets a commit that cannot be ordered any more.
+    fn forget_commit(&self, engine: &mut Engine, id: ConversationId) -> Result<(), ClientError> {
+        let (_, group) = engine.group(id)?;
+        group.commit_lost();
+        let delta = group.take_delta();
+        let written: Result<(), ClientError> = self.store().transact(|tx| {
+            tx.apply_delta(Scope::Group(id), delta)?;
+            Ok(tx.remove_pending_commit(id)?)
+        });
+        if written.is_err() {
+            engine.load_group(&self.store(), id)?;
+        }
+        written
+    }
+}

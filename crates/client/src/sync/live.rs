@@ -1,0 +1,258 @@
+//! Listening: one WebSocket per shard, resumed by cursor at the next node when one is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings_envelope::Topic;
+use tidings_envelope::api::{NodeFrame, Subscription, TopicEntry};
+use tidings_envelope::OrderedReceipt;
+use tidings_types::{NodeId, ShardId};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::core::{Core, Engine};
+use crate::error::ClientError;
+use crate::event::Event;
+use crate::transport::{NodeAddress, Socket};
+use crate::verify::is_behind;
+use crate::ConversationId;
+
+/// How often what waits is tried again while listening.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The pause after all nodes of a shard failed.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause between two rounds of attempts.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(8);
+
+/// Events as they happen; dropping it stops listening.
+pub struct Listener {
+    events: mpsc::UnboundedReceiver<Event>,
+    _tasks: JoinSet<()>,
+}
+
+impl Listener {
+    /// Starts to listen; what was missed comes first.
+    pub(crate) fn start(core: Arc<Core>) -> Self {
+        let events = core.events.listen();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(supervise(core));
+        Self { events, _tasks: tasks }
+    }
+
+    /// The next event; none once the client is gone.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// An event that has happened already, if there is one.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Listener")
+    }
+}
+
+/// Keeps one follower per shard that has topics, and sends what waits.
+async fn supervise(core: Arc<Core>) {
+    let mut followers = JoinSet::new();
+    let mut shards = BTreeSet::new();
+    let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    if let Err(error) = core.sync().await {
+        tracing::debug!(%error, "not caught up before listening");
+    }
+    loop {
+        let changed = core.topics_changed.notified();
+        match topics_by_shard(&core) {
+            Ok(topics) => {
+                for shard in topics.into_keys() {
+                    if shards.insert(shard) {
+                        followers.spawn(follow(Arc::clone(&core), shard));
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "the topics to follow cannot be read"),
+        }
+        tokio::select! {
+            () = changed => {}
+            _ = upkeep.tick() => core.keep_up().await,
+        }
+    }
+}
+
+/// Follows one shard's topics for ever, from one node after another.
+async fn follow(core: Arc<Core>, shard: ShardId) {
+    let mut pause = RECONNECT_PAUSE;
+    loop {
+        for node in core.nodes.candidates(shard) {
+            let connected = Socket::connect(&node.url, core.network).await;
+            let (socket, period) = match connected {
+                Ok(connected) => connected,
+                Err(error) => {
+                    core.tell_disconnected(node.id, &error);
+                    continue;
+                }
+            };
+            core.nodes.heard_period(period);
+            let error = match run(&core, shard, &node, socket, &mut pause).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            core.tell_disconnected(node.id, &error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(RECONNECT_PAUSE_MAX);
+    }
+}
+
+/// Reads from one connection until it fails.
+async fn run(
+    core: &Core,
+    shard: ShardId,
+    node: &NodeAddress,
+    mut socket: Socket,
+    pause: &mut Duration,
+) -> Result<std::convert::Infallible, ClientError> {
+    let mut followed = BTreeSet::new();
+    let mut catching_up = core.follow_new(shard, &mut socket, &mut followed).await?;
+    core.events.tell(&Event::Connected { node: node.id });
+    loop {
+        let changed = core.topics_changed.notified();
+        // Topics that were added before the line above.
+        catching_up += core.follow_new(shard, &mut socket, &mut followed).await?;
+        let frame = tokio::select! {
+            () = changed => continue,
+            frame = socket.next() => frame?,
+        };
+        *pause = RECONNECT_PAUSE;
+        match frame {
+            NodeFrame::Broadcast(entry) => core.live_broadcast(entry).await?,
+            NodeFrame::Ordered(receipt) => core.live_ordered(&receipt).await?,
+            NodeFrame::Heartbeat { period } | NodeFrame::Hello { period, .. } => {
+                core.nodes.heard_period(period);
+            }
+            NodeFrame::CaughtUp(_) => catching_up = catching_up.saturating_sub(1),
+            NodeFrame::Refused { code, .. } => return Err(ClientError::Refused { code }),
+        }
+        tracing::trace!(catching_up, "a frame is dealt with");
+    }
+}
+
+fn topics_by_shard(core: &Core) -> Result<BTreeMap<ShardId, Vec<Subscription>>, ClientError> {
+    let shards = core.nodes.registry().shard_count;
+    let mut topics: BTreeMap<ShardId, Vec<Subscription>> = BTreeMap::new();
+    for row in core.store().view().topics()? {
+        let subscription = Subscription { topic: row.topic, cursor: row.cursor };
+        topics.entry(row.topic.shard(shards)).or_default().push(subscription);
+    }
+    Ok(topics)
+}
+
+impl Core {
+    /// Subscribes to the topics of a shard that this connection does not follow; their number.
+    async fn follow_new(
+        &self,
+        shard: ShardId,
+        socket: &mut Socket,
+        followed: &mut BTreeSet<Topic>,
+    ) -> Result<usize, ClientError> {
+        let mut topics = topics_by_shard(self)?.remove(&shard).unwrap_or_default();
+        topics.retain(|subscription| followed.insert(subscription.topic));
+        if !topics.is_empty() {
+            socket.subscribe(&topics).await?;
+        }
+        Ok(topics.len())
+    }
+
+    async fn live_broadcast(&self, entry: TopicEntry) -> Result<(), ClientError> {
+        let topic = entry.entry.header.topic;
+        let mut engine = self.engine.lock().await;
+        let Some(row) = self.store().view().topic(&topic)? else { return Ok(()) };
+        if is_behind(&row.cursor, &entry) {
+            return Ok(());
+        }
+        let registry = self.nodes.registry();
+        let mut cursor = row.cursor;
+        match self.verifier(&registry).broadcast(&topic, &mut cursor, entry) {
+            Ok(entry) => {
+                self.take_broadcast(&mut engine, &topic, &entry).await?;
+                self.after_entry(&mut engine, row.conversation).await
+            }
+            // Another replica may have what is missing here.
+            Err(failure) => {
+                tracing::debug!(%failure, "an entry does not fit; reading the topic instead");
+                self.pull_topic(&mut engine, &topic).await
+            }
+        }
+    }
+
+    async fn live_ordered(&self, receipt: &OrderedReceipt) -> Result<(), ClientError> {
+        let tidings_envelope::Operation::Envelope(inner) = &receipt.decided.operation else {
+            return Ok(());
+        };
+        let topic = inner.envelope.body.topic;
+        let mut engine = self.engine.lock().await;
+        let Some(row) = self.store().view().topic(&topic)? else { return Ok(()) };
+        if receipt.position().is_some_and(|position| position <= row.cursor.position) {
+            return Ok(());
+        }
+        let registry = self.nodes.registry();
+        let mut cursor = row.cursor;
+        match self.verifier(&registry).ordered(&topic, &mut cursor, receipt) {
+            Ok(entry) => {
+                self.take_ordered(&mut engine, &topic, &entry).await?;
+                self.after_entry(&mut engine, row.conversation).await
+            }
+            Err(failure) => {
+                tracing::debug!(%failure, "a block does not fit; reading the topic instead");
+                self.pull_topic(&mut engine, &topic).await
+            }
+        }
+    }
+
+    /// What follows from an entry: a fresh key package after a welcome, a commit for leavers.
+    async fn after_entry(
+        &self,
+        engine: &mut Engine,
+        conversation: Option<ConversationId>,
+    ) -> Result<(), ClientError> {
+        let done = match conversation {
+            None => self.ensure_published(engine).await,
+            Some(id) => self.let_go(engine, id).await,
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "left for later");
+        }
+        Ok(())
+    }
+
+    /// Tries again what waits.
+    async fn keep_up(&self) {
+        if let Err(error) = self.flush_outbox().await {
+            tracing::debug!(%error, "the outbox is not empty");
+        }
+        let undecided = self.store().view().undecided().unwrap_or_default();
+        if undecided.is_empty() {
+            return;
+        }
+        let mut engine = self.engine.lock().await;
+        for id in undecided {
+            if let Err(error) = self.settle(&mut engine, id).await {
+                tracing::debug!(%id, %error, "a commit is still undecided");
+            }
+        }
+    }
+
+    fn tell_disconnected(&self, node: NodeId, error: &ClientError) {
+        self.events.tell(&Event::Disconnected { node, reason: error.to_string() });
+    }
+}

@@ -1,0 +1,121 @@
+//! Welcomes: every entry of our bucket is tried; those for us lead to a group.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::OsRng;
+use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
+use tidings_envelope::{ClientEnvelope, Topic};
+use tidings_mls::{Group, GroupId, GroupStatus, InboxFacts, JoinError, StagedJoin, WelcomePointer};
+use tidings_types::{InboxId, Wire};
+
+use crate::ConversationId;
+use crate::conversation::row_of;
+use crate::core::{Core, Engine};
+use crate::error::{ClientError, VerifyFailure};
+use crate::event::Event;
+use crate::store::{AccountKey, Scope};
+use crate::sync::ordered::follow_generations;
+use crate::verify::Broadcast;
+
+/// A blob's topic has one entry; a few more are looked at in case its writer wrote it twice.
+const BLOB_ENTRIES_MAX: u16 = 4;
+
+impl Core {
+    /// Deals with an entry of our mailbox.
+    pub(super) async fn take_welcome(
+        &self,
+        engine: &mut Engine,
+        mailbox: &Topic,
+        cursor: TopicCursor,
+        entry: &Broadcast,
+    ) -> Result<(), ClientError> {
+        let payload = entry.envelope.as_ref().map(|envelope| &envelope.body.payload);
+        let pointer = match payload {
+            Some(payload) => engine.installation()?.open_pointer(payload),
+            None => None,
+        };
+        let joined = match &pointer {
+            Some(pointer) => self.join(engine, pointer).await?,
+            None => None,
+        };
+        let Some((mut group, added_by)) = joined else {
+            return self.pass(mailbox, &cursor, entry.id);
+        };
+        let id = ConversationId(group.id().0);
+        let (delta, kept) = (group.take_delta(), engine.installation()?.take_delta());
+        let row = row_of(&group, Some(added_by));
+        let written: Result<(), ClientError> = self.store().transact(|tx| {
+            // What an earlier membership left behind gives way.
+            tx.drop_ratchet(Scope::Group(id))?;
+            for old in tx.view().topics_of(id)? {
+                tx.remove_topic(&old.topic)?;
+            }
+            tx.remove_pending_commit(id)?;
+            tx.apply_delta(Scope::Group(id), delta)?;
+            tx.apply_delta(Scope::Installation, kept)?;
+            tx.put_conversation(&row)?;
+            follow_generations(tx, id, &group)?;
+            // The key package is used; the next catch-up publishes another one.
+            tx.remove_account(AccountKey::KeysPublished)?;
+            tx.mark_seen(entry.id)?;
+            Ok(tx.put_cursor(mailbox, &cursor)?)
+        });
+        written?;
+        engine.groups.insert(id, group);
+        self.topics_changed.notify_waiters();
+        self.events.tell(&Event::Joined { conversation: id });
+        Ok(())
+    }
+
+    /// The group that a pointer leads to and who added us; none when it leads nowhere.
+    async fn join(
+        &self,
+        engine: &mut Engine,
+        pointer: &WelcomePointer,
+    ) -> Result<Option<(Group, InboxId)>, ClientError> {
+        let Some(blob) = self.blob(&pointer.reference.blob_topic()).await? else {
+            return Ok(None);
+        };
+        let live = |group: &&Group| {
+            matches!(group.status(), GroupStatus::Active | GroupStatus::Rejoining)
+        };
+        let known: BTreeSet<GroupId> = engine.groups.values().filter(live).map(Group::id).collect();
+        let installation = engine.installation()?;
+        let staged = StagedJoin::open(installation, pointer, &blob, &known, &mut OsRng);
+        let staged = match staged {
+            Ok(staged) => staged,
+            Err(error) => return Ok(refuse(pointer, &error)),
+        };
+        let facts = self.facts(staged.needed(), InboxFacts::none()).await?;
+        let added_by = staged.added_by();
+        match staged.join(&facts) {
+            Ok(group) => Ok(Some((group, added_by))),
+            Err(error) => Ok(refuse(pointer, &error)),
+        }
+    }
+
+    /// The envelope on a blob's topic; none when no replica has one.
+    async fn blob(&self, topic: &Topic) -> Result<Option<ClientEnvelope>, ClientError> {
+        let registry = self.nodes.registry();
+        let verifier = self.verifier(&registry);
+        let start = TopicCursor::default();
+        let query = TopicQuery::new(*topic, start.clone(), BLOB_ENTRIES_MAX).to_wire();
+        let accept = |page: TopicPage| {
+            let page = verifier.page(topic, &start, page)?;
+            let found = page.broadcast.into_iter().find_map(|entry| entry.envelope);
+            found.ok_or(VerifyFailure::Absent)
+        };
+        let shard = topic.shard(registry.shard_count);
+        match self.nodes.ask(shard, "v1/query", &query, accept).await {
+            Ok(blob) => Ok(Some(blob)),
+            // The blob is replicated before anybody is pointed to it, so this pointer is junk.
+            Err(ClientError::Unverified(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn refuse<T>(pointer: &WelcomePointer, error: &JoinError) -> Option<T> {
+    tracing::info!(group = %pointer.group, %error, "a welcome is not accepted");
+    None
+}

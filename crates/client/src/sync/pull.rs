@@ -1,0 +1,118 @@
+//! Reading a topic to its end from any replica, and dealing with what it holds.
+
+use tidings_envelope::Topic;
+use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
+use tidings_types::Wire;
+use tidings_types::constants::PAGE_ENTRIES_MAX;
+
+use crate::ConversationId;
+use crate::core::{Core, Engine};
+use crate::error::{ClientError, VerifyFailure};
+use crate::store::TopicRole;
+use crate::verify::{Broadcast, Ordered, without_log};
+
+/// How many logs of a topic are read anew in one go because nobody's copy follows ours.
+const RESETS_MAX: u32 = 16;
+
+/// What a topic holds after a cursor.
+#[derive(Default)]
+struct Catch {
+    ordered: Vec<Ordered>,
+    broadcast: Vec<Broadcast>,
+}
+
+impl Core {
+    /// Reads every mailbox that is followed.
+    pub(crate) async fn pull_mailboxes(&self, engine: &mut Engine) -> Result<(), ClientError> {
+        let topics = self.store().view().topics()?;
+        for row in topics.iter().filter(|row| row.role == TopicRole::Mailbox) {
+            self.pull_topic(engine, &row.topic).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a conversation: ended generations, then the current one and those that follow it.
+    pub(crate) async fn pull_conversation(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+    ) -> Result<(), ClientError> {
+        let topics = self.store().view().topics_of(id)?;
+        for row in topics.iter().filter(|row| row.role != TopicRole::Current) {
+            self.pull_topic(engine, &row.topic).await?;
+        }
+        loop {
+            let (_, group) = engine.group(id)?;
+            let topic = group.topic();
+            self.pull_topic(engine, &topic).await?;
+            let (_, group) = engine.group(id)?;
+            if group.topic() == topic {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a topic to its end.
+    ///
+    /// Broadcast entries come first: those that presuppose later ordered entries are put aside
+    /// and taken up right after them, so that each is read in its own epoch.
+    pub(crate) async fn pull_topic(
+        &self,
+        engine: &mut Engine,
+        topic: &Topic,
+    ) -> Result<(), ClientError> {
+        let catch = self.fetch(topic).await?;
+        for entry in &catch.broadcast {
+            self.take_broadcast(engine, topic, entry).await?;
+        }
+        for entry in &catch.ordered {
+            self.take_ordered(engine, topic, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, topic: &Topic) -> Result<Catch, ClientError> {
+        let mut resets = 0;
+        let mut catch = Catch::default();
+        let Some(row) = self.store().view().topic(topic)? else { return Ok(catch) };
+        let mut cursor = row.cursor;
+        loop {
+            match self.page(topic, &cursor).await {
+                Ok(page) => {
+                    let is_empty = page.ordered.is_empty() && page.broadcast.is_empty();
+                    catch.ordered.extend(page.ordered);
+                    catch.broadcast.extend(page.broadcast);
+                    cursor = page.cursor;
+                    if !page.more || is_empty {
+                        return Ok(catch);
+                    }
+                }
+                Err(ClientError::Unverified(VerifyFailure::Chain { log })) if resets < RESETS_MAX => {
+                    // A node may have served us a log that no other node knows. From its start
+                    // the true one can be told, and ids keep its entries from counting twice.
+                    tracing::warn!(%log, "a log does not continue what was read; reading it anew");
+                    resets += 1;
+                    let Some(row) = self.store().view().topic(topic)? else { return Ok(catch) };
+                    cursor = without_log(&row.cursor, log);
+                    self.store().transact(|tx| tx.put_cursor(topic, &cursor))?;
+                    catch = Catch::default();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One page of a topic, from the first replica whose answer verifies.
+    pub(crate) async fn page(
+        &self,
+        topic: &Topic,
+        cursor: &TopicCursor,
+    ) -> Result<crate::verify::VerifiedPage, ClientError> {
+        let registry = self.nodes.registry();
+        let verifier = self.verifier(&registry);
+        let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
+        let query = TopicQuery::new(*topic, cursor.clone(), limit).to_wire();
+        let accept = |page: TopicPage| verifier.page(topic, cursor, page);
+        self.nodes.ask(topic.shard(registry.shard_count), "v1/query", &query, accept).await
+    }
+}

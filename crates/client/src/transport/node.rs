@@ -1,0 +1,244 @@
+//! Reading from nodes: any replica of a topic's shard will do, and the next one if one fails.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+use reqwest::Url;
+use serde::Deserialize;
+use tidings_envelope::Registry;
+use tidings_types::{ErrorCode, NetworkId, NodeId, Period, ShardId, Wire};
+
+use crate::error::{ClientError, VerifyFailure};
+use crate::transport::call::base_url;
+use crate::transport::{CallError, Http, ROUNDS_MAX, backoff};
+
+/// What a node says about itself, as far as clients care.
+#[derive(Debug, Deserialize)]
+struct NodeStatus {
+    network: NetworkId,
+    period: Period,
+}
+
+/// A node and where to reach it.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeAddress {
+    /// Its number.
+    pub(crate) id: NodeId,
+    /// Its base URL.
+    pub(crate) url: Url,
+}
+
+/// All nodes of the registry, and what has been learnt from them.
+pub(crate) struct Nodes {
+    http: Http,
+    network: NetworkId,
+    registry: RwLock<Arc<Registry>>,
+    preferred: RwLock<Option<NodeId>>,
+    period: AtomicU64,
+    period_at: RwLock<Option<Instant>>,
+}
+
+impl Nodes {
+    /// The nodes of `registry`.
+    pub(crate) fn new(http: Http, registry: Registry, preferred: Option<NodeId>) -> Self {
+        Self {
+            http,
+            network: registry.network_id(),
+            registry: RwLock::new(Arc::new(registry)),
+            preferred: RwLock::new(preferred),
+            period: AtomicU64::new(0),
+            period_at: RwLock::new(None),
+        }
+    }
+
+    /// The pinned network.
+    pub(crate) fn network(&self) -> NetworkId {
+        self.network
+    }
+
+    /// The current registry.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Takes a newer registry of the same network; false when it changes nothing.
+    pub(crate) fn accept_registry(&self, registry: Registry) -> Result<bool, VerifyFailure> {
+        if registry.network_id() != self.network {
+            return Err(VerifyFailure::OtherNetwork);
+        }
+        registry.validate().map_err(|error| VerifyFailure::Registry(error.to_string()))?;
+        let mut current =
+            self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if registry.epoch < current.epoch {
+            return Err(VerifyFailure::Registry("it is older than one seen before".to_owned()));
+        }
+        if **current == registry {
+            return Ok(false);
+        }
+        *current = Arc::new(registry);
+        Ok(true)
+    }
+
+    /// Asks this node first from now on.
+    pub(crate) fn prefer(&self, node: Option<NodeId>) {
+        *self.preferred.write().unwrap_or_else(std::sync::PoisonError::into_inner) = node;
+    }
+
+    /// The replicas of a shard that have an address, the preferred one first.
+    pub(crate) fn candidates(&self, shard: ShardId) -> Vec<NodeAddress> {
+        let registry = self.registry();
+        let preferred = *self.preferred.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut members = registry.committee(shard);
+        members.sort_by_key(|node| Some(*node) != preferred);
+        let records = members.into_iter().filter_map(|id| registry.node(id));
+        let address = |record: &tidings_envelope::registry::NodeRecord| {
+            Some(NodeAddress { id: record.id, url: base_url(&record.http).ok()? })
+        };
+        records.filter_map(address).collect()
+    }
+
+    /// Posts `body` to one replica after another until one gives an answer that `accept` takes.
+    ///
+    /// Refusals that no other replica would answer differently end the search.
+    pub(crate) async fn ask<R: Wire, T>(
+        &self,
+        shard: ShardId,
+        path: &str,
+        body: &[u8],
+        accept: impl Fn(R) -> Result<T, VerifyFailure>,
+    ) -> Result<T, ClientError> {
+        let mut failure = None;
+        for round in 0..ROUNDS_MAX {
+            tokio::time::sleep(backoff(round)).await;
+            for node in self.candidates(shard) {
+                let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
+                match self.judge(answer, &accept) {
+                    Ok(value) => return Ok(value),
+                    Err(error) if ends_search(&error) => return Err(error),
+                    Err(error) => failure = Some(worse(failure, error)),
+                }
+            }
+            // What fails verification everywhere does so again.
+            if matches!(failure, Some(ClientError::Unverified(_))) {
+                break;
+            }
+        }
+        Err(failure.unwrap_or_else(nobody))
+    }
+
+    /// Posts `body` to replicas until `wanted` of them gave an acceptable answer; fewer when
+    /// fewer answer, but at least one.
+    pub(crate) async fn ask_several<R: Wire, T>(
+        &self,
+        shard: ShardId,
+        path: &str,
+        body: &[u8],
+        wanted: usize,
+        accept: impl Fn(R) -> Result<T, VerifyFailure>,
+    ) -> Result<Vec<T>, ClientError> {
+        let (mut answers, mut failure) = (Vec::new(), None);
+        for node in self.candidates(shard) {
+            if answers.len() >= wanted.max(1) {
+                break;
+            }
+            let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
+            match self.judge(answer, &accept) {
+                Ok(value) => answers.push(value),
+                Err(error) => failure = Some(worse(failure, error)),
+            }
+        }
+        match answers.is_empty() {
+            true => Err(failure.unwrap_or_else(nobody)),
+            false => Ok(answers),
+        }
+    }
+
+    /// Reads JSON from one replica after another; all must say `not_found` for it to count.
+    pub(crate) async fn look_up<T: serde::de::DeserializeOwned>(
+        &self,
+        shard: ShardId,
+        path: &str,
+    ) -> Result<Option<T>, ClientError> {
+        let (mut failure, mut absent) = (None, false);
+        for node in self.candidates(shard) {
+            match self.http.json(&node.url, path, None).await {
+                Ok(value) => return Ok(Some(value)),
+                Err(CallError::Refused(ErrorCode::NotFound | ErrorCode::InboxUnknown)) => {
+                    absent = true;
+                }
+                Err(error) => failure = Some(worse(failure, error.into())),
+            }
+        }
+        match (absent, failure) {
+            (true, _) => Ok(None),
+            (false, failure) => Err(failure.unwrap_or_else(nobody)),
+        }
+    }
+
+    /// The current period: as last heard when that is fresh, else as a node says.
+    pub(crate) async fn period(&self) -> Result<Period, ClientError> {
+        let fresh_for = self.registry().period_ms / 2;
+        let heard = *self.period_at.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if heard.is_some_and(|at| at.elapsed().as_millis() < u128::from(fresh_for)) {
+            return Ok(self.last_period());
+        }
+        let mut failure = None;
+        for node in self.candidates(ShardId(0)) {
+            match self.http.json::<NodeStatus>(&node.url, "v1/status", None).await {
+                Ok(status) if status.network == self.network => {
+                    self.heard_period(status.period);
+                    return Ok(self.last_period());
+                }
+                Ok(_) => failure = Some(VerifyFailure::OtherNetwork.into()),
+                Err(error) => failure = Some(worse(failure, error.into())),
+            }
+        }
+        Err(failure.unwrap_or_else(nobody))
+    }
+
+    /// Notes a period that a node named; it never goes back.
+    pub(crate) fn heard_period(&self, period: Period) {
+        self.period.fetch_max(period.0, Ordering::Relaxed);
+        let now = Some(Instant::now());
+        *self.period_at.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+    }
+
+    /// The highest period heard of.
+    pub(crate) fn last_period(&self) -> Period {
+        Period(self.period.load(Ordering::Relaxed))
+    }
+
+    fn judge<R, T>(
+        &self,
+        answer: Result<R, CallError>,
+        accept: &impl Fn(R) -> Result<T, VerifyFailure>,
+    ) -> Result<T, ClientError> {
+        Ok(accept(answer?)?)
+    }
+}
+
+/// Whether asking another replica is pointless.
+fn ends_search(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { code } => code.peer_at_fault(),
+        _ => false,
+    }
+}
+
+/// Of two failures the one that says more: bad answers before refusals before silence.
+fn worse(before: Option<ClientError>, now: ClientError) -> ClientError {
+    let weight = |error: &ClientError| match error {
+        ClientError::Unverified(_) => 2,
+        ClientError::Refused { .. } => 1,
+        _ => 0,
+    };
+    match before {
+        Some(before) if weight(&before) > weight(&now) => before,
+        _ => now,
+    }
+}
+
+fn nobody() -> ClientError {
+    ClientError::Unreachable { reason: "the registry names no node with an address".to_owned() }
+}

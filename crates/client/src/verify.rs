@@ -1,0 +1,260 @@
+//! What a reader checks before it believes a node: chains, write proofs, certificates, receipts.
+
+use rand::rngs::OsRng;
+use tidings_envelope::api::{LogCursor, SendResult, TopicCursor, TopicEntry, TopicPage};
+use tidings_envelope::{
+    AckLevel, ClientEnvelope, Lane, LogId, Operation, OrderedReceipt, Outcome, ParsedEnvelope,
+    Registry, Topic, verify_all,
+};
+use tidings_tlog::TopicHead;
+use tidings_types::constants::{CURSOR_LOGS_MAX, PROTOCOL_VERSION};
+use tidings_types::{
+    BoundedVec, EnvelopeId, ErrorCode, NetworkId, Period, Position,
+};
+
+use crate::error::VerifyFailure;
+
+/// What answers are checked against.
+#[derive(Clone, Copy)]
+pub(crate) struct Verifier<'a> {
+    pub(crate) network: NetworkId,
+    pub(crate) registry: &'a Registry,
+}
+
+/// A broadcast entry that is what its writer wrote, where its log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broadcast {
+    /// The envelope's id.
+    pub(crate) id: EnvelopeId,
+    /// In which period the node took it.
+    pub(crate) admitted: Period,
+    /// The envelope; absent when the node has pruned it.
+    pub(crate) envelope: Option<ClientEnvelope>,
+    /// As it was served.
+    pub(crate) entry: TopicEntry,
+}
+
+/// An ordered entry that a quorum certified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    /// The envelope's id.
+    pub(crate) id: EnvelopeId,
+    /// Its place in the topic.
+    pub(crate) position: Position,
+    /// The period of its block.
+    pub(crate) period: Period,
+    /// The envelope.
+    pub(crate) envelope: ClientEnvelope,
+}
+
+/// A page whose every entry is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct VerifiedPage {
+    pub(crate) ordered: Vec<Ordered>,
+    pub(crate) broadcast: Vec<Broadcast>,
+    /// Where to go on.
+    pub(crate) cursor: TopicCursor,
+    /// Whether the topic holds more.
+    pub(crate) more: bool,
+}
+
+/// Proof that an envelope is where it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proven {
+    /// It is in a log, on as many disks as asked for.
+    Stored,
+    /// It took this position in its topic.
+    Applied(Position),
+    /// Another one took the expected position first.
+    Conflict,
+}
+
+impl Verifier<'_> {
+    /// Checks a page of `topic` that was asked for at `cursor`.
+    pub(crate) fn page(
+        &self,
+        topic: &Topic,
+        cursor: &TopicCursor,
+        page: TopicPage,
+    ) -> Result<VerifiedPage, VerifyFailure> {
+        if page.version != PROTOCOL_VERSION {
+            return Err(VerifyFailure::Version);
+        }
+        let (cursor, more) = (cursor.clone(), page.more != 0);
+        let mut verified = VerifiedPage { cursor, more, ..Default::default() };
+        for receipt in page.ordered.iter() {
+            let ordered = self.ordered(topic, &mut verified.cursor, receipt)?;
+            verified.ordered.push(ordered);
+        }
+        for entry in page.broadcast.into_vec() {
+            let broadcast = self.broadcast(topic, &mut verified.cursor, entry)?;
+            verified.broadcast.push(broadcast);
+        }
+        Ok(verified)
+    }
+
+    /// Checks one broadcast entry that follows `cursor`, which it moves.
+    pub(crate) fn broadcast(
+        &self,
+        topic: &Topic,
+        cursor: &mut TopicCursor,
+        entry: TopicEntry,
+    ) -> Result<Broadcast, VerifyFailure> {
+        let header = entry.entry.header;
+        if !header.version_is_known() {
+            return Err(VerifyFailure::Version);
+        }
+        if header.topic != *topic || entry.log.shard != topic.shard(self.registry.shard_count) {
+            return Err(VerifyFailure::Misplaced);
+        }
+        let advanced = advance(cursor, entry.log, &header)?;
+        let envelope = match &entry.entry.payload {
+            None => None,
+            Some(_) => {
+                let inner = entry.entry.open().ok_or(VerifyFailure::Payload)?.envelope;
+                self.envelope(&inner, topic, Lane::Broadcast, header.envelope_id)?;
+                Some(inner)
+            }
+        };
+        let (id, admitted) = (header.envelope_id, header.fee_period);
+        *cursor = advanced;
+        Ok(Broadcast { id, admitted, envelope, entry })
+    }
+
+    /// Checks a broadcast entry on its own, without its place in the chain.
+    pub(crate) fn newest(
+        &self,
+        topic: &Topic,
+        entry: &TopicEntry,
+    ) -> Result<Option<ClientEnvelope>, VerifyFailure> {
+        let header = &entry.entry.header;
+        if header.topic != *topic {
+            return Err(VerifyFailure::Misplaced);
+        }
+        if entry.entry.payload.is_none() {
+            return Ok(None);
+        }
+        let inner = entry.entry.open().ok_or(VerifyFailure::Payload)?.envelope;
+        self.envelope(&inner, topic, Lane::Broadcast, header.envelope_id)?;
+        Ok(Some(inner))
+    }
+
+    /// Checks one ordered entry that follows `cursor`, which it moves.
+    pub(crate) fn ordered(
+        &self,
+        topic: &Topic,
+        cursor: &mut TopicCursor,
+        receipt: &OrderedReceipt,
+    ) -> Result<Ordered, VerifyFailure> {
+        receipt.verify(self.network, self.registry)?;
+        let Operation::Envelope(inner) = &receipt.decided.operation else {
+            return Err(VerifyFailure::Misplaced);
+        };
+        let Outcome::Applied { position } = receipt.decided.outcome else {
+            return Err(VerifyFailure::Misplaced);
+        };
+        if receipt.header.shard != topic.shard(self.registry.shard_count) {
+            return Err(VerifyFailure::Misplaced);
+        }
+        let expected = cursor.position.plus(1);
+        if position != expected {
+            return Err(VerifyFailure::Position { expected: expected.0, found: position.0 });
+        }
+        let id = inner.envelope.body.id();
+        self.envelope(&inner.envelope, topic, Lane::Ordered, id)?;
+        cursor.position = position;
+        let (period, envelope) = (receipt.header.period, inner.envelope.clone());
+        Ok(Ordered { id, position, period, envelope })
+    }
+
+    /// Checks what a gateway answered for `envelope`.
+    pub(crate) fn sent(
+        &self,
+        envelope: &ClientEnvelope,
+        level: AckLevel,
+        result: SendResult,
+    ) -> Result<Result<Proven, ErrorCode>, VerifyFailure> {
+        let id = envelope.body.id();
+        match result {
+            SendResult::Refused { code } => Ok(Err(code)),
+            SendResult::Stored(receipt) => {
+                let header = &receipt.header;
+                let is_it = header.envelope_id == id && header.topic == envelope.body.topic;
+                if !is_it || envelope.body.lane != Lane::Broadcast {
+                    return Err(VerifyFailure::Misplaced);
+                }
+                receipt.verify(self.network, self.registry, level)?;
+                Ok(Ok(Proven::Stored))
+            }
+            SendResult::Ordered(receipt) => {
+                receipt.verify(self.network, self.registry)?;
+                match &receipt.decided.operation {
+                    Operation::Envelope(inner) if inner.envelope.body == envelope.body => {}
+                    _ => return Err(VerifyFailure::Misplaced),
+                }
+                match receipt.decided.outcome {
+                    Outcome::Applied { position } => Ok(Ok(Proven::Applied(position))),
+                    Outcome::Conflict { .. } => Ok(Ok(Proven::Conflict)),
+                    Outcome::Refused { code } => Ok(Err(code)),
+                }
+            }
+        }
+    }
+
+    fn envelope(
+        &self,
+        envelope: &ClientEnvelope,
+        topic: &Topic,
+        lane: Lane,
+        id: EnvelopeId,
+    ) -> Result<(), VerifyFailure> {
+        if envelope.body.topic != *topic || envelope.body.lane != lane {
+            return Err(VerifyFailure::Misplaced);
+        }
+        let parsed = ParsedEnvelope::check(envelope.clone()).map_err(VerifyFailure::Envelope)?;
+        if parsed.id() != id {
+            return Err(VerifyFailure::Misplaced);
+        }
+        match verify_all(vec![parsed], self.network, &mut OsRng).pop() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(code)) => Err(VerifyFailure::Envelope(code)),
+            None => Err(VerifyFailure::Envelope(ErrorCode::Internal)),
+        }
+    }
+}
+
+/// The cursor after an entry of `log`, if the entry is the one due there.
+pub(crate) fn advance(
+    cursor: &TopicCursor,
+    log: LogId,
+    header: &tidings_envelope::EntryHeader,
+) -> Result<TopicCursor, VerifyFailure> {
+    let mut logs = cursor.logs.clone().into_vec();
+    let place = logs.iter().position(|known| known.log == log);
+    let head = match place.and_then(|place| logs.get(place)) {
+        Some(known) => TopicHead { next: known.next, last: known.previous },
+        None => TopicHead::default(),
+    };
+    let head = head.advance(header).map_err(|_| VerifyFailure::Chain { log })?;
+    let advanced = LogCursor { log, next: head.next, previous: head.last };
+    match place.and_then(|place| logs.get_mut(place)) {
+        Some(known) => *known = advanced,
+        None => logs.push(advanced),
+    }
+    let logs = BoundedVec::<_, CURSOR_LOGS_MAX>::new(logs);
+    let logs = logs.map_err(|_| VerifyFailure::Misplaced)?;
+    Ok(TopicCursor { logs, position: cursor.position })
+}
+
+/// The cursor that reads `log` from its start again, and the other logs where they were.
+pub(crate) fn without_log(cursor: &TopicCursor, log: LogId) -> TopicCursor {
+    let logs = cursor.logs.iter().filter(|known| known.log != log).copied().collect();
+    let logs = BoundedVec::new(logs).expect("fewer than before");
+    TopicCursor { logs, position: cursor.position }
+}
+
+/// Whether an entry comes before the cursor: it has been read.
+pub(crate) fn is_behind(cursor: &TopicCursor, entry: &TopicEntry) -> bool {
+    let known = cursor.logs.iter().find(|known| known.log == entry.log);
+    known.is_some_and(|known| entry.entry.header.topic_index < known.next)
+}

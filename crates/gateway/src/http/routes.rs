@@ -1,0 +1,176 @@
+//! The gateway's routes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tidings_envelope::api::{SendRequest, SendResult};
+use tidings_types::ErrorCode;
+
+use super::Api;
+use super::body::{Received, receive, reply};
+use super::refusal::Refusal;
+use crate::account::{ApiKey, User};
+
+/// The media type of the Prometheus text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4";
+
+/// What the routes are, for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// `POST /v1/send`: charges the user, sends, and refunds what was refused (GTW-003, GTW-010).
+pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let began = Instant::now();
+    let answer = send_authorised(&api, request).await;
+    api.metrics.send_duration.observe(began.elapsed());
+    answer.unwrap_or_else(|refusal| {
+        api.metrics.refused(refusal.code);
+        refusal.into_response()
+    })
+}
+
+async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, Refusal> {
+    let _place = api.enter()?;
+    let user = authorise(api, request.headers()).await?;
+    let Received { value, .. } = &mut receive::<SendRequest>(api, request).await?;
+    let prepared = api.sender.prepare(std::mem::take(value))?;
+    let charge = api.quotas.charge(&user, amount(prepared.count()), now_seconds()).await?;
+    // Not on the connection's task: a caller who hangs up changes nothing about what is sent.
+    let api = Arc::clone(api);
+    let sending = tokio::spawn(async move {
+        let refused_before = prepared.refused_count();
+        let response = api.sender.send(prepared).await;
+        let is_refused = |result: &&SendResult| matches!(result, SendResult::Refused { .. });
+        let refused = response.results.iter().filter(is_refused).count();
+        charge.refund(amount(refused.saturating_sub(refused_before))).await;
+        response
+    });
+    let response = sending.await.map_err(|_| ErrorCode::Internal)?;
+    Ok(reply(&response))
+}
+
+/// `GET /v1/usage`: what the caller's user has used.
+pub(super) async fn usage(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let user = authorise(&api, &headers).await?;
+    let report = api.quotas.usage(&user, now_seconds()).await?;
+    Ok(Json(report).into_response())
+}
+
+/// `GET /v1/status`: the network as the gateway sees it.
+pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+    let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
+    let health = api.network.health();
+    let nodes = snapshot.registry.nodes.iter().map(|node| {
+        let seen = health.get(&node.id).copied().unwrap_or_default();
+        let latency_ms = seen.latency.map(milliseconds);
+        json!({ "id": node.id, "http": node.http, "latency_ms": latency_ms, "healthy": seen.healthy })
+    });
+    let nodes: Vec<_> = nodes.collect();
+    let status = json!({
+        "network": api.network.id(),
+        "payer": api.payer,
+        "period": api.network.period().ok_or(ErrorCode::NotReady)?,
+        "nodes": nodes,
+    });
+    Ok(Json(status).into_response())
+}
+
+/// `GET /v1/registry`: the registry in force.
+pub(super) async fn registry(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+    let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
+    Ok(Json(&snapshot.registry).into_response())
+}
+
+/// `GET /healthz`: the process is up.
+pub(super) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: every shard has a healthy node, and the payer's key is registered (GTW-011).
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, Refusal> {
+    let not_ready = |reason: String| Refusal::new(ErrorCode::NotReady, reason);
+    if api.is_draining() {
+        return Err(ErrorCode::ShuttingDown.into());
+    }
+    let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
+    if !snapshot.registry.session_key_is_known(api.payer, &api.session_key) {
+        return Err(not_ready("the session key is not registered for the payer".into()));
+    }
+    match api.network.unserved_shard(&snapshot) {
+        Some(shard) => Err(not_ready(format!("no healthy node serves shard {shard}"))),
+        None => Ok("ready"),
+    }
+}
+
+/// `GET /metrics`: counters in the Prometheus text format (GTW-013).
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let text = api.metrics.exposition(&api.network);
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+/// `GET /openapi.json`: these routes, for programs.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+/// Everything else.
+pub(super) async fn not_found() -> Refusal {
+    ErrorCode::NotFound.into()
+}
+
+/// The user whose key the request carries (GTW-001).
+async fn authorise(api: &Api, headers: &HeaderMap) -> Result<User, Refusal> {
+    let credentials = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = credentials.and_then(|text| text.split_once(' ')).and_then(|(scheme, key)| {
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    let key = key.and_then(|key| ApiKey::parse(key).ok()).ok_or(ErrorCode::Unauthorized)?;
+    let user = api.users.user(&key.digest()).await?;
+    user.ok_or_else(|| ErrorCode::Unauthorized.into())
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn amount(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds, to a thousandth.
+fn milliseconds(latency: Duration) -> serde_json::Value {
+    let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+    json!(f64::from(us) / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        // covers: GTW-011
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        assert_eq!(described["openapi"], "3.1.0");
+        let paths = described["paths"].as_object().unwrap();
+        let described: BTreeSet<_> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (method.to_uppercase(), path.as_str()))
+            })
+            .collect();
+        let routed = super::super::ROUTES.iter();
+        let routed = routed.map(|(method, path)| ((*method).to_owned(), *path));
+        assert_eq!(described, routed.collect());
+    }
+}

@@ -1,0 +1,13 @@
+//! From a user's envelopes to proofs that they are stored: check, gather, sign, send, verify,
+//! and try elsewhere.
+
+mod gather;
+mod lanes;
+mod outgoing;
+mod sender;
+mod verify;
+
+pub use gather::BATCH_BYTES_MAX;
+pub use lanes::{Desk, Lanes, Payer};
+pub use outgoing::Outgoing;
+pub use sender::{Prepared, Sender};

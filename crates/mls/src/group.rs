@@ -1,0 +1,543 @@
+//! One group on one installation: an actor in memory that takes inputs and returns values.
+
+use std::fmt;
+
+use openmls::framing::{MlsMessageBodyIn, MlsMessageIn, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::group::{
+    MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
+    PastEpochDeletionPolicy,
+};
+use openmls::messages::proposals::Proposal;
+use openmls::prelude::SenderRatchetConfiguration;
+use openmls_traits::OpenMlsProvider;
+use openmls_traits::random::OpenMlsRand;
+use rand_core::CryptoRngCore;
+use tidings_envelope::{ClientEnvelope, Dependency, EnvelopeBody, Lane, Payload, Topic};
+use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::ed25519::PublicKey;
+use tidings_types::{
+    BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position, TimestampSeconds,
+    Wire,
+};
+use tls_codec::{DeserializeBytes, TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+use crate::content::{Content, ContentFrame, Origin, ReceivedMessage};
+use crate::error::{CreateError, LoadError, OpenError, SealError};
+use crate::facts::InboxHead;
+use crate::generation::Generation;
+use crate::installation::Installation;
+use crate::manifest::unlimited_lifetime;
+use crate::provider::{Delta, Provider};
+use crate::record::{
+    GENERATION_GRACE_PERIODS, GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed,
+    transcript_tag,
+};
+use crate::roster::{Roster, inbox_of};
+use crate::seal::{self, SealContext, TranscriptTag};
+use crate::settings::{
+    CIPHERSUITE, GroupKind, GroupPolicy, GroupSettings, Membership, capabilities,
+};
+
+/// How far out of order one sender's messages may arrive. Unit: messages.
+const OUT_OF_ORDER_MESSAGES_MAX: u32 = 64;
+
+/// How many of one sender's messages in one epoch may be missing. Unit: messages.
+const MISSING_MESSAGES_MAX: u32 = 4_096;
+
+/// Names a group; random.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct GroupId(pub [u8; 32]);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for GroupId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "GroupId({self})")
+    }
+}
+
+impl GroupId {
+    pub(crate) fn to_mls(self) -> openmls::group::GroupId {
+        openmls::group::GroupId::from_slice(&self.0)
+    }
+
+    pub(crate) fn of(mls: &openmls::group::GroupId) -> Option<Self> {
+        Some(Self(mls.as_slice().try_into().ok()?))
+    }
+}
+
+/// What a new group is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewGroup {
+    /// A group whose creator is its first admin.
+    Group {
+        /// Its name, at most [`crate::GROUP_NAME_BYTES_MAX`] bytes.
+        name: String,
+        /// Its description, at most [`crate::GROUP_DESCRIPTION_BYTES_MAX`] bytes.
+        description: String,
+        /// Who may change what.
+        policy: GroupPolicy,
+    },
+    /// A conversation with one other inbox (MLS-012).
+    Dm {
+        /// The other inbox.
+        peer: InboxId,
+    },
+    /// The group of an inbox's own devices.
+    Own,
+}
+
+/// An application message that was made and is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingMessage {
+    /// What to send, on the broadcast lane.
+    pub envelope: ClientEnvelope,
+    /// The message as others will receive it.
+    pub message: ReceivedMessage,
+}
+
+/// What an envelope of the broadcast lane holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenedMessage {
+    /// A message from another installation.
+    Message(ReceivedMessage),
+    /// A message that this installation sent.
+    Own,
+}
+
+/// One group on one installation.
+///
+/// It owns its state; what an operation changed is in the next [`Delta`].
+#[derive(Debug)]
+pub struct Group {
+    pub(crate) provider: Provider,
+    pub(crate) mls: MlsGroup,
+    pub(crate) record: Record,
+}
+
+impl Group {
+    /// Creates a group whose only leaf is `installation`.
+    ///
+    /// `head` is the creator's inbox; its other installations count as unreachable until a commit
+    /// adds them.
+    ///
+    /// # Errors
+    /// [`CreateError`] when `head` is not the installation's inbox or a text is too long.
+    pub fn create(
+        installation: &Installation,
+        head: &InboxHead,
+        new: NewGroup,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Self, CreateError> {
+        let own = installation.public_key();
+        if head.inbox != installation.inbox() || !head.installations.contains(&own) {
+            return Err(CreateError::OtherInbox);
+        }
+        let settings = first_settings(installation.network(), own, head, new)?;
+        let provider = Provider::new(rng);
+        let group = GroupId(provider.rand().random_array().map_err(|_| CreateError::Library)?);
+        let extensions = settings.to_extensions().ok_or(CreateError::Library)?;
+        let config = MlsGroupCreateConfig::builder()
+            .ciphersuite(CIPHERSUITE)
+            .lifetime(unlimited_lifetime())
+            .capabilities(capabilities())
+            .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
+            .use_ratchet_tree_extension(true)
+            .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(PAST_EPOCHS_MAX))
+            .sender_ratchet_configuration(ratchets())
+            .with_group_context_extensions(extensions)
+            .build();
+        let mls = MlsGroup::new_with_group_id(
+            &provider,
+            &installation.signer(),
+            &config,
+            group.to_mls(),
+            installation.credential(),
+        )
+        .map_err(|_| CreateError::Library)?;
+        let seed = exported_seed(&mls, &provider).ok_or(CreateError::Library)?;
+        let owner = Owner {
+            network: installation.network(),
+            group,
+            inbox: installation.inbox(),
+            installation: own,
+        };
+        let record = Record::new(owner, seed, Position(0));
+        Ok(Self::assemble(provider, mls, record))
+    }
+
+    /// The group that deltas stored (MLS-015).
+    ///
+    /// `rng` must not repeat what it gave an earlier load.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the state is damaged.
+    pub fn load(
+        stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<Self, LoadError> {
+        let provider = Provider::load(stored, rng);
+        let record = Record::read(&provider).ok_or(LoadError)?;
+        let mls = MlsGroup::load(provider.storage(), &record.group.to_mls())
+            .ok()
+            .flatten()
+            .ok_or(LoadError)?;
+        Ok(Self { provider, mls, record })
+    }
+
+    /// A group at the epoch of `mls`, whose tag is noted.
+    pub(crate) fn assemble(provider: Provider, mls: MlsGroup, mut record: Record) -> Self {
+        record.note_epoch(mls.epoch().as_u64(), transcript_tag(&mls));
+        Self { provider, mls, record }
+    }
+
+    /// What changed since the last call; to be stored before anything it made is sent, and in
+    /// one transaction with whatever was received (MLS-015).
+    pub fn take_delta(&mut self) -> Delta {
+        self.record.write(&self.provider);
+        self.provider.take_delta()
+    }
+
+    /// The group's id.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.record.group
+    }
+
+    /// The inbox on whose behalf this installation is in the group.
+    #[must_use]
+    pub fn inbox(&self) -> InboxId {
+        self.record.inbox
+    }
+
+    /// Whether this installation takes part.
+    #[must_use]
+    pub fn status(&self) -> GroupStatus {
+        self.record.status
+    }
+
+    /// The current epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.mls.epoch().as_u64()
+    }
+
+    /// The RFC 9420 epoch authenticator; equal at all members, and at nobody else.
+    #[must_use]
+    pub fn authenticator(&self) -> &[u8] {
+        self.mls.epoch_authenticator().as_slice()
+    }
+
+    /// The topic that the group writes to now.
+    #[must_use]
+    pub fn topic(&self) -> Topic {
+        self.record.generation().topic()
+    }
+
+    /// How many ordered entries of that topic were processed.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.record.position
+    }
+
+    /// The topics of earlier generations that can still be read, newest first, and the period in
+    /// which each ended (MLS-020).
+    #[must_use]
+    pub fn past_topics(&self) -> Vec<(Topic, Period)> {
+        self.record.past_generations().map(|(past, retired)| (past.topic(), retired)).collect()
+    }
+
+    /// Drops the keys of generations that ended before `period`, once their topics are read.
+    pub fn forget_generations_before(&mut self, period: Period) {
+        self.record.forget_generations_before(period);
+    }
+
+    /// What the members agree on.
+    ///
+    /// # Panics
+    /// Never: a group is only entered with settings that parse.
+    #[must_use]
+    pub fn settings(&self) -> GroupSettings {
+        GroupSettings::of(self.mls.extensions()).expect("checked when the epoch was entered")
+    }
+
+    /// The installations of each member inbox that are in the group.
+    #[must_use]
+    pub fn installations(
+        &self,
+    ) -> std::collections::BTreeMap<InboxId, std::collections::BTreeSet<PublicKey>> {
+        self.roster().by_inbox()
+    }
+
+    /// The inboxes that asked to leave; the next commit lets them go (MLS-018).
+    #[must_use]
+    pub fn leaving(&self) -> std::collections::BTreeSet<InboxId> {
+        let roster = self.roster();
+        self.leaving_leaves()
+            .iter()
+            .filter_map(|leaf| roster.0.get(leaf))
+            .map(|leaf| leaf.inbox)
+            .collect()
+    }
+
+    /// The commit of ours that is not ordered yet.
+    #[must_use]
+    pub fn pending_commit(&self) -> Option<EnvelopeId> {
+        self.record.pending.map(|pending| pending.envelope)
+    }
+
+    /// Seals an application message.
+    ///
+    /// `sent_at` is the sender's clock, for display.
+    ///
+    /// # Errors
+    /// [`SealError`] when this installation may not send now, or the message is too large.
+    pub fn send(
+        &mut self,
+        installation: &Installation,
+        content: Content,
+        sent_at: TimestampSeconds,
+        context: &SealContext,
+    ) -> Result<OutgoingMessage, SealError> {
+        if self.record.status != GroupStatus::Active {
+            return Err(SealError::Inactive);
+        }
+        if self.mls.pending_proposals().next().is_some() {
+            return Err(SealError::LeavePending);
+        }
+        let nonce = self.provider.rand().random_array().map_err(|_| SealError::Library)?;
+        let frame = ContentFrame { version: PROTOCOL_VERSION, nonce, sent_at, content };
+        let bytes = frame.to_wire();
+        let message = self
+            .mls
+            .create_message(&self.provider, &installation.signer(), &bytes)
+            .ok()
+            .and_then(|message| message.to_bytes().ok())
+            .ok_or(SealError::Library)?;
+        let generation = self.record.generation();
+        let position = self.record.position;
+        let body = EnvelopeBody {
+            retention_days: context.retention_days,
+            depends_on: Some(Dependency { topic: generation.topic(), position }),
+            ..EnvelopeBody::broadcast(
+                generation.topic(),
+                context.payer,
+                context.not_after,
+                Payload::default(),
+            )
+        };
+        let envelope = self.seal(&generation, body, &message)?;
+        let origin = self.origin(self.record.inbox, self.record.installation, self.epoch());
+        let message = origin.received(frame, &bytes);
+        Ok(OutgoingMessage { envelope, message })
+    }
+
+    /// Opens an envelope of the broadcast lane; `admitted` is the period in which it was
+    /// admitted.
+    ///
+    /// The verdict does not depend on the order in which messages of an epoch arrive.
+    ///
+    /// # Errors
+    /// [`OpenError`]; only [`OpenError::Ahead`] is worth trying again.
+    pub fn open(
+        &mut self,
+        envelope: &ClientEnvelope,
+        admitted: Period,
+    ) -> Result<OpenedMessage, OpenError> {
+        let body = &envelope.body;
+        let generation = self.generation_of(body.topic, admitted)?;
+        if body.lane != Lane::Broadcast {
+            return Err(OpenError::NotAMessage);
+        }
+        let is_current = body.topic == self.topic();
+        if is_current && body.depends_on.is_some_and(|it| it.position > self.record.position) {
+            return Err(OpenError::Ahead);
+        }
+        let opened = seal::open(&generation, body).map_err(|_| OpenError::SealInvalid)?;
+        let message = match parse_message(&opened.message) {
+            Some(message @ ProtocolMessage::PrivateMessage(_)) => message,
+            _ => return Err(OpenError::NotAMessage),
+        };
+        let epoch = message.epoch().as_u64();
+        if GroupId::of(message.group_id()) != Some(self.record.group) {
+            return Err(OpenError::NotAMessage);
+        }
+        if epoch > self.epoch() {
+            return Err(OpenError::Ahead);
+        }
+        match self.record.tag_of(epoch) {
+            None => return Err(OpenError::TooOld),
+            Some(tag) if tag != opened.tag => return Err(OpenError::Forked),
+            Some(_) => {}
+        }
+        self.read(message, epoch)
+    }
+
+    fn read(&mut self, message: ProtocolMessage, epoch: u64) -> Result<OpenedMessage, OpenError> {
+        let processed = self
+            .mls
+            .process_message(&self.provider, message)
+            .map_err(|error| OpenError::Undecryptable(error.to_string()))?;
+        let inbox = inbox_of(processed.credential()).ok_or(OpenError::NotAMessage)?;
+        let Sender::Member(leaf) = *processed.sender() else {
+            return Err(OpenError::NotAMessage);
+        };
+        let bytes = match processed.into_content() {
+            ProcessedMessageContent::ApplicationMessage(message) => message.into_bytes(),
+            ProcessedMessageContent::OwnPrivateMessage => return Ok(OpenedMessage::Own),
+            _ => return Err(OpenError::NotAMessage),
+        };
+        let installation = self
+            .record
+            .installation_at(epoch, leaf.u32(), &self.roster())
+            .ok_or(OpenError::NotAMessage)?;
+        let frame = ContentFrame::parse(&bytes).ok_or(OpenError::ContentUnknown)?;
+        let origin = self.origin(inbox, installation, epoch);
+        Ok(OpenedMessage::Message(origin.received(frame, &bytes)))
+    }
+
+    /// The generation whose topic this is, if entries admitted then are read (MLS-020).
+    fn generation_of(&self, topic: Topic, admitted: Period) -> Result<Generation, OpenError> {
+        let current = self.record.generation();
+        if current.topic() == topic {
+            return Ok(current);
+        }
+        let (past, retired_at) = self
+            .record
+            .past_generations()
+            .find(|(past, _)| past.topic() == topic)
+            .ok_or(OpenError::OtherTopic)?;
+        match admitted <= retired_at.plus(GENERATION_GRACE_PERIODS) {
+            true => Ok(past),
+            false => Err(OpenError::GenerationEnded),
+        }
+    }
+
+    pub(crate) fn roster(&self) -> Roster {
+        Roster::new(self.mls.members()).unwrap_or_default()
+    }
+
+    pub(crate) fn leaving_leaves(&self) -> std::collections::BTreeSet<u32> {
+        self.mls
+            .pending_proposals()
+            .filter_map(|queued| match (queued.proposal(), queued.sender()) {
+                (Proposal::SelfRemove, Sender::Member(index)) => Some(index.u32()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Seals an MLS message with this group's tag and signs the envelope.
+    pub(crate) fn seal(
+        &self,
+        generation: &Generation,
+        body: EnvelopeBody,
+        message: &[u8],
+    ) -> Result<ClientEnvelope, SealError> {
+        let tag = self.record.tag_of(self.epoch()).ok_or(SealError::Library)?;
+        self.seal_with_tag(generation, body, message, tag)
+    }
+
+    /// Seals an MLS message with `tag` and signs the envelope.
+    pub(crate) fn seal_with_tag(
+        &self,
+        generation: &Generation,
+        body: EnvelopeBody,
+        message: &[u8],
+        tag: TranscriptTag,
+    ) -> Result<ClientEnvelope, SealError> {
+        let salt = self.provider.rand().random_array().map_err(|_| SealError::Library)?;
+        seal::seal(generation, body, tag, message, salt, self.record.network)
+            .map_err(|_| SealError::TooLarge)
+    }
+
+    fn origin(&self, inbox: InboxId, installation: PublicKey, epoch: u64) -> Origin {
+        Origin { group: self.record.group, inbox, installation, epoch }
+    }
+}
+
+impl Origin {
+    /// The message with this frame, whose bytes are `bytes`.
+    fn received(&self, frame: ContentFrame, bytes: &[u8]) -> ReceivedMessage {
+        ReceivedMessage {
+            id: self.message_id(bytes),
+            sender: self.inbox,
+            installation: self.installation,
+            epoch: self.epoch,
+            sent_at: frame.sent_at,
+            content: frame.content,
+        }
+    }
+}
+
+/// The public or private MLS message in `bytes`.
+pub(crate) fn parse_message(bytes: &[u8]) -> Option<ProtocolMessage> {
+    match MlsMessageIn::tls_deserialize_exact_bytes(bytes).ok()?.extract() {
+        MlsMessageBodyIn::PublicMessage(message) => Some(message.into()),
+        MlsMessageBodyIn::PrivateMessage(message) => Some(message.into()),
+        _ => None,
+    }
+}
+
+/// How joiners set their group up; equal to what its creator has.
+pub(crate) fn join_config() -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder()
+        .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
+        .use_ratchet_tree_extension(true)
+        .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(PAST_EPOCHS_MAX))
+        .sender_ratchet_configuration(ratchets())
+        .build()
+}
+
+fn ratchets() -> SenderRatchetConfiguration {
+    SenderRatchetConfiguration::new(OUT_OF_ORDER_MESSAGES_MAX, MISSING_MESSAGES_MAX)
+}
+
+fn first_settings(
+    network: NetworkId,
+    own: PublicKey,
+    head: &InboxHead,
+    new: NewGroup,
+) -> Result<GroupSettings, CreateError> {
+    let (kind, mut fixed, policy, admins, name, description) = match new {
+        NewGroup::Group { name, description, policy } => {
+            (GroupKind::Group, vec![], policy, vec![head.inbox], name, description)
+        }
+        NewGroup::Dm { peer } if peer == head.inbox => return Err(CreateError::OtherInbox),
+        NewGroup::Dm { peer } => {
+            let fixed = vec![head.inbox, peer];
+            (GroupKind::Dm, fixed, GroupPolicy::FIXED, vec![], String::new(), String::new())
+        }
+        NewGroup::Own => {
+            let fixed = vec![head.inbox];
+            (GroupKind::Own, fixed, GroupPolicy::FIXED, vec![], String::new(), String::new())
+        }
+    };
+    fixed.sort_unstable();
+    let unreachable: Vec<PublicKey> =
+        head.installations.iter().copied().filter(|key| *key != own).collect();
+    let member = Membership {
+        inbox: head.inbox,
+        sequence: head.sequence,
+        unreachable: BoundedVec::new(unreachable).map_err(|_| CreateError::TooLong)?,
+    };
+    Ok(GroupSettings {
+        version: PROTOCOL_VERSION,
+        version_min: PROTOCOL_VERSION,
+        network,
+        kind,
+        fixed_inboxes: BoundedVec::new(fixed).map_err(|_| CreateError::Library)?,
+        generation_epoch: 0,
+        policy,
+        admins: BoundedVec::new(admins).map_err(|_| CreateError::Library)?,
+        name: BoundedBytes::new(name.into_bytes()).map_err(|_| CreateError::TooLong)?,
+        description: BoundedBytes::new(description.into_bytes())
+            .map_err(|_| CreateError::TooLong)?,
+        members: BoundedVec::new(vec![member]).map_err(|_| CreateError::Library)?,
+    })
+}

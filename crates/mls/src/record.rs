@@ -1,0 +1,217 @@
+//! What a group keeps beside the MLS state.
+
+use std::collections::BTreeSet;
+
+use openmls::group::MlsGroup;
+use openmls_traits::OpenMlsProvider;
+use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::ed25519::PublicKey;
+use tidings_types::{
+    BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position, Wire, labelled_hash,
+};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+use crate::generation::{EXPORTER_LABEL, Generation, SEED_BYTES};
+use crate::group::GroupId;
+use crate::provider::Provider;
+use crate::roster::Roster;
+use crate::seal::TranscriptTag;
+use crate::secret::Secret;
+
+/// Where the record is stored.
+const RECORD_KEY: &[u8] = b"tidings group";
+
+/// How many past epochs can still be read; a sender is rarely more than a few commits behind.
+/// Unit: epochs.
+pub const PAST_EPOCHS_MAX: usize = 5;
+
+/// How many past topic generations can still be read. Unit: generations.
+pub const PAST_GENERATIONS_MAX: usize = 16;
+
+/// How many periods after its end a generation's broadcast entries are read (MLS-020).
+/// Unit: periods.
+pub const GENERATION_GRACE_PERIODS: u64 = 2;
+
+const TAGS_MAX: usize = PAST_EPOCHS_MAX + 1;
+const DEPARTED_MAX: usize = 65_536;
+
+/// Whether this installation takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[repr(u8)]
+pub enum GroupStatus {
+    /// It reads and writes.
+    Active = 1,
+    /// Its rejoin is not ordered yet; it waits.
+    Rejoining = 2,
+    /// It was removed; it still reads what was sent before.
+    Removed = 3,
+    /// It could not follow a commit; it still reads what was sent before, and rejoins.
+    Ejected = 4,
+}
+
+#[derive(Debug, Clone, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub(crate) struct PastGeneration {
+    seed: Secret,
+    retired_at: Period,
+}
+
+#[derive(Debug, Clone, Copy, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+struct EpochTag {
+    epoch: u64,
+    tag: TranscriptTag,
+}
+
+/// A leaf that a commit blanked: who had it, and the last epoch in which they did.
+#[derive(Debug, Clone, Copy, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+struct Departed {
+    epoch: u64,
+    leaf: u32,
+    installation: PublicKey,
+}
+
+/// A commit of ours that is not ordered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub(crate) struct PendingRecord {
+    pub(crate) envelope: EnvelopeId,
+    pub(crate) expected: Position,
+}
+
+#[derive(Debug, Clone, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub(crate) struct Record {
+    version: u16,
+    pub(crate) network: NetworkId,
+    pub(crate) group: GroupId,
+    pub(crate) inbox: InboxId,
+    pub(crate) installation: PublicKey,
+    pub(crate) status: GroupStatus,
+    seed: Secret,
+    pub(crate) position: Position,
+    past: BoundedVec<PastGeneration, PAST_GENERATIONS_MAX>,
+    tags: BoundedVec<EpochTag, TAGS_MAX>,
+    departed: BoundedVec<Departed, DEPARTED_MAX>,
+    pub(crate) pending: Option<PendingRecord>,
+}
+
+/// Who a record belongs to.
+pub(crate) struct Owner {
+    pub(crate) network: NetworkId,
+    pub(crate) group: GroupId,
+    pub(crate) inbox: InboxId,
+    pub(crate) installation: PublicKey,
+}
+
+impl Record {
+    /// The record of a group that is entered at `position` of the generation with `seed`.
+    pub(crate) fn new(owner: Owner, seed: Secret, position: Position) -> Self {
+        Self {
+            version: PROTOCOL_VERSION,
+            network: owner.network,
+            group: owner.group,
+            inbox: owner.inbox,
+            installation: owner.installation,
+            status: GroupStatus::Active,
+            seed,
+            position,
+            past: BoundedVec::default(),
+            tags: BoundedVec::default(),
+            departed: BoundedVec::default(),
+            pending: None,
+        }
+    }
+
+    /// The stored record.
+    pub(crate) fn read(provider: &Provider) -> Option<Self> {
+        let record = Self::from_wire(&provider.read(RECORD_KEY)?).ok()?;
+        (record.version == PROTOCOL_VERSION).then_some(record)
+    }
+
+    /// Stores the record beside the MLS state.
+    pub(crate) fn write(&self, provider: &Provider) {
+        provider.write(RECORD_KEY, self.to_wire());
+    }
+
+    /// The generation in use.
+    pub(crate) fn generation(&self) -> Generation {
+        Generation::new(self.seed.clone())
+    }
+
+    /// Past generations with the period of their end, newest first.
+    pub(crate) fn past_generations(&self) -> impl Iterator<Item = (Generation, Period)> + '_ {
+        self.past
+            .iter()
+            .rev()
+            .map(|past| (Generation::new(past.seed.clone()), past.retired_at))
+    }
+
+    /// Begins the generation with `seed`, at position 0 (MLS-009).
+    pub(crate) fn rotate(&mut self, seed: Secret, now: Period) {
+        let ended = PastGeneration { seed: std::mem::replace(&mut self.seed, seed), retired_at: now };
+        self.past = newest(self.past.to_vec(), ended);
+        self.position = Position(0);
+    }
+
+    /// Drops the keys of generations that ended before `period`.
+    pub(crate) fn forget_generations_before(&mut self, period: Period) {
+        let kept = self.past.iter().filter(|past| past.retired_at >= period).cloned().collect();
+        self.past = BoundedVec::new(kept).unwrap_or_default();
+    }
+
+    /// Notes the tag of an epoch that begins (MLS-011).
+    pub(crate) fn note_epoch(&mut self, epoch: u64, tag: TranscriptTag) {
+        self.tags = newest(self.tags.to_vec(), EpochTag { epoch, tag });
+        let oldest = self.tags.first().map_or(0, |tag| tag.epoch);
+        let kept = self.departed.iter().filter(|it| it.epoch >= oldest).copied().collect();
+        self.departed = BoundedVec::new(kept).unwrap_or_default();
+    }
+
+    /// The tag of an epoch that can still be read.
+    pub(crate) fn tag_of(&self, epoch: u64) -> Option<TranscriptTag> {
+        self.tags.iter().find(|tag| tag.epoch == epoch).map(|tag| tag.tag)
+    }
+
+    /// Notes who had the leaves that a commit blanks at the end of `epoch`.
+    pub(crate) fn note_departures(&mut self, epoch: u64, leaves: &BTreeSet<u32>, roster: &Roster) {
+        for (leaf, owner) in leaves.iter().filter_map(|it| roster.0.get_key_value(it)) {
+            let departed = Departed { epoch, leaf: *leaf, installation: owner.installation };
+            self.departed = newest(self.departed.to_vec(), departed);
+        }
+    }
+
+    /// Whose `leaf` was in `epoch`; `roster` is the current one.
+    pub(crate) fn installation_at(
+        &self,
+        epoch: u64,
+        leaf: u32,
+        roster: &Roster,
+    ) -> Option<PublicKey> {
+        let departed = self
+            .departed
+            .iter()
+            .filter(|it| it.leaf == leaf && it.epoch >= epoch)
+            .min_by_key(|it| it.epoch)
+            .map(|it| it.installation);
+        departed.or_else(|| roster.0.get(&leaf).map(|owner| owner.installation))
+    }
+}
+
+/// `items` and `item`, without the first ones if there are too many.
+fn newest<T, const MAX: usize>(mut items: Vec<T>, item: T) -> BoundedVec<T, MAX> {
+    items.push(item);
+    let surplus = items.len().saturating_sub(MAX);
+    items.drain(..surplus);
+    BoundedVec::new(items).unwrap_or_default()
+}
+
+/// The tag of the epoch that `mls` is in (MLS-011).
+pub(crate) fn transcript_tag(mls: &MlsGroup) -> TranscriptTag {
+    let hash = labelled_hash("transcript tag", &[mls.epoch_authenticator().as_slice()]);
+    let (tag, _) = hash.split_first_chunk().expect("a hash is longer than a tag");
+    *tag
+}
+
+/// The seed of the generation that the epoch of `mls` begins (MLS-008).
+pub(crate) fn exported_seed(mls: &MlsGroup, provider: &Provider) -> Option<Secret> {
+    let seed = mls.export_secret(provider.crypto(), EXPORTER_LABEL, &[], SEED_BYTES).ok()?;
+    let seed = zeroize::Zeroizing::new(seed);
+    Some(Secret(seed.as_slice().try_into().ok()?))
+}

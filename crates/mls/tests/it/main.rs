@@ -1,0 +1,12 @@
+//! The crate's tests over its public API.
+
+mod convergence;
+mod dm;
+mod hostile;
+mod joining;
+mod lifecycle;
+mod manifests;
+mod rejoin;
+mod rotation;
+mod scale;
+mod world;

@@ -1,0 +1,388 @@
+//! The task that owns the replica: inputs from every side, effects to every side.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
+use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedReceipt, Registry};
+use tidings_replica::store::{OrderedPlace, WriteSet};
+use tidings_replica::wire::{FeedFrame, FeedRequest};
+use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
+use tidings_types::{
+    BoundedVec, Height, LogIndex, LogSize, Period, ShardId, TimestampSeconds,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::examiner::{Examined, Job};
+use super::persister::Written;
+use crate::feed::{FeedSubject, Feeds};
+use crate::hub::Hub;
+use crate::link::{LinkEvent, LinkEvents, Links};
+use crate::metrics::Counter;
+use crate::storage::Storage;
+
+/// How often time is let pass when nothing else happens, in milliseconds.
+const TICK_MS: u64 = 100;
+
+/// How many inputs are taken before effects are carried out and others get a turn.
+const INPUTS_PER_TURN: usize = 256;
+
+/// Write sets and stretches under way beyond which no more feed frames are taken.
+const BACKLOG_MAX: usize = 64;
+
+/// A question about the replica, answered on its own task.
+pub(super) type Question = Box<dyn FnOnce(&Replica) + Send>;
+
+/// What other tasks ask of the replica.
+pub(super) enum Command {
+    Publish(PreparedPublish, oneshot::Sender<PublishResponse>),
+    Ask(Question),
+    Proved {
+        request: RequestId,
+        item: usize,
+        against: Box<AcknowledgedCheckpoint>,
+        found: Option<(EntryHeader, MerklePath)>,
+    },
+    Recalled { request: RequestId, item: usize, found: Option<OrderedReceipt> },
+    Drain(oneshot::Sender<()>),
+}
+
+/// What requests are prepared by, without asking the replica.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) registry: Arc<Registry>,
+    pub(super) period: Period,
+    pub(super) is_ready: bool,
+    pub(super) storage_is_failing: bool,
+    pub(super) peers: usize,
+}
+
+/// Everything around the replica.
+pub(super) struct Surroundings {
+    pub(super) storage: Arc<Storage>,
+    pub(super) links: Links,
+    pub(super) feeds: Arc<Feeds>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) sets: mpsc::UnboundedSender<(WriteTicket, WriteSet)>,
+    pub(super) examine: mpsc::UnboundedSender<Job>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) view: Arc<RwLock<View>>,
+    pub(super) alarms: Arc<Counter>,
+}
+
+/// Where inputs come from.
+pub(super) struct Inputs {
+    pub(super) events: LinkEvents,
+    pub(super) written: mpsc::UnboundedReceiver<Written>,
+    pub(super) examined: mpsc::UnboundedReceiver<Examined>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) registry: watch::Receiver<Arc<Registry>>,
+    /// Completes when the node is to stop.
+    pub(super) stopped: oneshot::Receiver<()>,
+}
+
+pub(super) struct Actor {
+    replica: Replica,
+    around: Surroundings,
+    replies: BTreeMap<RequestId, oneshot::Sender<PublishResponse>>,
+    next_request: u64,
+    started: Instant,
+    examining: usize,
+    drained: Option<oneshot::Sender<()>>,
+    ticked_at_ms: u64,
+}
+
+impl Actor {
+    pub(super) fn new(replica: Replica, around: Surroundings) -> Self {
+        Self {
+            replica,
+            around,
+            replies: BTreeMap::new(),
+            next_request: 0,
+            started: Instant::now(),
+            examining: 0,
+            drained: None,
+            ticked_at_ms: 0,
+        }
+    }
+
+    /// Runs until it is told to stop; answers the links, to be closed.
+    pub(super) async fn run(mut self, mut inputs: Inputs) -> Links {
+        self.tick();
+        loop {
+            self.carry_out();
+            if self.drained.is_some() && self.replies.is_empty() {
+                if let Some(drained) = self.drained.take() {
+                    // Nobody waits for the end of a drain that was given up.
+                    let _ = drained.send(());
+                }
+            }
+            if !self.next_input(&mut inputs).await {
+                return self.around.links;
+            }
+            for _ in 0..INPUTS_PER_TURN {
+                if !self.ready_input(&mut inputs) {
+                    break;
+                }
+            }
+            if self.now().monotonic_ms.saturating_sub(self.ticked_at_ms) >= TICK_MS {
+                self.tick();
+            }
+        }
+    }
+
+    /// Waits for one input; answers whether there can be more.
+    async fn next_input(&mut self, inputs: &mut Inputs) -> bool {
+        let backlog = self.replica.writes_outstanding() + self.examining;
+        let takes_feeds = backlog < BACKLOG_MAX;
+        let wake_at = self.wake_at();
+        let Inputs { events, written, examined, commands, registry, stopped } = inputs;
+        let event = async {
+            match takes_feeds {
+                true => events.recv().await,
+                false => events.recv_control().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stopped => return false,
+            Some(written) = written.recv() => self.written(written),
+            Some(command) = commands.recv() => self.command(command),
+            Some(examined) = examined.recv() => self.examined(examined),
+            event = event => match event {
+                Some(event) => self.event(event),
+                None => return false,
+            },
+            Ok(()) = registry.changed() => {
+                let registry = registry.borrow_and_update().clone();
+                self.registry(registry);
+            }
+            () = tokio::time::sleep_until(wake_at) => self.tick(),
+        }
+        true
+    }
+
+    /// Takes an input that is there already, but no feed frames.
+    fn ready_input(&mut self, inputs: &mut Inputs) -> bool {
+        if let Ok(written) = inputs.written.try_recv() {
+            self.written(written);
+        } else if let Ok(command) = inputs.commands.try_recv() {
+            self.command(command);
+        } else if let Ok(examined) = inputs.examined.try_recv() {
+            self.examined(examined);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = self.started.elapsed().as_millis();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            monotonic_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+            timestamp: TimestampSeconds(wall.as_secs()),
+        }
+    }
+
+    fn wake_at(&self) -> tokio::time::Instant {
+        let regular = self.ticked_at_ms.saturating_add(TICK_MS);
+        let due = self.replica.poll_timeout_ms().unwrap_or(regular).min(regular);
+        let due = std::time::Duration::from_millis(due);
+        tokio::time::Instant::from_std(self.started + due)
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.ticked_at_ms = now.monotonic_ms;
+        self.replica.tick(now);
+    }
+
+    fn written(&mut self, written: Written) {
+        let now = self.now();
+        match written {
+            Written::Durable(ticket) => self.replica.persisted(ticket, now),
+            Written::Failed => self.replica.storage_failed(now),
+        }
+    }
+
+    fn examined(&mut self, examined: Examined) {
+        self.examining = self.examining.saturating_sub(1);
+        let now = self.now();
+        self.replica.flush(examined.from, examined.flush, now);
+    }
+
+    fn registry(&mut self, registry: Arc<Registry>) {
+        if self.replica.accepts(&registry) {
+            let now = self.now();
+            self.replica.registry_changed(registry, now);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Publish(prepared, reply) => {
+                let request = RequestId(self.next_request);
+                self.next_request += 1;
+                self.replies.insert(request, reply);
+                self.replica.publish(request, prepared, now);
+            }
+            Command::Ask(question) => question(&self.replica),
+            Command::Proved { request, item, against, found } => {
+                self.replica.proved(request, item, *against, found);
+            }
+            Command::Recalled { request, item, found } => {
+                self.replica.recalled(request, item, found);
+            }
+            Command::Drain(drained) => {
+                self.replica.drain();
+                self.drained = Some(drained);
+            }
+        }
+    }
+
+    fn event(&mut self, event: LinkEvent) {
+        let now = self.now();
+        match event {
+            LinkEvent::Up(peer) => {
+                tracing::info!(%peer, "link up");
+                self.replica.peer_up(peer, now);
+            }
+            LinkEvent::Down(peer) => {
+                tracing::info!(%peer, "link down");
+                self.replica.peer_down(peer, now);
+            }
+            LinkEvent::Control(from, frame) => self.replica.control(from, frame, now),
+            LinkEvent::Feed { from, frame: FeedFrame::Flush(flush), .. } => {
+                let registry = self.replica.registry().clone();
+                self.examining += 1;
+                // The examiner outlives this task but for a panic, which ends the process.
+                let _ = self.around.examine.send(Job { from, flush, registry });
+            }
+            LinkEvent::Feed { frame: FeedFrame::Block(block), .. } => {
+                self.replica.block(block, now);
+            }
+            LinkEvent::FeedEnded { from, request: FeedRequest::Log { log, .. } } => {
+                self.replica.feed_ended(from, log, now);
+            }
+            LinkEvent::FeedEnded { from, request: FeedRequest::Blocks { shard, .. } } => {
+                self.replica.block_feed_ended(from, shard, now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.replica.poll_effect() {
+            match effect {
+                Effect::Persist(ticket, set) => {
+                    let _ = self.around.sets.send((ticket, set));
+                }
+                Effect::Control(to, frame) => {
+                    if let Err(error) = self.around.links.send(to, &frame) {
+                        tracing::debug!(%error, "a control frame was not sent");
+                    }
+                }
+                Effect::Subscribe(to, request) => {
+                    if let Err(error) = self.around.links.subscribe(to, request) {
+                        tracing::debug!(%error, "not subscribed");
+                    }
+                }
+                Effect::Unsubscribe(from, log) => {
+
+                    self.around.links.unsubscribe(from, FeedSubject::Log(log));
+                }
+                Effect::Serve(flush) => {
+                    self.around.feeds.publish_flush(&flush);
+                    self.around.hub.broadcast(&flush);
+                }
+                Effect::ServeBlock(certified, places) => self.serve_block(&certified, &places),
+                Effect::Reply(request, response) => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        // The asker may have hung up.
+                        let _ = reply.send(response);
+                    }
+                }
+                Effect::Prove { request, item, log, index, against } => {
+                    let (storage, commands) =
+                        (self.around.storage.clone(), self.around.commands.clone());
+                    tokio::spawn(async move {
+                        let size = against.checkpoint.checkpoint.size;
+                        let found = prove(&storage, log, index, size).await;
+                        let proved = Command::Proved { request, item, against, found };
+                        let _ = commands.send(proved).await;
+                    });
+                }
+                Effect::Recall { request, item, shard, height, index } => {
+                    let (storage, commands) =
+                        (self.around.storage.clone(), self.around.commands.clone());
+                    tokio::spawn(async move {
+                        let found = recall(&storage, shard, height, index).await;
+                        let _ = commands.send(Command::Recalled { request, item, found }).await;
+                    });
+                }
+                Effect::Alarm(alarm) => self.alarm(alarm),
+            }
+        }
+        self.refresh_view();
+    }
+
+    fn serve_block(&self, certified: &CertifiedBlock, places: &[OrderedPlace]) {
+        self.around.feeds.publish_block(certified);
+        let receipts: Vec<OrderedReceipt> =
+            places.iter().filter_map(|place| certified.receipt(place.index)).collect();
+        self.around.hub.ordered(&receipts);
+    }
+
+    fn alarm(&self, alarm: Alarm) {
+        self.around.alarms.increment();
+        match alarm {
+            Alarm::Evidence(evidence) => tracing::error!(?evidence, "a node contradicted itself"),
+            Alarm::InvalidEntry { log, index, code } => {
+                tracing::error!(%log, %index, %code, "a log holds an invalid entry");
+            }
+            Alarm::FeedRefused { from, log, code } => {
+                tracing::warn!(%from, %log, %code, "a peer's feed was refused");
+            }
+            Alarm::Superseded(shard) => {
+                tracing::error!(%shard, "another process runs with this node's key; not writing");
+            }
+        }
+    }
+
+    fn refresh_view(&self) {
+        let view = View {
+            registry: self.replica.registry().clone(),
+            period: self.replica.period(),
+            is_ready: self.replica.is_ready(),
+            storage_is_failing: self.replica.storage_is_failing(),
+            peers: self.around.links.peers().len(),
+        };
+        *self.around.view.write().unwrap_or_else(std::sync::PoisonError::into_inner) = view;
+    }
+}
+
+async fn prove(
+    storage: &Storage,
+    log: LogId,
+    index: LogIndex,
+    size: LogSize,
+) -> Option<(EntryHeader, MerklePath)> {
+    let flush = storage.flushes(log, index, 1, 1).await.ok()??;
+    let header = flush.entries.first().filter(|entry| entry.header.index == index)?.header;
+    let leaves = storage.leaf_hashes(log, LogIndex(0), size.next_index()).await.ok()?;
+    let tree: tidings_tlog::MemoryTree = leaves.into_iter().collect();
+    let path = tidings_tlog::inclusion_proof(&tree, index, size).ok()?;
+    Some((header, BoundedVec::new(path).ok()?))
+}
+
+async fn recall(
+    storage: &Storage,
+    shard: ShardId,
+    height: Height,
+    index: u32,
+) -> Option<OrderedReceipt> {
+    let blocks = storage.blocks(shard, height, 1, 0).await.ok()?;
+    blocks.first().filter(|certified| certified.block.header.height == height)?.receipt(index)
+}

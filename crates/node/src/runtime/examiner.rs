@@ -1,0 +1,39 @@
+//! Judges incoming entries on a thread of its own, in the order in which they came.
+
+use std::sync::Arc;
+
+use tidings_envelope::Registry;
+use tidings_replica::wire::FeedFlush;
+use tidings_replica::{ExaminedFlush, examine_flush};
+use tidings_types::NodeId;
+use tokio::sync::mpsc;
+
+/// A stretch of a log to be judged.
+pub(super) struct Job {
+    pub(super) from: NodeId,
+    pub(super) flush: FeedFlush,
+    pub(super) registry: Arc<Registry>,
+}
+
+/// A stretch of a log whose entries are judged.
+pub(super) struct Examined {
+    pub(super) from: NodeId,
+    pub(super) flush: ExaminedFlush,
+}
+
+/// Starts the thread; it ends when the sender is dropped.
+pub(super) fn start(
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    examined: mpsc::UnboundedSender<Examined>,
+) -> std::io::Result<()> {
+    let work = move || {
+        let mut rng = rand::thread_rng();
+        while let Some(Job { from, flush, registry }) = jobs.blocking_recv() {
+            let flush = examine_flush(flush, registry.network_id(), &registry, &mut rng);
+            if examined.send(Examined { from, flush }).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("examiner".into()).spawn(work).map(drop)
+}

@@ -1,0 +1,239 @@
+//! Starting and stopping a node.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::RngCore;
+use tidings_envelope::Registry;
+use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
+use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
+use tidings_types::ed25519::SigningKey;
+use tidings_types::node_key::NodeKey;
+use tidings_types::{NodeId, TimestampSeconds};
+use tokio::sync::{mpsc, oneshot};
+
+use super::actor::{Actor, Command, Inputs, Surroundings, View};
+use super::backend::{RunningNode, StoredFeeds};
+use super::keys::{KeyFileError, read_secret};
+use super::registry_file::{RegistryFile, RegistryFileError, RegistrySource};
+use super::{examiner, persister};
+use crate::config::NodeConfig;
+use crate::feed::Feeds;
+use crate::http::{HttpConfig, HttpServer, StartError, TlsFiles};
+use crate::hub::Hub;
+use crate::link::{LinkConfig, LinkLimits, LinkStartError, Links};
+use crate::metrics::{Counter, Metrics};
+use crate::storage::{Storage, StorageError};
+
+/// Commands that may wait for the replica; more waits in the HTTP API, which is limited too.
+const COMMANDS_MAX: usize = 1024;
+
+/// How often payloads whose retention ended are dropped.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long those who wait are given when the node stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The registry file.
+    #[error(transparent)]
+    Registry(#[from] RegistryFileError),
+    /// The registry does not list this node, or with other keys.
+    #[error("the registry does not list node {0} with these keys")]
+    NotRegistered(NodeId),
+    /// The store.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the store holds.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// An address in the configuration.
+    #[error("{0} is not an address with a port")]
+    Address(String),
+    /// The links.
+    #[error(transparent)]
+    Links(#[from] LinkStartError),
+    /// The HTTP API.
+    #[error(transparent)]
+    Http(#[from] StartError),
+    /// The machine.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Runs a node until `shutdown` completes, then drains it.
+///
+/// # Errors
+/// [`NodeError`] says what to put right before the next try.
+pub async fn run(
+    config: NodeConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), NodeError> {
+    let source = RegistryFile::open(config.registry_file.clone())?;
+    let registry = source.subscribe().borrow().clone();
+    let keys = Keys::load(&config, &registry)?;
+    let network = registry.network_id();
+    let storage = Arc::new(Storage::open(&config.database, network).await?);
+    let replica = restore(&config, keys.signing, registry, &storage).await?;
+    let feeds = Feeds::new(StoredFeeds(storage.clone()));
+    let link_config = LinkConfig {
+        id: NodeId(config.node),
+        key: keys.transport,
+        listen: address(&config.quic_listen)?,
+        limits: LinkLimits::default(),
+    };
+    let (links, events) = Links::start(link_config, source.subscribe(), feeds.clone())?;
+    let http = http_config(&config)?;
+    let hub = Hub::new(http.limits.outbox());
+    let (commands, command_inputs) = mpsc::channel(COMMANDS_MAX);
+    let (sets, queued_sets) = mpsc::unbounded_channel();
+    let (written_sender, written) = mpsc::unbounded_channel();
+    let (examine, jobs) = mpsc::unbounded_channel();
+    let (examined_sender, examined) = mpsc::unbounded_channel();
+    examiner::start(jobs, examined_sender)?;
+    let view = Arc::new(RwLock::new(View {
+        registry: replica.registry().clone(),
+        period: replica.period(),
+        is_ready: false,
+        storage_is_failing: false,
+        peers: 0,
+    }));
+    let alarms = Arc::new(Counter::default());
+    let node = RunningNode {
+        node: NodeId(config.node),
+        network,
+        storage: storage.clone(),
+        commands: commands.clone(),
+        view: view.clone(),
+        links: links.counters(),
+        alarms: alarms.clone(),
+    };
+    let around = Surroundings {
+        storage: storage.clone(),
+        links,
+        feeds,
+        hub: hub.clone(),
+        sets,
+        examine,
+        commands: commands.clone(),
+        view,
+        alarms,
+    };
+    let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
+    let (stop, stopped) = oneshot::channel();
+    let registry = source.subscribe();
+    let inputs = Inputs { events, written, examined, commands: command_inputs, registry, stopped };
+    let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
+    let server = HttpServer::start(http, Arc::new(node), hub, Arc::new(Metrics::default())).await?;
+    tracing::info!(node = config.node, http = %server.local_address(), "node started");
+    let pruning = tokio::spawn(prune(storage.clone()));
+    shutdown.await;
+    tracing::info!("draining");
+    pruning.abort();
+    drain(&commands).await;
+    server.shutdown().await;
+    // The end of the actor closes the queue of sets, and so ends the persister.
+    drop(stop);
+    match acting.await {
+        Ok(links) => links.shutdown().await,
+        Err(error) => tracing::error!(%error, "the replica's task did not end in order"),
+    }
+    if persisting.await.is_err() {
+        tracing::error!("the persister did not end in order");
+    }
+    storage.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Keys {
+    signing: NodeKey,
+    transport: SigningKey,
+}
+
+impl Keys {
+    fn load(config: &NodeConfig, registry: &Registry) -> Result<Self, NodeError> {
+        let path = &config.signing_key_file;
+        let signing = NodeKey::from_secret(&*read_secret(path)?)
+            .map_err(|_| KeyFileError::Invalid { path: path.clone() })?;
+        let transport = SigningKey::from_secret(&*read_secret(&config.transport_key_file)?);
+        let id = NodeId(config.node);
+        let is_listed = registry.node(id).is_some_and(|record| {
+            record.signing == signing.address() && record.transport == transport.public_key()
+        });
+        match is_listed {
+            true => Ok(Self { signing, transport }),
+            false => Err(NodeError::NotRegistered(id)),
+        }
+    }
+}
+
+async fn restore(
+    config: &NodeConfig,
+    key: NodeKey,
+    registry: Arc<Registry>,
+    storage: &Storage,
+) -> Result<Replica, NodeError> {
+    let node = NodeId(config.node);
+    let mut nonce = [0; 32];
+    rand::thread_rng().fill_bytes(&mut nonce);
+    let restored = storage.load().await?;
+    let replica_config =
+        ReplicaConfig { node, key, nonce, publish_timeout_ms: config.publish_timeout_ms };
+    let heads = restored.lanes.values().filter_map(|lane| lane.head.as_ref());
+    let period = heads.map(|head| head.block.header.period).max().unwrap_or_default();
+    let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
+    let recent = storage.recent(node, period.minus(kept)).await?.into_iter();
+    let recent = recent.map(|entry| RecentEntry {
+        id: entry.envelope_id,
+        log: entry.log,
+        index: entry.index,
+        fee_period: period,
+    });
+    Ok(Replica::restore(replica_config, registry, restored, recent.collect())?)
+}
+
+fn http_config(config: &NodeConfig) -> Result<HttpConfig, NodeError> {
+    let mut http = HttpConfig { listen: address(&config.http_listen)?, ..HttpConfig::default() };
+    http.tls = config
+        .tls
+        .as_ref()
+        .map(|files| TlsFiles { certificate: files.certificates.clone(), key: files.key.clone() });
+    http.cors_origins.clone_from(&config.cors_origins);
+    http.limits.address_requests_per_minute = config.requests_per_second.saturating_mul(60);
+    http.limits.address_burst = config.requests_per_second;
+    Ok(http)
+}
+
+fn address(text: &str) -> Result<SocketAddr, NodeError> {
+    text.parse().map_err(|_| NodeError::Address(text.into()))
+}
+
+async fn drain(commands: &mpsc::Sender<Command>) {
+    let (drained, is_drained) = oneshot::channel();
+    if commands.send(Command::Drain(drained)).await.is_ok()
+        && tokio::time::timeout(DRAIN_TIMEOUT, is_drained).await.is_err()
+    {
+        tracing::warn!("some requests were still open after the drain timeout");
+    }
+}
+
+async fn prune(storage: Arc<Storage>) {
+    let mut interval = tokio::time::interval(PRUNE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match storage.prune(TimestampSeconds(now.as_secs())).await {
+            Ok(pruned) if pruned.payloads > 0 => tracing::info!(?pruned, "payloads dropped"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "pruning failed; it is tried again later"),
+        }
+    }
+}
+

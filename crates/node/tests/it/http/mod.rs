@@ -1,0 +1,8 @@
+//! The HTTP API over real sockets, in front of a node that keeps everything in memory.
+
+mod model;
+mod node;
+mod reading;
+mod serving;
+mod store;
+mod subscribing;

@@ -1,0 +1,6 @@
+//! The node's parts through their public interfaces.
+
+mod feed;
+mod http;
+mod link;
+mod storage;

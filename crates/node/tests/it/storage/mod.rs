@@ -1,0 +1,54 @@
+//! One suite over both databases: what is written is read back, and nothing else.
+
+mod fixture;
+mod ordered;
+mod paging;
+mod retention;
+mod stored;
+mod writing;
+
+/// Makes a test of each function for each database.
+macro_rules! on_both {
+    ($($module:ident::$name:ident,)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::fixture::on_sqlite(super::$module::$name).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::fixture::on_postgres(super::$module::$name).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    stored::a_store_gives_back_what_it_was_given,
+    stored::newer_formats_and_other_networks_are_refused,
+    stored::recent_entries_are_found_by_fee_period,
+    stored::leaf_hashes_and_checkpoints_are_those_written,
+    stored::damage_is_reported,
+    paging::flushes_end_at_checkpoints_within_the_limits,
+    paging::topic_pages_take_up_where_the_cursor_is,
+    paging::the_newest_entry_of_every_log_is_found,
+    paging::walks_over_random_stores_have_no_gap_and_no_duplicate,
+    ordered::blocks_and_places_are_served_with_proofs,
+    ordered::state_and_proposals_are_replaced,
+    ordered::evidence_is_stored_once,
+    retention::payloads_go_when_their_retention_ends,
+    writing::a_second_write_is_refused_and_changes_nothing,
+    writing::abandoned_writes_leave_all_or_nothing,
+    writing::the_writer_merges_in_order,
+    writing::the_writer_goes_on_after_a_failure,
+    writing::two_stores_cannot_both_extend_a_log,
+}
+
+#[tokio::test]
+async fn unknown_urls_are_refused() {
+    let opened = tidings_node::storage::Storage::open("mysql://x", fixture::NETWORK).await;
+    assert!(matches!(opened, Err(tidings_node::storage::StorageError::UnknownUrl)));
+}

@@ -1,0 +1,92 @@
+//! The ordered lane's blocks, places, state and proposals, and evidence.
+
+use std::collections::BTreeMap;
+
+use tidings_envelope::api::TopicCursor;
+use tidings_envelope::{Evidence, Topic};
+use tidings_replica::store::{Decided, WriteSet};
+use tidings_types::{Height, ShardId, Wire, merkle};
+
+use super::fixture::{Item, LaneWriter, LogWriter, decided, open, topic};
+
+pub async fn blocks_and_places_are_served_with_proofs(url: String) {
+    let storage = open(&url).await;
+    let mut lane = LaneWriter::default();
+    let sets = [lane.decide(&[1]), lane.decide(&[]), lane.decide(&[2, 1, 2, 1, 1, 3, 1])];
+    storage.write(&decided(sets.to_vec())).await.unwrap();
+
+    let page = storage.topic_page(topic(1), &TopicCursor::default(), 100, 1 << 20).await.unwrap();
+    let heights: Vec<_> = page.ordered.iter().map(|receipt| receipt.header.height.0).collect();
+    assert_eq!(heights, [1, 3, 3, 3, 3]);
+    for receipt in page.ordered.iter() {
+        let leaf = merkle::leaf_hash(&receipt.decided.to_wire());
+        let (index, count) = (receipt.index.into(), receipt.header.operations_count.into());
+        let root = merkle::root_from_path(leaf, index, count, &receipt.path);
+        assert_eq!(root, Some(receipt.header.operations_root));
+        let block = &lane.blocks[receipt.header.height.0 as usize - 1];
+        assert_eq!(receipt.certificate, block.certificate);
+        assert_eq!(receipt.header, block.block.header);
+    }
+
+    let from = |height| storage.blocks(ShardId(0), Height(height), 100, 1 << 20);
+    assert_eq!(from(0).await.unwrap(), lane.blocks);
+    assert_eq!(from(3).await.unwrap(), lane.blocks[2..]);
+    assert!(from(4).await.unwrap().is_empty());
+    assert!(from(u64::MAX).await.unwrap().is_empty());
+    assert!(storage.blocks(ShardId(1), Height(1), 9, 9).await.unwrap().is_empty());
+}
+
+fn with_state(mut block: Decided, state: &[(&str, Option<u8>)]) -> Decided {
+    let changes = state.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.map(|v| vec![v])));
+    block.state = changes.collect();
+    block
+}
+
+pub async fn state_and_proposals_are_replaced(url: String) {
+    let storage = open(&url).await;
+    let mut lane = LaneWriter::default();
+    let lost = lane.block(&[1, 1]);
+    let set = WriteSet { proposals: vec![lost.clone()], ..WriteSet::default() };
+    storage.write(&set).await.unwrap();
+    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
+    assert_eq!((restored.proposal, restored.head), (Some(lost), None));
+
+    let first = with_state(lane.decide(&[1]), &[("a", Some(1)), ("b", Some(1)), ("c", Some(1))]);
+    let second = with_state(lane.decide(&[2]), &[("a", Some(2)), ("b", None), ("d", None)]);
+    storage.write(&decided(vec![first, second])).await.unwrap();
+    let third = with_state(lane.decide(&[]), &[("b", Some(3)), ("c", None)]);
+    storage.write(&decided(vec![third])).await.unwrap();
+    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
+    let state = [(b"a".to_vec(), vec![2]), (b"b".to_vec(), vec![3])];
+    assert_eq!(restored.state, BTreeMap::from(state));
+    assert_eq!(restored.head, lane.blocks.last().cloned());
+    // The block voted for at height 1 has been decided on.
+    assert_eq!(restored.proposal, None);
+
+    let proposals = vec![lane.block(&[3]), lane.block(&[4])];
+    let last = proposals.last().cloned();
+    storage.write(&WriteSet { proposals, ..WriteSet::default() }).await.unwrap();
+    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
+    assert_eq!(restored.proposal, last);
+}
+
+pub async fn evidence_is_stored_once(url: String) {
+    let storage = open(&url).await;
+    let signed = |number| {
+        let mut log = LogWriter::new(1, 1);
+        log.flush(&[Item::of(number)], 1).checkpoint
+    };
+    let one = Evidence::Checkpoints(signed(1), signed(2));
+    let two = Evidence::Checkpoints(signed(1), signed(3));
+    let evidence = vec![one.clone(), two.clone(), one.clone()];
+    storage.write(&WriteSet { evidence, ..WriteSet::default() }).await.unwrap();
+    let again = WriteSet { evidence: vec![two.clone()], ..WriteSet::default() };
+    storage.write(&again).await.unwrap();
+    let mut found: Vec<_> = storage.evidence().await.unwrap().iter().map(Wire::to_wire).collect();
+    found.sort();
+    let mut expected = vec![one.to_wire(), two.to_wire()];
+    expected.sort();
+    assert_eq!(found, expected);
+    let none = storage.topic_page(Topic::mailbox(1), &TopicCursor::default(), 9, 9).await.unwrap();
+    assert!(none.broadcast.is_empty());
+}

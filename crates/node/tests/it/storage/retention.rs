@@ -1,0 +1,54 @@
+//! Payloads are dropped when their retention ends; everything else stays.
+
+use tidings_envelope::api::TopicCursor;
+use tidings_node::storage::Pruned;
+use tidings_replica::store::WriteSet;
+use tidings_types::{LogIndex, TimestampSeconds};
+
+use super::fixture::{BUILT_AT, Item, LogWriter, open, topic};
+
+pub async fn payloads_go_when_their_retention_ends(url: String) {
+    let storage = open(&url).await;
+    let mut log = LogWriter::new(1, 1);
+    let for_days = |retention_days| Item { retention_days, ..Item::of(1) };
+    let days = [[1, 30, 1, 1], [365, 365, 365, 365], [2, 1, 30, 30]];
+    let mut flushes: Vec<_> =
+        days.iter().map(|days| log.flush(&days.map(for_days), 1)).collect();
+    // One payload was pruned where it came from.
+    flushes[1].entries[0].payload = None;
+    log.entries[4].payload = None;
+    storage.write(&WriteSet { flushes, ..WriteSet::default() }).await.unwrap();
+    let before = storage.stats().await.unwrap();
+
+    let days: Vec<u16> = days.concat();
+    let mut dropped_before = 0;
+    for (day, dropped) in [(0, 0), (1, 4), (2, 5), (29, 5), (30, 8), (400, 11), (9999, 11)] {
+        let now = BUILT_AT + day * 86_400;
+        let early = storage.prune(TimestampSeconds(now.saturating_sub(1))).await.unwrap();
+        assert!(early.payloads == 0 || day > 365);
+        let pruned = storage.prune(TimestampSeconds(now)).await.unwrap();
+        let payloads = pruned.payloads + early.payloads;
+        assert_eq!(payloads, dropped - dropped_before, "day {day}");
+        assert_eq!(pruned.bytes + early.bytes, payloads * 300);
+        dropped_before = dropped;
+
+        for (entry, days) in log.entries.iter_mut().zip(&days) {
+            if u64::from(*days) <= day {
+                entry.payload = None;
+            }
+        }
+        let stored = storage.flushes(log.log, LogIndex(0), 100, 1 << 20).await.unwrap().unwrap();
+        assert_eq!(stored.entries, log.entries);
+        let start = TopicCursor::default();
+        let page = storage.topic_page(topic(1), &start, 100, 1 << 20).await.unwrap();
+        let page: Vec<_> = page.broadcast.into_vec();
+        let entries: Vec<_> = page.into_iter().map(|found| found.entry).collect();
+        assert_eq!(entries, log.entries.iter().map(|entry| entry.to_entry()).collect::<Vec<_>>());
+        let stats = storage.stats().await.unwrap();
+        assert_eq!(stats.bytes, before.bytes - dropped * 300);
+    }
+    assert_eq!(storage.prune(TimestampSeconds(u64::MAX)).await.unwrap(), Pruned::default());
+    let next = log.write_set(&[Item::of(1)], 2);
+    storage.write(&next).await.unwrap();
+    assert_eq!(storage.stats().await.unwrap().entries, 13);
+}
