@@ -14,8 +14,8 @@ use crate::tidy::{self, RustFile};
 const COMMAND: &str = "cargo xtask trace";
 
 /// What the numbered documents of spec/ call their rules.
-const PREFIXES: [&str; 11] = [
-    "ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE",
+const PREFIXES: [&str; 12] = [
+    "ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW",
 ];
 
 /// Where a rule stands and who cites it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
-use crate::pending_gateway::GatewayConfig;
+use tidings_gateway::GatewayConfig;
 
 use crate::output::Output;
 use crate::{logging, secret_file, shutdown};
@@ -44,12 +44,12 @@ pub async fn run(command: GatewayCommand, output: Output) -> Result<()> {
         GatewayCommand::Run { config } => {
             let config = load(&config)?;
             logging::start(&config.log_format)?;
-            crate::pending_gateway::run(config, shutdown::signalled()?).await?;
+            tidings_gateway::run(config, shutdown::signalled()?).await?;
             Ok(())
         }
         GatewayCommand::AddUser { config, name, quota, api_key_file } => {
             let config = load(&config)?;
-            let key = crate::pending_gateway::add_user(&config.database, &name, quota).await?.reveal();
+            let key = tidings_gateway::add_user(&config.database, &name, quota).await?.reveal();
             if let Some(file) = api_key_file {
                 secret_file::create(&file, key.as_bytes())?;
                 let answer = json!({ "name": name, "quota": quota, "api_key_file": file });

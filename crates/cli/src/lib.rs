@@ -9,7 +9,6 @@ mod logging;
 pub mod node;
 pub mod output;
 mod passphrase;
-mod pending_gateway;
 mod secret_file;
 mod shutdown;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::OsRng;
 use tidings_envelope::api::SendResult;
@@ -280,6 +280,3 @@ pub(crate) fn now() -> TimestampSeconds {
 fn to_json(registry: &Registry) -> Vec<u8> {
     serde_json::to_vec(registry).expect("a registry that was read from JSON is JSON")
 }
-
-/// A handle that tasks share.
-pub(crate) type SharedCore = Arc<Core>;

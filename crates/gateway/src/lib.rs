@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The payer gateway: it authenticates its users, pays for their envelopes, and finds nodes that
+//! store them.
+//!
+//! A user sends client envelopes with an API key. The gateway checks key and quota, gathers the
+//! envelopes of many users into batches, signs each batch with the payer's session key, picks the
+//! nearest node of the topic's shard, and believes its answer only when the receipts verify.
+//! Where a node fails, another is tried; an envelope keeps its id, so that nobody reads it twice.
+//!
+//! [`run`] is the whole service; `spec/12-gateway.md` states what it promises.
+
+mod account;
+mod config;
+mod http;
+mod metrics;
+mod network;
+mod publish;
+mod service;
+mod session_key;
+
+pub use account::{
+    ApiKey, ApiKeyInvalid, Database, DatabaseError, KeyDigest, User, UserUsage, add_user,
+};
+pub use config::{ConfigError, GatewayConfig, Limits, TlsFiles};
+pub use service::{Gateway, GatewayError, run};
+pub use session_key::{SessionKeyError, read_session_key};

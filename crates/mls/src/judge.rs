@@ -248,3 +248,6 @@ impl Group {
         Verdict::Ejected
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@
 //! After each of them [`Group::take_delta`] says what to store.
 #![deny(clippy::disallowed_methods)]
 
+#[cfg(test)]
+extern crate self as tidings_mls;
+
 mod commit;
 mod content;
 mod error;
@@ -23,15 +26,22 @@ mod join;
 mod judge;
 mod manifest;
 mod membership;
+mod message;
+mod plan;
 mod policy;
 mod provider;
 mod record;
+mod rejoin;
 mod roster;
 mod seal;
 mod secret;
 mod settings;
 mod verdict;
 mod welcome;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
+#[path = "../tests/it/world.rs"]
+mod world;
 
 pub use commit::{Changes, OutgoingWelcome, PendingCommit};
 pub use content::{
@@ -40,18 +50,20 @@ pub use content::{
 };
 pub use error::{CommitError, CreateError, JoinError, LoadError, OpenError, SealError};
 pub use facts::{InboxFacts, InboxHead, InboxSequence};
-pub use group::{Group, GroupId, NewGroup, OpenedMessage, OutgoingMessage};
+pub use group::{Group, GroupId, NewGroup};
 pub use installation::{Installation, InstallationError};
-pub use join::{RejoinGrant, StagedJoin, StagedRejoin};
+pub use join::StagedJoin;
 pub use judge::OrderedEntry;
 pub use manifest::{
     Invitee, KEY_PACKAGE_BYTES_MAX, KeyPackageManifest, ManifestBody, ManifestError,
     WELCOME_KEY_BYTES,
 };
+pub use message::{OpenedMessage, OutgoingMessage};
 pub use provider::{Change, Delta};
 pub use record::{
     GENERATION_GRACE_PERIODS, GroupStatus, PAST_EPOCHS_MAX, PAST_GENERATIONS_MAX,
 };
+pub use rejoin::{RejoinGrant, StagedRejoin};
 pub use seal::SealContext;
 pub use secret::Secret;
 pub use settings::{

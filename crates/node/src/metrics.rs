@@ -39,23 +39,6 @@ impl Counter {
     }
 }
 
-/// A number that goes both ways.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// Replaces the value.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// How long things took.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -81,14 +64,12 @@ impl Histogram {
 pub struct Metrics {
     /// How long publish requests took, answered or refused.
     pub publish_duration: Histogram,
-    /// Requests over the address limit.
-    pub rate_limited: Counter,
     /// Topics read from storage again because their subscriber fell behind.
     pub fallen_behind: Counter,
-    /// Writes or reads that storage failed.
-    pub storage_errors: Counter,
-    /// Peers with a live link; the runtime sets it.
-    pub peers_up: Gauge,
+    /// Answers that storage failed to give.
+    storage_errors: Counter,
+    /// By code, in the order of `ErrorCode::ALL`.
+    refusals: Vec<Counter>,
     stored: Counter,
     ordered: Counter,
     conflicts: Counter,
@@ -101,14 +82,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             publish_duration: Histogram::default(),
-            rate_limited: Counter::default(),
             fallen_behind: Counter::default(),
             storage_errors: Counter::default(),
-            peers_up: Gauge::default(),
             stored: Counter::default(),
             ordered: Counter::default(),
             conflicts: Counter::default(),
-            refused: ErrorCode::ALL.iter().map(|_| Counter::default()).collect(),
+            refusals: by_code(),
+            refused: by_code(),
             requests: Default::default(),
         }
     }
@@ -120,7 +100,10 @@ impl Metrics {
         for result in response.results.iter() {
             match result {
                 PublishResult::Stored { .. } => self.stored.increment(),
-                PublishResult::Refused { code } => self.refused(*code),
+                PublishResult::Refused { code } => {
+                    self.refused(*code);
+                    self.failed(*code);
+                }
                 PublishResult::Ordered(receipt) => match receipt.decided.outcome {
                     Outcome::Applied { .. } => self.ordered.increment(),
                     Outcome::Conflict { .. } => self.conflicts.increment(),
@@ -132,14 +115,29 @@ impl Metrics {
 
     /// Counts an envelope, or a whole publish request, that was refused.
     pub fn refused(&self, code: ErrorCode) {
+        count(&self.refused, code);
+    }
+
+    /// How many requests were refused with this code.
+    #[must_use]
+    pub fn refusals(&self, code: ErrorCode) -> u64 {
         let place = ErrorCode::ALL.iter().position(|known| *known == code);
-        if let Some(counter) = place.and_then(|place| self.refused.get(place)) {
-            counter.increment();
+        place.and_then(|place| self.refusals.get(place)).map_or(0, Counter::value)
+    }
+
+    /// Counts something that was not done, if storage is why.
+    pub fn failed(&self, code: ErrorCode) {
+        if code == ErrorCode::StorageUnavailable {
+            self.storage_errors.increment();
         }
     }
 
-    /// Counts an answered HTTP request.
-    pub fn answered(&self, status: u16) {
+    /// Counts an answered HTTP request, and the code if it was refused.
+    pub fn answered(&self, status: u16, refusal: Option<ErrorCode>) {
+        if let Some(code) = refusal {
+            count(&self.refusals, code);
+            self.failed(code);
+        }
         let class = usize::from(status / 100).checked_sub(1);
         if let Some(counter) = class.and_then(|class| self.requests.get(class)) {
             counter.increment();
@@ -148,7 +146,11 @@ impl Metrics {
 
     /// Writes everything counted here.
     pub fn write(&self, text: &mut Exposition) {
-        text.family("tidings_publish_results_total", "counter", "Envelopes by what became of them.");
+        text.family(
+            "tidings_publish_results_total",
+            "counter",
+            "Envelopes by what became of them.",
+        );
         let mut result = |name: &str, counter: &Counter| {
             text.labelled("tidings_publish_results_total", &[("result", name)], counter.value());
         };
@@ -165,15 +167,39 @@ impl Metrics {
             let class = format!("{class}xx");
             text.labelled("tidings_http_requests_total", &[("class", &class)], counter.value());
         }
-        text.counter("tidings_rate_limited_total", "Requests over the address limit.", &self.rate_limited);
+        text.family("tidings_http_refusals_total", "counter", "Refused requests by code.");
+        for (code, counter) in ErrorCode::ALL.iter().zip(&self.refusals) {
+            if counter.value() > 0 {
+                let labels = [("code", code.as_str())];
+                text.labelled("tidings_http_refusals_total", &labels, counter.value());
+            }
+        }
         text.counter(
             "tidings_fallen_behind_total",
             "Topics read from storage again for a subscriber that fell behind.",
             &self.fallen_behind,
         );
-        text.counter("tidings_storage_errors_total", "Failed storage operations.", &self.storage_errors);
-        text.gauge("tidings_peers_up", "Peers with a live link.", self.peers_up.value());
-        text.histogram("tidings_publish_seconds", "Duration of publish requests.", &self.publish_duration);
+        text.counter(
+            "tidings_storage_errors_total",
+            "Answers that storage failed to give.",
+            &self.storage_errors,
+        );
+        text.histogram(
+            "tidings_publish_seconds",
+            "Duration of publish requests.",
+            &self.publish_duration,
+        );
+    }
+}
+
+fn by_code() -> Vec<Counter> {
+    ErrorCode::ALL.iter().map(|_| Counter::default()).collect()
+}
+
+fn count(counters: &[Counter], code: ErrorCode) {
+    let place = ErrorCode::ALL.iter().position(|known| *known == code);
+    if let Some(counter) = place.and_then(|place| counters.get(place)) {
+        counter.increment();
     }
 }
 
@@ -266,7 +292,7 @@ mod tests {
         metrics.publish_duration.observe(Duration::from_millis(3));
         metrics.publish_duration.observe(Duration::from_secs(60));
         metrics.refused(ErrorCode::Malformed);
-        metrics.answered(404);
+        metrics.answered(404, Some(ErrorCode::NotFound));
         let mut text = Exposition::default();
         metrics.write(&mut text);
         let text = text.into_text();
@@ -280,6 +306,7 @@ mod tests {
             "tidings_publish_seconds_count 3",
             "tidings_publish_results_total{result=\"malformed\"} 1",
             "tidings_http_requests_total{class=\"4xx\"} 1",
+            "tidings_http_refusals_total{code=\"not_found\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

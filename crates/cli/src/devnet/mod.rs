@@ -214,6 +214,10 @@ fn registry(
     registry.validate()?;
     if let Some(old) = previous {
         ensure_same_shape(old, &registry)?;
+        ensure!(
+            options.seed.is_none() || old.genesis == Genesis::without_chain(salt()),
+            "the folder holds a network of another seed; choose another folder"
+        );
         if *old != registry {
             // Nodes and clients take a changed registry for new by its epoch.
             registry.epoch = old.epoch.plus(1);

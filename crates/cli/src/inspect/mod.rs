@@ -15,8 +15,6 @@ use check::Finding;
 use kind::{Decoded, Kind};
 use tree::Tree;
 
-pub(crate) use source::registry;
-
 /// What to decode.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Inspect {

@@ -39,8 +39,9 @@ impl Core {
             let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
             let pending = self.prepare(engine, id, changes).await?;
             match self.submit_commit(&pending.envelope).await? {
+                // The next turn sees whether the group is as wanted now.
                 Decision::Applied(position) => {
-                    return self.await_own_commit(engine, id, position).await;
+                    self.await_own_commit(engine, id, position).await?;
                 }
                 Decision::Lost => self.forget_commit(engine, id)?,
             }
@@ -90,11 +91,11 @@ impl Core {
             None => Vec::new(),
         };
         // A blob without a commit harms nobody; a commit without its blob leaves people out.
-        if let Some(welcome) = &pending.welcome {
-            if let Err(error) = self.deliver(&welcome.blob).await {
-                engine.load_group(&self.store(), id)?;
-                return Err(error);
-            }
+        if let Some(welcome) = &pending.welcome
+            && let Err(error) = self.deliver(&welcome.blob).await
+        {
+            engine.load_group(&self.store(), id)?;
+            return Err(error);
         }
         let (_, group) = engine.group(id)?;
         let delta = group.take_delta();

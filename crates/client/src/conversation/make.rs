@@ -22,7 +22,14 @@ impl Core {
     /// The DM with somebody, made if there is none.
     pub(crate) async fn dm(&self, peer: &Recipient) -> Result<ConversationId, ClientError> {
         let own = self.own_inbox()?;
-        let state = self.resolve(peer).await?;
+        let state = match self.resolve(peer).await {
+            // A conversation that is there can be written to without the network.
+            Err(ClientError::Unreachable { reason }) => {
+                let known = self.known_dm(peer)?;
+                return known.ok_or(ClientError::Unreachable { reason });
+            }
+            state => state?,
+        };
         let peer = state.inbox();
         if peer == own {
             return Err(CallerError::Alone.into());
@@ -36,6 +43,18 @@ impl Core {
         self.fill(id, BTreeSet::from([peer])).await?;
         self.store().transact(|tx| tx.put_consent(peer, Consent::Allowed))?;
         Ok(id)
+    }
+
+    /// The DM with somebody, as far as the store knows.
+    fn known_dm(&self, peer: &Recipient) -> Result<Option<ConversationId>, ClientError> {
+        let store = self.store();
+        let inbox = match peer {
+            Recipient::Inbox(inbox) => Some(*inbox),
+            Recipient::Address(address) => store.view().inbox_of(*address)?,
+            Recipient::Name(_) => None,
+        };
+        let row = inbox.map(|inbox| store.view().dm_with(inbox)).transpose()?.flatten();
+        Ok(row.map(|row| row.id))
     }
 
     /// A new group with a name and its first members.

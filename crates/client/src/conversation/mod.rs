@@ -56,7 +56,7 @@ pub enum Permission {
 impl From<Who> for Permission {
     fn from(who: Who) -> Self {
         match who {
-            Who::Members => Self::Members,
+            Who::Everyone => Self::Members,
             Who::Admins => Self::Admins,
             Who::Nobody => Self::Nobody,
         }

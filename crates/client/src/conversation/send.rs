@@ -120,7 +120,7 @@ impl Core {
         };
         let (_, group) = engine.group(id)?;
         let delta = group.take_delta();
-        let envelope = sealed.envelope;
+        let envelope = Box::new(sealed.envelope);
         let written: Result<(), ClientError> = self.store().transact(|tx| {
             tx.apply_delta(Scope::Group(id), delta)?;
             let (message, epoch) = (sealed.message.id.0, sealed.message.epoch);
@@ -227,7 +227,7 @@ impl Core {
 /// What goes on the wire; a stamped payload gets a fresh expiry each time.
 fn to_envelope(item: &OutboxItem, context: &SealContext) -> Result<ClientEnvelope, ClientError> {
     match item {
-        OutboxItem::Message { envelope, .. } => Ok(envelope.clone()),
+        OutboxItem::Message { envelope, .. } => Ok(envelope.as_ref().clone()),
         OutboxItem::Stamped { topic, payload } => {
             let length_bytes = payload.len();
             let payload = Payload::new(payload.clone())

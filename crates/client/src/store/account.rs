@@ -88,7 +88,7 @@ impl View<'_> {
                 .map_err(|_| StoreError::Damaged("the registry is not readable"))?,
             gateway: self.text(AccountKey::Gateway)?.to_string(),
             api_key: self.text(AccountKey::ApiKey)?,
-            installation: SigningKey::from_secret(&self.secret(AccountKey::Installation)?),
+            installation: SigningKey::from_secret(&*self.secret(AccountKey::Installation)?),
             inbox: self.own_inbox()?,
         })
     }
@@ -104,7 +104,7 @@ impl View<'_> {
         if self.account(AccountKey::Wallet)?.is_none() {
             return Ok(None);
         }
-        let wallet = LocalWallet::from_secret(&self.secret(AccountKey::Wallet)?);
+        let wallet = LocalWallet::from_secret(&*self.secret(AccountKey::Wallet)?);
         wallet.map(Some).map_err(|_| StoreError::Damaged("the wallet is no key"))
     }
 

@@ -21,7 +21,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use zeroize::Zeroizing;
 
 pub use conversations::{Consent, ConversationKind, ConversationState};
-pub(crate) use account::{Account, AccountKey};
+pub(crate) use account::AccountKey;
 pub(crate) use conversations::ConversationRow;
 pub(crate) use messages::{MessageRow, NewMessage};
 pub use messages::Delivery;

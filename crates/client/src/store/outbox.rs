@@ -24,7 +24,7 @@ pub(crate) enum OutboxItem {
         /// The message's number.
         message: u64,
         /// The envelope.
-        envelope: ClientEnvelope,
+        envelope: Box<ClientEnvelope>,
     },
     /// A payload that anybody may write, to be put into an envelope when it is sent.
     Stamped {
@@ -65,7 +65,7 @@ impl View<'_> {
             let item = match message {
                 Some(message) => OutboxItem::Message {
                     message: counter(message),
-                    envelope: ClientEnvelope::from_wire(&bytes).map_err(damaged)?,
+                    envelope: Box::new(ClientEnvelope::from_wire(&bytes).map_err(damaged)?),
                 },
                 None => OutboxItem::Stamped {
                     topic: Topic::from_wire(&topic).map_err(damaged)?,
@@ -220,7 +220,7 @@ mod tests {
     fn what_is_not_acknowledged_survives_a_restart() {
         let (home, mut store) = fresh();
         let items = [
-            OutboxItem::Message { message: 5, envelope: envelope() },
+            OutboxItem::Message { message: 5, envelope: Box::new(envelope()) },
             OutboxItem::Stamped { topic: Topic::mailbox(3), payload: vec![1, 2] },
         ];
         for item in &items {

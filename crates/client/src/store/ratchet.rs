@@ -26,9 +26,12 @@ impl Scope {
     }
 }
 
+/// A key and its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
 impl View<'_> {
     /// All pairs of a scope, by key.
-    pub(crate) fn ratchet(&self, scope: Scope) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn ratchet(&self, scope: Scope) -> Result<Vec<Pair>, StoreError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT key, value FROM ratchet WHERE scope = ?1 ORDER BY key")?;

@@ -52,11 +52,6 @@ impl Nodes {
         }
     }
 
-    /// The pinned network.
-    pub(crate) fn network(&self) -> NetworkId {
-        self.network
-    }
-
     /// The current registry.
     pub(crate) fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner))

@@ -3,7 +3,9 @@
 mod api_key;
 mod database;
 mod quota;
+mod users;
 
 pub use api_key::{ApiKey, ApiKeyInvalid, KeyDigest};
 pub use database::{Database, DatabaseError, User, UserUsage, add_user};
-pub use quota::{Charge, Quotas, UsageReport};
+pub use quota::Quotas;
+pub use users::Users;

@@ -17,7 +17,7 @@ use crate::publish::BATCH_BYTES_MAX;
 /// A structure that was received, and the memory that is accounted for it until it is dropped.
 pub(super) struct Received<T> {
     pub(super) value: T,
-    _memory: OwnedSemaphorePermit,
+    pub(super) memory: OwnedSemaphorePermit,
 }
 
 /// Reads a versioned structure of at most one batch's bytes (GTW-012).
@@ -48,7 +48,7 @@ pub(super) async fn receive<T: Wire>(
     }
     let value = T::from_wire(&bytes)
         .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?;
-    Ok(Received { value, _memory: memory })
+    Ok(Received { value, memory })
 }
 
 /// Answers with a structure.

@@ -28,15 +28,14 @@ impl Cors {
         method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// The answer to such a question.
-    pub(super) fn preflight(origin: Option<HeaderValue>) -> Response {
+    /// The answer to such a question, but for the origin.
+    pub(super) fn preflight(is_allowed: bool) -> Response {
         let mut response = StatusCode::NO_CONTENT.into_response();
-        if let Some(origin) = origin {
+        if is_allowed {
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(600));
-            Self::mark(&mut response, Some(origin));
         }
         response
     }

@@ -1,7 +1,7 @@
 //! The gateway's routes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -36,8 +36,8 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
 async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, Refusal> {
     let _place = api.enter()?;
     let user = authorise(api, request.headers()).await?;
-    let Received { value, .. } = &mut receive::<SendRequest>(api, request).await?;
-    let prepared = api.sender.prepare(std::mem::take(value))?;
+    let Received { value, memory: _memory } = receive::<SendRequest>(api, request).await?;
+    let prepared = api.sender.prepare(value)?;
     let charge = api.quotas.charge(&user, amount(prepared.count()), now_seconds()).await?;
     // Not on the connection's task: a caller who hangs up changes nothing about what is sent.
     let api = Arc::clone(api);
@@ -69,7 +69,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Refu
     let health = api.network.health();
     let nodes = snapshot.registry.nodes.iter().map(|node| {
         let seen = health.get(&node.id).copied().unwrap_or_default();
-        let latency_ms = seen.latency.map(milliseconds);
+        let latency_ms = seen.latency.map(|latency| latency.as_millis());
         json!({ "id": node.id, "http": node.http, "latency_ms": latency_ms, "healthy": seen.healthy })
     });
     let nodes: Vec<_> = nodes.collect();
@@ -89,23 +89,15 @@ pub(super) async fn registry(State(api): State<Arc<Api>>) -> Result<Response, Re
 }
 
 /// `GET /healthz`: the process is up.
-pub(super) async fn healthz() -> &'static str {
-    "ok"
+pub(super) async fn healthz() -> Response {
+    Json(json!({ "status": "up" })).into_response()
 }
 
 /// `GET /readyz`: every shard has a healthy node, and the payer's key is registered (GTW-011).
-pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, Refusal> {
-    let not_ready = |reason: String| Refusal::new(ErrorCode::NotReady, reason);
-    if api.is_draining() {
-        return Err(ErrorCode::ShuttingDown.into());
-    }
-    let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
-    if !snapshot.registry.session_key_is_known(api.payer, &api.session_key) {
-        return Err(not_ready("the session key is not registered for the payer".into()));
-    }
-    match api.network.unserved_shard(&snapshot) {
-        Some(shard) => Err(not_ready(format!("no healthy node serves shard {shard}"))),
-        None => Ok("ready"),
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+    match api.unreadiness() {
+        None => Ok(Json(json!({ "status": "ready" })).into_response()),
+        Some((code, reason)) => Err(Refusal::new(code, reason)),
     }
 }
 
@@ -142,12 +134,6 @@ fn now_seconds() -> u64 {
 
 fn amount(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-/// Milliseconds, to a thousandth.
-fn milliseconds(latency: Duration) -> serde_json::Value {
-    let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-    json!(f64::from(us) / 1_000.0)
 }
 
 #[cfg(test)]

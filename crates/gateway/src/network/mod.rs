@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 use tidings_types::{NetworkId, NodeId, Period, RegistryEpoch, ShardId};
 use tokio::sync::watch;
 
-pub use node_client::{CallError, NodeClient, NodeStatus};
-pub use route::{HealthTable, NodeHealth};
+pub use node_client::{CallError, NodeClient};
+pub use route::HealthTable;
 pub use snapshot::Snapshot;
 
 /// The network as this gateway sees it; kept up to date by [`Network::watch`].
@@ -26,6 +26,8 @@ pub struct Network {
     distrust: Duration,
     snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     health: Mutex<HealthTable>,
+    /// How often all nodes have been looked at.
+    looks: watch::Sender<u64>,
     /// Held while the registry is fetched, so that many callers cause one fetch.
     fetching: tokio::sync::Mutex<()>,
 }
@@ -46,6 +48,7 @@ impl Network {
             distrust,
             snapshot: watch::Sender::new(None),
             health: Mutex::default(),
+            looks: watch::Sender::new(0),
             fetching: tokio::sync::Mutex::default(),
         }
     }
@@ -127,7 +130,14 @@ impl Network {
         loop {
             ticks.tick().await;
             self.look().await;
+            self.looks.send_modify(|looks| *looks += 1);
         }
+    }
+
+    /// Changes with every look at all nodes.
+    #[must_use]
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
     }
 
     /// Looks at every node once; fetches the registry when there is none or a node names another

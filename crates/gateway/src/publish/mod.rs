@@ -8,6 +8,6 @@ mod sender;
 mod verify;
 
 pub use gather::BATCH_BYTES_MAX;
-pub use lanes::{Desk, Lanes, Payer};
+pub use lanes::{Desk, Payer};
 pub use outgoing::Outgoing;
-pub use sender::{Prepared, Sender};
+pub use sender::Sender;

@@ -36,6 +36,12 @@ impl Prepared {
     pub fn count(&self) -> usize {
         self.outgoing.len()
     }
+
+    /// How many envelopes are refused already.
+    #[must_use]
+    pub fn refused_count(&self) -> usize {
+        self.refused.len()
+    }
 }
 
 /// Sends requests.

@@ -64,7 +64,7 @@ fn a_joiner_checks_every_member() {
     // covers: MLS-006
     let (mut world, pending, pointer) = invited();
     let blob = pending.welcome.unwrap().blob;
-    let mut open = |world: &mut World| {
+    let open = |world: &mut World| {
         let installation = &world.devices[1].installation;
         StagedJoin::open(installation, &pointer, &blob, &BTreeSet::new(), &mut world.rng).unwrap()
     };

@@ -2,7 +2,6 @@
 
 mod convergence;
 mod dm;
-mod hostile;
 mod joining;
 mod lifecycle;
 mod manifests;

@@ -76,9 +76,17 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let hub = api.hub.counts();
     text.gauge("tidings_subscribers", "Open subscriptions.", hub.connections);
     text.gauge("tidings_subscribed_topics", "Topics that subscribers follow.", hub.topics);
-    text.total("tidings_live_frames_total", "Frames handed to subscribers from memory.", hub.frames);
+    text.total(
+        "tidings_live_frames_total",
+        "Frames handed to subscribers from memory.",
+        hub.frames,
+    );
     text.total("tidings_live_frames_dropped_total", "Frames for full outboxes.", hub.dropped);
-    text.gauge("tidings_ready", "1 when the node can serve.", u64::from(api.backend.ready().is_ok()));
+    text.gauge(
+        "tidings_ready",
+        "1 when the node can serve.",
+        u64::from(api.backend.ready().is_ok()),
+    );
     text.gauge("tidings_period", "The node's period.", api.backend.period().0);
     for sample in api.backend.samples() {
         match sample.name.ends_with("_total") {
@@ -101,11 +109,8 @@ fn write_status(text: &mut Exposition, status: &NodeStatus) {
         text.labelled("tidings_block_height", &labels, shard.height.0);
     }
     // Only the newest incarnation, or every restart would leave a series behind.
-    let newest: BTreeMap<_, _> = status
-        .logs
-        .iter()
-        .map(|log| ((log.log.node, log.log.shard), log))
-        .collect();
+    let newest: BTreeMap<_, _> =
+        status.logs.iter().map(|log| ((log.log.node, log.log.shard), log)).collect();
     text.family("tidings_log_entries", "gauge", "Entries of each node's newest log held here.");
     for log in newest.values() {
         let labels = [

@@ -202,11 +202,7 @@ fn describe(signed: &SignedCheckpoint) -> Value {
 
 fn log_id(path: LogPath) -> Result<LogId, Refusal> {
     let Path((node, shard, incarnation)) = path.map_err(Refusal::malformed)?;
-    Ok(LogId {
-        node: NodeId(node),
-        shard: ShardId(shard),
-        incarnation: Incarnation(incarnation),
-    })
+    Ok(LogId { node: NodeId(node), shard: ShardId(shard), incarnation: Incarnation(incarnation) })
 }
 
 fn query<T>(asked: Asked<T>) -> Result<T, Refusal> {

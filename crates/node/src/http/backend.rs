@@ -41,7 +41,7 @@ pub trait Backend: Send + Sync + 'static {
     /// [`ErrorCode::WrongShard`] when they are not.
     fn serves(&self, topic: Topic) -> Result<(), ErrorCode>;
 
-    /// Further samples for `/metrics`.
+    /// Further samples for `/metrics`, each of another name than the API's own.
     fn samples(&self) -> Vec<Sample> {
         Vec::new()
     }

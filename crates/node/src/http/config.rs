@@ -24,7 +24,7 @@ pub const SUBSCRIBER_FRAME_BYTES_MAX: usize = 1 << 20;
 pub struct HttpConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Certificate and key, for HTTPS; plain HTTP without.
+    /// Certificate and key, for HTTPS alone (API-022); plain HTTP without.
     pub tls: Option<TlsFiles>,
     /// Origins whose pages may use the API, or `*` for any; none by default (API-019).
     pub cors_origins: Vec<String>,

@@ -28,7 +28,8 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
         Err(refusal) => refusal.into_response(),
         Ok(_permit) => next.run(request).await,
     };
-    api.metrics.answered(response.status().as_u16());
+    let refusal = response.extensions().get::<ErrorCode>().copied();
+    api.metrics.answered(response.status().as_u16(), refusal);
     response
 }
 
@@ -37,7 +38,6 @@ fn admit(api: &Api, request: &Request) -> Result<tokio::sync::OwnedSemaphorePerm
         return Err(ErrorCode::Internal.into());
     };
     if let Err(wait) = api.rates.take(caller.address, Instant::now()) {
-        api.metrics.rate_limited.increment();
         return Err(Refusal::from(ErrorCode::RateLimited).retry_after(wait));
     }
     let permit = api.requests.clone().try_acquire_owned();

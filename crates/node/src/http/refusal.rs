@@ -63,6 +63,8 @@ impl IntoResponse for Refusal {
             "message": self.message,
         });
         let mut response = (self.status, Json(body)).into_response();
+        // For whoever counts answers.
+        response.extensions_mut().insert(self.code);
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -47,9 +47,9 @@ fn table() -> Vec<Route> {
 
 /// The router with everything that surrounds a request.
 pub(super) fn router(api: Arc<Api>) -> Router {
-    let routes = table().into_iter().fold(Router::new(), |router, (_, path, handler)| {
-        router.route(path, handler)
-    });
+    let routes = table()
+        .into_iter()
+        .fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
     routes
         .fallback(|| async { Refusal::not_found("there is no such route") })
         .method_not_allowed_fallback(|| async {

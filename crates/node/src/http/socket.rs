@@ -17,11 +17,11 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{ErrorCode, Wire};
 use tokio::time::{Instant, timeout};
 
-use super::{Api, drained};
 use super::config::SUBSCRIBER_FRAME_BYTES_MAX;
 use super::guard::Caller;
 use super::refusal::Refusal;
 use super::subscriber::{Read, Subscriber};
+use super::{Api, drained};
 
 /// Entries of one read for a subscriber: small enough that one slow subscriber holds little.
 const CATCH_UP_ENTRIES: usize = 256;
@@ -114,7 +114,7 @@ impl Session {
         }
     }
 
-    /// Greets and then serves whatever happens next, until something ends it.
+    /// Greets (API-008) and then serves whatever happens next, until something ends it.
     async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
         let hello = NodeFrame::Hello {
             version: PROTOCOL_VERSION,
@@ -162,8 +162,7 @@ impl Session {
                 return (read, Err(ErrorCode::ShuttingDown));
             };
             let cursor = read.cursor.clone();
-            let page =
-                api.backend.topic_page(read.topic, cursor, CATCH_UP_ENTRIES, CATCH_UP_BYTES);
+            let page = api.backend.topic_page(read.topic, cursor, CATCH_UP_ENTRIES, CATCH_UP_BYTES);
             let result = page.await;
             (read, result)
         }));
@@ -176,7 +175,10 @@ impl Session {
     ) -> Result<(), End> {
         let frames = match result {
             Ok(page) => self.subscriber.page(read, page),
-            Err(code) => self.subscriber.failed(read, code).into_iter().collect(),
+            Err(code) => {
+                self.api.metrics.failed(code);
+                self.subscriber.failed(read, code).into_iter().collect()
+            }
         };
         self.send(frames).await
     }
@@ -204,8 +206,8 @@ impl Session {
             self.held = Some((now + wait, bytes));
             return Ok(());
         }
-        let frame = SubscriberFrame::from_wire(&bytes)
-            .map_err(|_| End::Refused(ErrorCode::Malformed))?;
+        let frame =
+            SubscriberFrame::from_wire(&bytes).map_err(|_| End::Refused(ErrorCode::Malformed))?;
         match frame {
             SubscriberFrame::Subscribe(subscriptions) => {
                 let mut refusals: Vec<Bytes> = Vec::new();

@@ -9,11 +9,11 @@ use tidings_types::constants::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PROTOCOL_VERSIO
 use tidings_types::{BoundedVec, ErrorCode};
 use tokio::time::Instant;
 
+use super::Api;
 use super::body::{Received, receive, send};
 use super::config::{PUBLISH_BYTES_MAX, QUERY_BYTES_MAX};
 use super::refusal::Refusal;
 use super::subscriber::check_cursor;
-use super::Api;
 
 /// `POST /v1/publish`.
 pub(super) async fn publish(

@@ -57,9 +57,6 @@ pub enum StorageError {
         /// The number.
         value: u64,
     },
-    /// The writer has been stopped.
-    #[error("the storage is closed")]
-    Closed,
 }
 
 impl StorageError {
@@ -68,7 +65,6 @@ impl StorageError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Database(_) | Self::Migration(_) => ErrorCode::StorageUnavailable,
-            Self::Closed => ErrorCode::ShuttingDown,
             _ => ErrorCode::Internal,
         }
     }

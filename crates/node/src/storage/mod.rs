@@ -3,7 +3,7 @@
 //! [`Storage`] is the same over both databases; a private trait holds the little that differs.
 //! Nothing is ever overwritten but the ordered state, the last proposal of a shard and the
 //! payloads whose retention ended: a second write of an entry or a block is an error.
-//! [`Writer`] merges what is written at once into one transaction.
+//! A write is on disk when it returns; [`Storage::write_all`] merges many into one transaction.
 
 mod backend;
 mod batch;
@@ -18,7 +18,6 @@ mod sqlite;
 mod topics;
 mod value;
 mod write;
-mod writer;
 
 use tidings_types::NetworkId;
 use tokio::sync::Mutex;
@@ -30,7 +29,6 @@ use write::WriteSession;
 pub use error::StorageError;
 pub use logs::{RecentEntry, Stats};
 pub use prune::Pruned;
-pub use writer::{Pending, WriteFailed, Writer};
 
 /// Entries of one log get keys from `log_key << INDEX_BITS` on.
 const INDEX_BITS: u32 = 40;

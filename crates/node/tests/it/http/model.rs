@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidings_envelope::api::{LogCursor, NodeFrame, Subscription, TopicCursor, TopicPage};
 use tidings_envelope::{LogId, OrderedReceipt, Topic};
-use tidings_node::hub::{Hub, OutboxLimits};
 use tidings_node::http::{Read, Subscriber};
+use tidings_node::hub::{Hub, OutboxLimits};
 use tidings_replica::store::Flush;
 use tidings_types::{EntryHash, Position, TopicIndex, Wire};
 
@@ -55,7 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 enum Known {
     Flush(Flush),
-    Ordered(OrderedReceipt),
+    Ordered(Box<OrderedReceipt>),
 }
 
 /// What the other side of the connection has, per topic that it follows.
@@ -98,11 +98,11 @@ impl System {
             }
             Action::Order { topic } => {
                 let receipt = self.store.order(Topic::mailbox(topic));
-                self.unknown_to_hub.push_back(Known::Ordered(receipt));
+                self.unknown_to_hub.push_back(Known::Ordered(Box::new(receipt)));
             }
             Action::Deliver => match self.unknown_to_hub.pop_front() {
                 Some(Known::Flush(flush)) => self.hub.broadcast(&flush),
-                Some(Known::Ordered(receipt)) => self.hub.ordered(&[receipt]),
+                Some(Known::Ordered(receipt)) => self.hub.ordered(&[*receipt]),
                 None => {}
             },
             Action::Take => {
@@ -146,8 +146,7 @@ impl System {
                 previous: EntryHash::default(),
             })
             .collect();
-        let cursor =
-            TopicCursor { logs: logs.try_into().unwrap(), position: Position(position) };
+        let cursor = TopicCursor { logs: logs.try_into().unwrap(), position: Position(position) };
         self.subscriber.add(&Subscription { topic, cursor }).unwrap();
         let held = (1..=LOGS).map(|node| (log(node), self.store.held(log(node), topic))).collect();
         let held_when_added = (held, self.store.position(topic));

@@ -81,8 +81,7 @@ impl TestNode {
         };
         let flush = self.append(log(1), &[(envelope.body.topic, bytes.to_vec())]);
         let (header, size) = (flush.entries[0].header, flush.checkpoint.checkpoint.size);
-        let hashes =
-            self.store.lock().unwrap().leaf_hashes(log(1), LogIndex(0), LogIndex(size.0));
+        let hashes = self.store.lock().unwrap().leaf_hashes(log(1), LogIndex(0), LogIndex(size.0));
         let tree: MemoryTree = hashes.into_iter().collect();
         let path = inclusion_proof(&tree, header.index, size).unwrap().try_into().unwrap();
         (PublishResult::Stored { header, path, checkpoint: 0 }, Some(flush.checkpoint))
@@ -128,7 +127,10 @@ impl Backend for TestNode {
     }
 
     fn samples(&self) -> Vec<Sample> {
-        vec![Sample { name: "tidings_link_frames_total", help: "Frames from peers.", value: 11 }]
+        vec![
+            Sample { name: "tidings_link_frames_total", help: "Frames from peers.", value: 11 },
+            Sample { name: "tidings_peers_up", help: "Connected peers.", value: 3 },
+        ]
     }
 
     fn status(&self) -> Answer<'_, NodeStatus> {
@@ -347,7 +349,8 @@ impl Listener {
 
     /// Follows topics from their start.
     pub async fn subscribe(&mut self, topics: &[Topic]) {
-        let subscription = |topic: &Topic| Subscription { topic: *topic, cursor: TopicCursor::default() };
+        let subscription =
+            |topic: &Topic| Subscription { topic: *topic, cursor: TopicCursor::default() };
         let subscriptions: Vec<_> = topics.iter().map(subscription).collect();
         self.send(&SubscriberFrame::Subscribe(subscriptions.try_into().unwrap())).await;
     }

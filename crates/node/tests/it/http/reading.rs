@@ -9,9 +9,7 @@ use tidings_envelope::{AckLevel, ClientEnvelope, SignedCheckpoint};
 use tidings_node::http::{OPENAPI, PUBLISH_BYTES_MAX, QUERY_BYTES_MAX, operations};
 use tidings_tlog::{MemoryTree, verify_consistency, verify_inclusion};
 use tidings_types::constants::{PAGE_ENTRIES_MAX, PROTOCOL_VERSION};
-use tidings_types::{
-    EntryHash, ErrorCode, Hash, Height, LogIndex, LogSize, TopicIndex, Wire,
-};
+use tidings_types::{EntryHash, ErrorCode, Hash, Height, LogIndex, LogSize, TopicIndex, Wire};
 
 use super::node::{ACCOUNT, INBOX, Running, binary, check_refused, elsewhere, start};
 use super::store::{batch, client_envelope, log};
@@ -44,7 +42,8 @@ fn entries(topic: Topic, count: usize) -> Vec<(Topic, Vec<u8>)> {
 #[tokio::test]
 async fn a_batch_is_published_and_read_back() {
     let (running, topic) = (start(|_| ()).await, Topic::mailbox(1));
-    let mut request = publish_request(&[client_envelope(topic, b"one"), client_envelope(topic, b"two")]);
+    let mut request =
+        publish_request(&[client_envelope(topic, b"one"), client_envelope(topic, b"two")]);
     let mut envelopes = request.envelopes.into_vec();
     envelopes.insert(1, vec![1, 2, 3].try_into().unwrap());
     request.envelopes = envelopes.try_into().unwrap();
@@ -248,7 +247,10 @@ async fn people_can_look_around() {
     let found = running.json(&format!("/v1/inboxes/by-address/{ACCOUNT}")).await;
     assert_eq!(found["inbox"], INBOX.to_string());
     let inbox = running.json(&format!("/v1/inboxes/{INBOX}")).await;
-    assert_eq!((&inbox["sequence"], &inbox["members"][0]), (&2.into(), &ACCOUNT.to_string().into()));
+    assert_eq!(
+        (&inbox["sequence"], &inbox["members"][0]),
+        (&2.into(), &ACCOUNT.to_string().into())
+    );
     let status = running.json("/v1/status").await;
     let expected = serde_json::json!({"node": 1, "shard": 0, "incarnation": 1, "size": 2});
     assert_eq!((&status["name"], &status["logs"][0]), (&"node-1".into(), &expected));

@@ -89,7 +89,13 @@ impl Store {
         self.ordered.get(&topic).map_or(0, Vec::len) as u64
     }
 
-    pub fn page(&self, topic: Topic, cursor: &TopicCursor, limit: usize, bytes_max: usize) -> TopicPage {
+    pub fn page(
+        &self,
+        topic: Topic,
+        cursor: &TopicCursor,
+        limit: usize,
+        bytes_max: usize,
+    ) -> TopicPage {
         let ordered = self.ordered.get(&topic).map_or(&[][..], Vec::as_slice);
         let ordered = ordered.iter().filter(|receipt| receipt.position() > Some(cursor.position));
         let ordered: Vec<_> = ordered.cloned().collect();

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidings_envelope::api::{
-    LogCursor, NodeFrame, SubscriberFrame, Subscription, TopicCursor,
-};
+use tidings_envelope::api::{LogCursor, NodeFrame, SubscriberFrame, Subscription, TopicCursor};
 use tidings_envelope::{LogId, Operation, Topic};
 use tidings_node::http::SUBSCRIBER_FRAME_BYTES_MAX;
 use tidings_types::{EntryHash, ErrorCode, Period, Position, TopicIndex, Wire};

@@ -13,20 +13,12 @@ use super::raw::{self, Raw};
 fn proposal(markers: usize) -> ControlFrame {
     let pin = Checkpoint::new(log_of(1), LogSize(1), [0; 32], Period(1));
     let pins = BoundedVec::new(vec![pin; MARKER_PINS_MAX]).unwrap();
-    let operation = Operation::PeriodMarker(PeriodMarker {
-        period: Period(2),
-        pins,
-    });
-    let outcome = Outcome::Applied {
-        position: Position(2),
-    };
+    let operation = Operation::PeriodMarker(PeriodMarker { period: Period(2), pins });
+    let outcome = Outcome::Applied { position: Position(2) };
     let mut block = block(1).block;
     let decided = vec![DecidedOperation { operation, outcome }; markers];
     block.operations = BoundedVec::new(decided).unwrap();
-    ControlFrame::Propose {
-        round: Round(0),
-        block,
-    }
+    ControlFrame::Propose { round: Round(0), block }
 }
 
 #[tokio::test]
@@ -37,29 +29,20 @@ async fn frames_come_both_ways_and_in_order() {
     for number in 0..FRAMES {
         for id in 1..=4 {
             let others = (1..=4).filter(|peer| *peer != id).map(NodeId);
-            network
-                .node(id)
-                .links
-                .send_all(others, &numbered(id, number))
-                .unwrap();
+            network.node(id).links.send_all(others, &numbered(id, number)).unwrap();
         }
     }
     for id in 1..=4u32 {
         let mut next = [0; 5];
         for _ in 0..FRAMES * 3 {
-            let LinkEvent::Control(from, frame) = network.node(id).event().await else {
-                panic!()
-            };
+            let LinkEvent::Control(from, frame) = network.node(id).event().await else { panic!() };
             let expected = &mut next[usize::try_from(from.0).unwrap()];
             assert_eq!(frame, numbered(from.0, *expected));
             *expected += 1;
         }
         assert_eq!(network.node(id).events.try_recv(), None);
         assert_eq!(network.node(id).links.counters().links_up(), 3);
-        assert_eq!(
-            network.node(id).links.counters().control_received(),
-            FRAMES * 3
-        );
+        assert_eq!(network.node(id).links.counters().control_received(), FRAMES * 3);
     }
 }
 
@@ -67,27 +50,16 @@ async fn frames_come_both_ways_and_in_order() {
 async fn the_largest_block_passes_and_more_does_not() {
     // covers: REP-012
     let mut network = Network::linked(2).await;
-    let mut markers = 1;
-    while proposal(markers + 1).to_wire().len() <= BLOCK_BYTES_MAX {
-        markers += 1;
-    }
+    let length = |markers| proposal(markers).to_wire().len();
+    let markers = BLOCK_BYTES_MAX / (length(2) - length(1));
+    assert!(length(markers) > BLOCK_BYTES_MAX - (length(2) - length(1)));
     let largest = proposal(markers);
     network.node(1).links.send(NodeId(2), &largest).unwrap();
     let event = network.node(2).event().await;
-    assert!(
-        event == LinkEvent::Control(NodeId(1), largest),
-        "another frame came"
-    );
-    let sent = network
-        .node(1)
-        .links
-        .send(NodeId(2), &proposal(markers * 2));
+    assert!(event == LinkEvent::Control(NodeId(1), largest), "another frame came");
+    let sent = network.node(1).links.send(NodeId(2), &proposal(markers * 2));
     assert_eq!(sent, Err(LinkSendError::TooLarge));
-    network
-        .node(1)
-        .links
-        .send(NodeId(2), &numbered(1, 1))
-        .unwrap();
+    network.node(1).links.send(NodeId(2), &numbered(1, 1)).unwrap();
     let event = network.node(2).event().await;
     assert_eq!(event, LinkEvent::Control(NodeId(1), numbered(1, 1)));
 }
@@ -95,10 +67,7 @@ async fn the_largest_block_passes_and_more_does_not() {
 #[tokio::test]
 async fn who_does_not_read_loses_the_link() {
     // covers: REP-010
-    let limits = LinkLimits {
-        control_queue_bytes_max: 4 << 20,
-        ..LinkLimits::default()
-    };
+    let limits = LinkLimits { control_queue_bytes_max: 4 << 20, ..LinkLimits::default() };
     let mut network = Network::new(2, &limits);
     let node = network.node(2);
     let address = node.links.local_address();
@@ -116,8 +85,5 @@ async fn who_does_not_read_loses_the_link() {
     assert_eq!(node.event().await, LinkEvent::Down(NodeId(1)));
     assert_eq!(peer.code().await, ErrorCode::Overloaded);
     assert_eq!(node.links.counters().overloaded(), 1);
-    assert_eq!(
-        node.links.send(NodeId(1), &frame),
-        Err(LinkSendError::Down(NodeId(1)))
-    );
+    assert_eq!(node.links.send(NodeId(1), &frame), Err(LinkSendError::Down(NodeId(1))));
 }

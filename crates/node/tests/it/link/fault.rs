@@ -30,46 +30,16 @@ async fn the_first_frame_is_a_hello_of_this_version_and_network() {
     let endpoint = raw::endpoint();
     let node = network.node(2);
     let good = raw::hello();
-    let ControlFrame::Hello {
-        version,
-        network: id,
-    } = good
-    else {
-        unreachable!()
-    };
-    let newer = ControlFrame::Hello {
-        version: version + 1,
-        network: id,
-    };
+    let ControlFrame::Hello { version, network: id } = good else { unreachable!() };
+    let newer = ControlFrame::Hello { version: version + 1, network: id };
     check_first_words(node, &endpoint, &framed(&newer), ErrorCode::UnknownVersion).await;
     let newer = [&newer.to_wire(), b"and more".as_slice()].concat();
-    check_first_words(
-        node,
-        &endpoint,
-        &framed_bytes(&newer),
-        ErrorCode::UnknownVersion,
-    )
-    .await;
-    let other = ControlFrame::Hello {
-        version,
-        network: NetworkId([9; 32]),
-    };
+    check_first_words(node, &endpoint, &framed_bytes(&newer), ErrorCode::UnknownVersion).await;
+    let other = ControlFrame::Hello { version, network: NetworkId([9; 32]) };
     check_first_words(node, &endpoint, &framed(&other), ErrorCode::WrongNetwork).await;
     let longer = [&good.to_wire(), [0].as_slice()].concat();
-    check_first_words(
-        node,
-        &endpoint,
-        &framed_bytes(&longer),
-        ErrorCode::Malformed,
-    )
-    .await;
-    check_first_words(
-        node,
-        &endpoint,
-        &framed(&numbered(1, 1)),
-        ErrorCode::Malformed,
-    )
-    .await;
+    check_first_words(node, &endpoint, &framed_bytes(&longer), ErrorCode::Malformed).await;
+    check_first_words(node, &endpoint, &framed(&numbered(1, 1)), ErrorCode::Malformed).await;
     check_first_words(node, &endpoint, &framed_bytes(&[]), ErrorCode::Malformed).await;
     check_first_words(node, &endpoint, &framed(&good)[..20], ErrorCode::Malformed).await;
     check_first_words(node, &endpoint, &[0, 0], ErrorCode::Malformed).await;
@@ -81,10 +51,7 @@ async fn the_first_frame_is_a_hello_of_this_version_and_network() {
 #[tokio::test]
 async fn a_peer_without_a_word_is_not_waited_for() {
     // covers: REP-002
-    let limits = LinkLimits {
-        handshake_timeout_ms: 200,
-        ..LinkLimits::default()
-    };
+    let limits = LinkLimits { handshake_timeout_ms: 200, ..LinkLimits::default() };
     let mut network = Network::new(2, &limits);
     let address = network.node(2).links.local_address();
     let peer = Raw::call(&raw::endpoint(), &transport_key(1), address).await;
@@ -104,10 +71,7 @@ async fn check_later_words(
     assert_eq!(node.event().await, LinkEvent::Up(NodeId(1)));
     peer.write(&framed(&numbered(1, 3))).await;
     peer.write(words).await;
-    assert_eq!(
-        node.event().await,
-        LinkEvent::Control(NodeId(1), numbered(1, 3))
-    );
+    assert_eq!(node.event().await, LinkEvent::Control(NodeId(1), numbered(1, 3)));
     assert_eq!(node.event().await, LinkEvent::Down(NodeId(1)));
     assert_eq!(peer.code().await, expected);
 }
@@ -118,36 +82,16 @@ async fn garbage_on_the_control_stream_closes_the_link() {
     let mut network = Network::new(2, &LinkLimits::default());
     let endpoint = raw::endpoint();
     let node = network.node(2);
-    check_later_words(
-        node,
-        &endpoint,
-        &framed(&raw::hello()),
-        ErrorCode::Malformed,
-    )
-    .await;
-    check_later_words(
-        node,
-        &endpoint,
-        &framed_bytes(&[0xee; 40]),
-        ErrorCode::Malformed,
-    )
-    .await;
+    check_later_words(node, &endpoint, &framed(&raw::hello()), ErrorCode::Malformed).await;
+    check_later_words(node, &endpoint, &framed_bytes(&[0xee; 40]), ErrorCode::Malformed).await;
     let longer = [numbered(1, 1).to_wire(), vec![0]].concat();
-    check_later_words(
-        node,
-        &endpoint,
-        &framed_bytes(&longer),
-        ErrorCode::Malformed,
-    )
-    .await;
+    check_later_words(node, &endpoint, &framed_bytes(&longer), ErrorCode::Malformed).await;
     check_later_words(node, &endpoint, &[0x7f, 0, 0, 0], ErrorCode::TooLarge).await;
     // Any bytes whatever, from a fixed generator: nothing but a closed link comes of them.
     let mut state = 1u64;
     for length in 1..60 {
         let body: Vec<u8> = std::iter::repeat_with(|| {
-            state = state
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(0x1405_7b7e_f767_814f);
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             state.to_be_bytes()[0] | 0x08
         })
         .take(length)
@@ -209,10 +153,7 @@ async fn a_feed_of_anything_else_closes_the_link() {
     let good = flush(log_of(2), 0, &[10]);
     let frame = |entries: Vec<_>, log| {
         let entries = BoundedVec::new(entries).unwrap();
-        FeedFrame::Flush(FeedFlush {
-            entries,
-            checkpoint: flush(log, 0, &[10]).checkpoint,
-        })
+        FeedFrame::Flush(FeedFlush { entries, checkpoint: flush(log, 0, &[10]).checkpoint })
     };
     let entry = good.entries[0].to_entry();
     let other_log = frame(vec![entry], log_of(1));
@@ -221,10 +162,7 @@ async fn a_feed_of_anything_else_closes_the_link() {
     check_answer(asked, &framed(&empty), ErrorCode::Malformed).await;
     let other_kind = FeedFrame::Block(block(1));
     check_answer(asked, &framed(&other_kind), ErrorCode::Malformed).await;
-    let blocks = FeedRequest::Blocks {
-        shard: ShardId(1),
-        from: Height(1),
-    };
+    let blocks = FeedRequest::Blocks { shard: ShardId(1), from: Height(1) };
     check_answer(blocks, &framed(&other_kind), ErrorCode::Malformed).await;
     check_answer(asked, &framed_bytes(&[7; 30]), ErrorCode::Malformed).await;
     let length = u32::try_from(FEED_FRAME_BYTES_MAX).unwrap() + 1;

@@ -29,9 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What `future` gives, which it must within the deadline.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it did not happen in time")
+    tokio::time::timeout(DEADLINE, future).await.expect("it did not happen in time")
 }
 
 /// Returns once `holds` does; for what other tasks count without telling.
@@ -102,12 +100,7 @@ impl Node {
             limits,
         };
         let (links, events) = Links::start(config, registry.subscribe(), feeds.clone()).unwrap();
-        Self {
-            links,
-            events,
-            feeds,
-            storage,
-        }
+        Self { links, events, feeds, storage }
     }
 
     /// The next event.
@@ -118,11 +111,7 @@ impl Node {
     /// The next frame of a feed, which must be the next event.
     pub async fn feed(&mut self, from: u32, request: FeedRequest) -> FeedFrame {
         match self.event().await {
-            LinkEvent::Feed {
-                from: peer,
-                request: asked,
-                frame,
-            } => {
+            LinkEvent::Feed { from: peer, request: asked, frame } => {
                 assert_eq!((peer, asked), (NodeId(from), request));
                 frame
             }
@@ -147,13 +136,8 @@ impl Network {
     /// Nodes 1 to `count`, without links yet.
     pub fn new(count: u32, limits: &LinkLimits) -> Self {
         let (sender, _) = watch::channel(Arc::new(registry(count)));
-        let nodes = (1..=count)
-            .map(|id| Node::start(id, &sender, limits.clone()))
-            .collect();
-        Self {
-            registry: sender,
-            nodes,
-        }
+        let nodes = (1..=count).map(|id| Node::start(id, &sender, limits.clone())).collect();
+        Self { registry: sender, nodes }
     }
 
     /// Nodes 1 to `count`, each linked with each.
@@ -181,11 +165,8 @@ impl Network {
 
     /// Puts every node's address into the registry.
     pub fn introduce(&self) {
-        let addresses: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| node.links.local_address().to_string())
-            .collect();
+        let addresses: Vec<_> =
+            self.nodes.iter().map(|node| node.links.local_address().to_string()).collect();
         self.change(|registry| {
             for (record, address) in registry.nodes.iter_mut().zip(addresses) {
                 record.quic = address;
@@ -194,8 +175,7 @@ impl Network {
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Registry)) {
-        self.registry
-            .send_modify(|registry| change(Arc::make_mut(registry)));
+        self.registry.send_modify(|registry| change(Arc::make_mut(registry)));
     }
 }
 
@@ -211,17 +191,12 @@ struct Contents {
     logs: BTreeMap<LogId, Vec<Flush>>,
     blocks: Vec<CertifiedBlock>,
     broken: bool,
+    one_flush_at_a_time: bool,
 }
 
 impl Memory {
     pub fn append(&self, flush: Flush) {
-        self.contents
-            .lock()
-            .unwrap()
-            .logs
-            .entry(flush.log)
-            .or_default()
-            .push(flush);
+        self.contents.lock().unwrap().logs.entry(flush.log).or_default().push(flush);
     }
 
     pub fn append_block(&self, certified: CertifiedBlock) {
@@ -233,14 +208,15 @@ impl Memory {
         self.contents.lock().unwrap().broken = true;
     }
 
+    /// Makes every later read give one flush of a log.
+    pub fn read_one_flush_at_a_time(&self) {
+        self.contents.lock().unwrap().one_flush_at_a_time = true;
+    }
+
     fn read(&self) -> Result<std::sync::MutexGuard<'_, Contents>, SourceUnavailable> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let contents = self.contents.lock().unwrap();
-        if contents.broken {
-            Err(SourceUnavailable)
-        } else {
-            Ok(contents)
-        }
+        if contents.broken { Err(SourceUnavailable) } else { Ok(contents) }
     }
 }
 
@@ -253,25 +229,17 @@ impl FeedSource for Memory {
         bytes_max: usize,
     ) -> Result<Option<Flush>, SourceUnavailable> {
         let contents = self.read()?;
+        let entries_max = if contents.one_flush_at_a_time { 1 } else { entries_max };
         let mut found: Option<Flush> = None;
         let mut bytes = 0;
         for flush in contents.logs.get(&log).into_iter().flatten() {
-            let entries = flush
-                .entries
-                .iter()
-                .filter(|entry| entry.header.index >= from)
-                .cloned();
+            let entries = flush.entries.iter().filter(|entry| entry.header.index >= from).cloned();
             let entries: Vec<_> = entries.collect();
             let lengths = entries.iter().filter_map(|entry| entry.payload.as_ref());
             bytes += lengths.map(|payload| payload.len()).sum::<usize>();
             match &mut found {
                 _ if entries.is_empty() => {}
-                None => {
-                    found = Some(Flush {
-                        entries,
-                        ..flush.clone()
-                    })
-                }
+                None => found = Some(Flush { entries, ..flush.clone() }),
                 Some(found) => {
                     if found.entries.len() + entries.len() > entries_max || bytes > bytes_max {
                         break;
@@ -301,37 +269,22 @@ impl FeedSource for Memory {
 
 /// The log of a node's first start.
 pub fn log_of(node: u32) -> LogId {
-    LogId {
-        node: NodeId(node),
-        shard: ShardId(0),
-        incarnation: Incarnation(1),
-    }
+    LogId { node: NodeId(node), shard: ShardId(0), incarnation: Incarnation(1) }
 }
 
 pub fn request(log: LogId, from: u64) -> FeedRequest {
-    FeedRequest::Log {
-        log,
-        from: LogIndex(from),
-    }
+    FeedRequest::Log { log, from: LogIndex(from) }
 }
 
 /// A flush of entries from index `first` on, one per payload length.
 pub fn flush(log: LogId, first: u64, lengths: &[usize]) -> Flush {
-    let entries = lengths
-        .iter()
-        .zip(first..)
-        .map(|(length, index)| entry(index, *length));
+    let entries = lengths.iter().zip(first..).map(|(length, index)| entry(index, *length));
     let entries: Vec<_> = entries.collect();
     let size = LogSize(first + u64::try_from(lengths.len()).unwrap());
     let checkpoint = Checkpoint::new(log, size, [7; 32], Period(1));
     let key = NodeKey::from_secret(&[1; 32]).unwrap();
     let checkpoint = checkpoint.sign(&key, registry(1).network_id());
-    Flush {
-        log,
-        entries,
-        checkpoint,
-        frontier: Vec::new(),
-    }
+    Flush { log, entries, checkpoint, frontier: Vec::new() }
 }
 
 fn entry(index: u64, length: usize) -> EntryRecord {
@@ -340,10 +293,7 @@ fn entry(index: u64, length: usize) -> EntryRecord {
         envelope_id: [2; 32].into(),
         index: LogIndex(index),
         timestamp: TimestampSeconds(1),
-        topic: Topic {
-            kind: TopicKind::Group,
-            id: [3; 32].into(),
-        },
+        topic: Topic { kind: TopicKind::Group, id: [3; 32].into() },
         topic_index: TopicIndex(index),
         previous: [4; 32].into(),
         payer: EthereumAddress([5; 20]),
@@ -354,28 +304,15 @@ fn entry(index: u64, length: usize) -> EntryRecord {
         fee: PicoDollars(1),
     };
     let payload = vec![u8::try_from(index % 251).unwrap(); length];
-    EntryRecord {
-        header,
-        hash: header.hash(),
-        payload: Some(payload.into()),
-    }
+    EntryRecord { header, hash: header.hash(), payload: Some(payload.into()) }
 }
 
 /// What `expected` entries from `next` on look like in a frame; says what comes after them.
 pub fn check_entries(frame: &FeedFrame, next: u64) -> u64 {
-    let FeedFrame::Flush(flush) = frame else {
-        panic!("{frame:?} is no flush")
-    };
-    let indexes: Vec<_> = flush
-        .entries
-        .iter()
-        .map(|entry| entry.header.index.0)
-        .collect();
+    let FeedFrame::Flush(flush) = frame else { panic!("{frame:?} is no flush") };
+    let indexes: Vec<_> = flush.entries.iter().map(|entry| entry.header.index.0).collect();
     let end = next + u64::try_from(indexes.len()).unwrap();
-    assert!(
-        !indexes.is_empty() && indexes.iter().copied().eq(next..end),
-        "{indexes:?} at {next}"
-    );
+    assert!(!indexes.is_empty() && indexes.iter().copied().eq(next..end), "{indexes:?} at {next}");
     assert_eq!(flush.checkpoint.checkpoint.size, LogSize(end));
     assert!(flush.entries.iter().all(is_intact));
     end
@@ -403,24 +340,12 @@ pub fn block(height: u64) -> CertifiedBlock {
         operations_root: [3; 32],
         state_root: [4; 32],
     };
-    let certificate = Certificate {
-        round: Round(0),
-        votes: BoundedVec::default(),
-    };
-    CertifiedBlock {
-        block: Block {
-            header,
-            operations: BoundedVec::default(),
-        },
-        certificate,
-    }
+    let certificate = Certificate { round: Round(0), votes: BoundedVec::default() };
+    CertifiedBlock { block: Block { header, operations: BoundedVec::default() }, certificate }
 }
 
 /// A control frame that carries a number.
 pub fn numbered(node: u32, number: u64) -> ControlFrame {
-    let have = Have {
-        log: log_of(node),
-        size: LogSize(number),
-    };
+    let have = Have { log: log_of(node), size: LogSize(number) };
     ControlFrame::Have(BoundedVec::new(vec![have]).unwrap())
 }

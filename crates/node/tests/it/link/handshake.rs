@@ -23,22 +23,15 @@ async fn check_refused(node: &Node, config: quinn::ClientConfig) {
         Err(error) => error,
         Ok(connection) => {
             if let Ok((mut sending, mut receiving)) = connection.open_bi().await {
-                let _ = sending
-                    .write_all(&raw::framed(&request(log_of(1), 0)))
-                    .await;
+                let _ = sending.write_all(&raw::framed(&request(log_of(1), 0))).await;
                 assert!(soon(receiving.read_to_end(1)).await.is_err());
             }
             soon(connection.closed()).await
         }
     };
-    let ConnectionError::ConnectionClosed(closed) = error else {
-        panic!("{error:?}")
-    };
+    let ConnectionError::ConnectionClosed(closed) = error else { panic!("{error:?}") };
     // TLS alerts are QUIC errors from 0x100 on (RFC 9001 §4.8).
-    assert!(
-        (0x100..0x200).contains(&u64::from(closed.error_code)),
-        "{closed:?}"
-    );
+    assert!((0x100..0x200).contains(&u64::from(closed.error_code)), "{closed:?}");
 }
 
 #[tokio::test]
@@ -84,11 +77,7 @@ async fn a_removed_node_is_dropped_and_a_listed_one_returns() {
         assert!(node.links.send(NodeId(2), &numbered(1, 1)).is_err());
     }
     // The others keep their link.
-    network
-        .node(1)
-        .links
-        .send(NodeId(3), &numbered(1, 7))
-        .unwrap();
+    network.node(1).links.send(NodeId(3), &numbered(1, 7)).unwrap();
     let told = network.node(3).event().await;
     assert_eq!(told, LinkEvent::Control(NodeId(1), numbered(1, 7)));
     let removed = raw::ed25519_pair(&transport_key(2));
@@ -132,10 +121,7 @@ async fn a_pair_has_one_link_the_newest() {
     assert_eq!(node.event().await, LinkEvent::Up(NodeId(1)));
     assert_eq!(first.code().await, ErrorCode::Repeated);
     second.write(&raw::framed(&numbered(1, 5))).await;
-    assert_eq!(
-        node.event().await,
-        LinkEvent::Control(NodeId(1), numbered(1, 5))
-    );
+    assert_eq!(node.event().await, LinkEvent::Control(NodeId(1), numbered(1, 5)));
     assert_eq!(node.links.counters().links_up(), 1);
 }
 
@@ -154,18 +140,11 @@ async fn the_higher_id_does_not_call() {
 
 #[tokio::test]
 async fn a_dead_peer_is_noticed_and_comes_back() {
-    let limits = LinkLimits {
-        keep_alive_ms: 100,
-        idle_timeout_ms: 500,
-        ..LinkLimits::default()
-    };
+    let limits = LinkLimits { keep_alive_ms: 100, idle_timeout_ms: 500, ..LinkLimits::default() };
     let (registry, _) = watch::channel(Arc::new(registry(2)));
     let mut node = Node::start(1, &registry, limits.clone());
     // The peer has a runtime of its own, which dies without a farewell.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let guard = runtime.enter();
     let peer = Node::start(2, &registry, limits.clone());
     drop(guard);
@@ -185,17 +164,11 @@ async fn a_dead_peer_is_noticed_and_comes_back() {
 #[tokio::test]
 async fn a_stopping_node_says_so() {
     let mut network = Network::new(2, &LinkLimits::default());
-    let mut peer = Raw::call(
-        &raw::endpoint(),
-        &transport_key(1),
-        network.node(2).links.local_address(),
-    )
-    .await;
+    let mut peer =
+        Raw::call(&raw::endpoint(), &transport_key(1), network.node(2).links.local_address()).await;
     peer.hello().await;
     assert_eq!(network.node(2).event().await, LinkEvent::Up(NodeId(1)));
-    let Node {
-        links, mut events, ..
-    } = network.nodes.pop().unwrap();
+    let Node { links, mut events, .. } = network.nodes.pop().unwrap();
     links.shutdown().await;
     assert_eq!(peer.code().await, ErrorCode::ShuttingDown);
     assert_eq!(soon(events.recv()).await, Some(LinkEvent::Down(NodeId(1))));

@@ -35,10 +35,7 @@ fn provider() -> Arc<CryptoProvider> {
 fn credentials(pair: &KeyPair) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let parameters = CertificateParams::new(vec!["anything".to_owned()]).unwrap();
     let certificate = parameters.self_signed(pair).unwrap().der().clone();
-    (
-        vec![certificate],
-        PrivatePkcs8KeyDer::from(pair.serialize_der()).into(),
-    )
+    (vec![certificate], PrivatePkcs8KeyDer::from(pair.serialize_der()).into())
 }
 
 /// A way to call that accepts whoever answers, with a certificate for `pair` or with none.
@@ -101,10 +98,7 @@ impl Raw {
 
     async fn over(connection: Connection) -> Self {
         let control = soon(connection.open_uni()).await.unwrap();
-        Self {
-            connection,
-            control,
-        }
+        Self { connection, control }
     }
 
     /// Writes bytes to the control stream as they are.
@@ -140,10 +134,7 @@ impl Raw {
 }
 
 pub fn hello() -> ControlFrame {
-    ControlFrame::Hello {
-        version: PROTOCOL_VERSION,
-        network: registry(1).network_id(),
-    }
+    ControlFrame::Hello { version: PROTOCOL_VERSION, network: registry(1).network_id() }
 }
 
 /// The frame as it goes over a stream.
@@ -152,11 +143,7 @@ pub fn framed(frame: &impl Wire) -> Vec<u8> {
 }
 
 pub fn framed_bytes(body: &[u8]) -> Vec<u8> {
-    [
-        u32::try_from(body.len()).unwrap().to_be_bytes().as_slice(),
-        body,
-    ]
-    .concat()
+    [u32::try_from(body.len()).unwrap().to_be_bytes().as_slice(), body].concat()
 }
 
 /// Accepts every certificate.

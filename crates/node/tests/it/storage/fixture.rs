@@ -15,7 +15,7 @@ use tidings_tlog::{Frontier, TopicHead};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BlockHash, EnvelopeId, EthereumAddress, Height, Incarnation, LogSize, NetworkId, NodeId,
+    BlockHash, EnvelopeId, EthereumAddress, Height, Incarnation, NetworkId, NodeId,
     Period, PicoDollars, Position, RegistryEpoch, Round, ShardId, TimestampSeconds, Wire, merkle,
     sha256,
 };
@@ -156,11 +156,6 @@ impl LogWriter {
         let record = EntryRecord { header, hash: header.hash(), payload: Some(payload.into()) };
         self.entries.push(record.clone());
         record
-    }
-
-    /// The size at the last checkpoint.
-    pub fn size(&self) -> LogSize {
-        self.frontier.size()
     }
 }
 

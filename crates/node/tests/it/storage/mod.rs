@@ -42,8 +42,8 @@ on_both! {
     retention::payloads_go_when_their_retention_ends,
     writing::a_second_write_is_refused_and_changes_nothing,
     writing::abandoned_writes_leave_all_or_nothing,
-    writing::the_writer_merges_in_order,
-    writing::the_writer_goes_on_after_a_failure,
+    writing::many_sets_are_written_at_once_in_order,
+    writing::writing_goes_on_after_a_failure,
     writing::two_stores_cannot_both_extend_a_log,
 }
 

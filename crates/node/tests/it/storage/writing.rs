@@ -2,10 +2,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
-use tidings_node::storage::{StorageError, Writer};
+use tidings_node::storage::StorageError;
 use tidings_replica::store::WriteSet;
 use tidings_types::{ErrorCode, Height, LogIndex, ShardId};
 
@@ -84,51 +83,44 @@ pub async fn abandoned_writes_leave_all_or_nothing(url: String) {
     assert_eq!(stored.entries, log.entries);
 }
 
-pub async fn the_writer_merges_in_order(url: String) {
-    let storage = Arc::new(open(&url).await);
-    let writer = Writer::start(Arc::clone(&storage));
-    let mut log = LogWriter::new(1, 1);
+pub async fn many_sets_are_written_at_once_in_order(url: String) {
+    let storage = open(&url).await;
+    let (mut one, mut two) = (LogWriter::new(1, 1), LogWriter::new(2, 1));
     let mut lane = LaneWriter::default();
-    let mut pending = Vec::new();
-    for round in 0..200u32 {
-        let mut set = log.write_set(&[Item::of(round % 5), Item::of(1)], 1);
-        if round % 10 == 0 {
-            set.append(decided(vec![lane.decide(&[round % 3])]));
+    for _ in 0..3 {
+        let mut sets = Vec::new();
+        for round in 0..70u32 {
+            sets.push(one.write_set(&[Item::of(round % 5), Item::of(1)], 1));
+            if round % 10 == 0 {
+                sets.push(two.write_set(&[Item::of(1)], 1));
+                sets.push(decided(vec![lane.decide(&[round % 3])]));
+            }
         }
-        pending.push(writer.submit(set).await.unwrap());
+        storage.write_all(&sets).await.unwrap();
     }
-    for written in pending {
-        written.durable().await.unwrap();
+    for log in [&one, &two] {
+        let stored = storage.flushes(log.log, LogIndex(0), 10_000, 1 << 30).await.unwrap().unwrap();
+        assert_eq!(stored.entries, log.entries);
     }
-    let stored = storage.flushes(log.log, LogIndex(0), 10_000, 1 << 30).await.unwrap().unwrap();
-    assert_eq!(stored.entries, log.entries);
     let blocks = storage.blocks(ShardId(0), Height(1), 1000, 1 << 30).await.unwrap();
     assert_eq!(blocks, lane.blocks);
 }
 
-pub async fn the_writer_goes_on_after_a_failure(url: String) {
-    let storage = Arc::new(open(&url).await);
-    let writer = Writer::start(Arc::clone(&storage));
+pub async fn writing_goes_on_after_a_failure(url: String) {
+    let storage = open(&url).await;
     let mut log = LogWriter::new(1, 1);
-    writer.write(log.write_set(&[Item::of(1)], 1)).await.unwrap();
+    storage.write(&log.write_set(&[Item::of(1)], 1)).await.unwrap();
     execute(&url, "ALTER TABLE entries RENAME TO entries_away").await;
-    let mut pending = Vec::new();
+    let set = log.write_set(&[Item::of(1), Item::of(2)], 1);
     for _ in 0..3 {
-        pending.push(writer.submit(log.write_set(&[Item::of(1)], 1)).await.unwrap());
-    }
-    let mut back = Vec::new();
-    for written in pending {
-        let failed = written.durable().await.unwrap_err();
-        back.push(failed.set);
-        if back.len() == 1 {
-            assert_eq!(failed.error.code(), ErrorCode::StorageUnavailable);
-        }
+        let failed = storage.write(&set).await.unwrap_err();
+        assert_eq!(failed.code(), ErrorCode::StorageUnavailable, "{failed}");
+        // What is stored can still be read.
+        assert_eq!(storage.logs().await.unwrap(), [log.checkpoints[0]]);
     }
     execute(&url, "ALTER TABLE entries_away RENAME TO entries").await;
-    for set in back {
-        writer.write(set).await.unwrap();
-    }
-    writer.write(log.write_set(&[Item::of(2)], 1)).await.unwrap();
+    storage.write(&set).await.unwrap();
+    storage.write(&log.write_set(&[Item::of(2)], 1)).await.unwrap();
     let stored = storage.flushes(log.log, LogIndex(0), 100, 1 << 20).await.unwrap().unwrap();
     assert_eq!(stored.entries, log.entries);
 }

@@ -1,0 +1,173 @@
+//! Lost answers, lying nodes, crashes: nothing is lost, nothing counts twice.
+
+use tidings_client::{
+    Client, ClientError, Config, Delivery, GroupPolicy, StoreError, Unlock, VerifyFailure,
+};
+use tidings_types::{NetworkId, Period};
+
+use crate::network::{Behaviour, Network};
+use crate::people::{Person, agree};
+
+#[tokio::test]
+async fn a_lost_answer_never_doubles_a_message() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    bob.sync().await;
+    network.lose_answers(2);
+    alice.say(dm, "once").await;
+    network.refuse_calls(2);
+    alice.say(dm, "twice").await;
+    bob.sync().await;
+    alice.sync().await;
+    assert_eq!(bob.texts(dm), ["once", "twice"]);
+    assert_eq!(alice.texts(dm), ["once", "twice"]);
+}
+
+#[tokio::test]
+async fn a_message_outlives_an_outage_and_a_crash() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    // Longer than the client tries.
+    network.refuse_calls(100);
+    let message = alice.client.send_text(dm, "patience").await.unwrap();
+    assert_eq!(message.delivery, Delivery::Sending);
+    let alice = alice.restart();
+    network.refuse_calls(0);
+    alice.sync().await;
+    assert_eq!(alice.client.messages(dm, 0, 10).unwrap()[0].delivery, Delivery::Sent);
+    bob.sync().await;
+    assert_eq!(bob.texts(dm), ["patience"]);
+}
+
+#[tokio::test]
+async fn an_envelope_that_expired_unseen_is_sent_anew_and_one_that_was_stored_is_not() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    bob.sync().await;
+    network.refuse_calls(100);
+    alice.client.send_text(dm, "late").await.unwrap();
+    network.refuse_calls(0);
+    network.lose_answers(100);
+    alice.client.send_text(dm, "stored").await.unwrap();
+    network.lose_answers(0);
+    network.ledger().period = Period(200);
+    let alice = alice.restart();
+    alice.sync().await;
+    for message in alice.client.messages(dm, 0, 10).unwrap() {
+        assert_eq!(message.delivery, Delivery::Sent);
+    }
+    bob.sync().await;
+    let mut texts = bob.texts(dm);
+    texts.sort();
+    assert_eq!(texts, ["late", "stored"]);
+}
+
+#[tokio::test]
+async fn lying_nodes_are_passed_over() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    bob.sync().await;
+    let lies =
+        [Behaviour::LeavesOut, Behaviour::Tampers, Behaviour::Reorders, Behaviour::Down];
+    for (round, lie) in lies.into_iter().enumerate() {
+        // Whichever node is asked first, in turn and all at once but one.
+        for node in 1..=3 {
+            network.behave(node, lie);
+        }
+        let text = format!("round {round}");
+        alice.say(id, &text).await;
+        let name = Some(text.clone());
+        alice.client.group_describe(id, name, None).await.unwrap();
+        bob.sync().await;
+        assert_eq!(bob.texts(id).last(), Some(&text));
+        assert_eq!(bob.client.conversation(id).await.unwrap().conversation.name, text);
+        for node in 1..=3 {
+            network.behave(node, Behaviour::Honest);
+        }
+    }
+    agree(&[&alice, &bob], id).await;
+    assert_eq!(bob.texts(id).len(), 4);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_found_again() {
+    let network = Network::start().await;
+    let mut people = Vec::new();
+    for number in 1..=3 {
+        people.push(Person::new(&network, number).await);
+    }
+    let carol = people.pop().unwrap();
+    let bob = people.pop().unwrap();
+    let alice = people.pop().unwrap();
+    let id = alice
+        .client
+        .group_create("", "", GroupPolicy::OPEN, &[bob.recipient()])
+        .await
+        .unwrap();
+    bob.sync().await;
+    // The blob and the commit are stored, and none of it is answered.
+    network.lose_answers(100);
+    let unanswered = alice.client.group_add(id, &[carol.recipient()]).await;
+    assert!(unanswered.is_err_and(|error| error.retryable()));
+    network.lose_answers(0);
+    let alice = alice.restart();
+    alice.client.group_add(id, &[carol.recipient()]).await.unwrap();
+    alice.sync().await;
+    bob.sync().await;
+    carol.sync().await;
+    agree(&[&alice, &bob, &carol], id).await;
+    carol.say(id, "here").await;
+    bob.sync().await;
+    assert_eq!(bob.texts(id), ["here"]);
+}
+
+#[tokio::test]
+async fn catching_up_over_many_epochs_loses_no_message() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    bob.sync().await;
+    let mut expected = Vec::new();
+    // More commits than past epochs are kept, and more than a topic generation lasts.
+    for round in 0..70 {
+        let text = format!("message {round}");
+        alice.say(id, &text).await;
+        alice.client.group_describe(id, Some(text.clone()), None).await.unwrap();
+        expected.push(text);
+    }
+    let bob = bob.restart();
+    bob.sync().await;
+    assert_eq!(bob.texts(id), expected);
+    agree(&[&alice, &bob], id).await;
+    bob.say(id, "caught up").await;
+    alice.sync().await;
+    assert_eq!(alice.texts(id).last().map(String::as_str), Some("caught up"));
+}
+
+#[tokio::test]
+async fn another_network_is_never_talked_to() {
+    let network = Network::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let unlock = Unlock::passphrase("x");
+    let mut config = Config::new(&network.gateway, "key");
+    config.network = Some(NetworkId([1; 32]));
+    let other = Client::create(home.path(), &unlock, &config).await;
+    assert!(matches!(other, Err(ClientError::Unverified(VerifyFailure::OtherNetwork))));
+    let absent = Client::open(home.path(), &unlock);
+    assert!(matches!(absent, Err(ClientError::Store(StoreError::Absent))));
+}
+
+#[tokio::test]
+async fn one_process_uses_a_home() {
+    let network = Network::start().await;
+    let alice = Person::new(&network, 1).await;
+    let unlock = Unlock::key_file(alice.home.path().join("key"));
+    let second = Client::open(alice.home.path(), &unlock);
+    assert!(matches!(second, Err(ClientError::Store(StoreError::InUse))));
+}

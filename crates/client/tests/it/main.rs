@@ -1,0 +1,8 @@
+//! The client through its public API, against a small network that signs everything for real and
+//! can be told to misbehave.
+
+mod conversations;
+mod faults;
+mod ledger;
+mod network;
+mod people;

@@ -1,0 +1,206 @@
+// spec/vectors/ordered: votes, incarnations, and a lane played block by block.
+import {
+  PAYER, batchOf, bodyOf, byKey, envelopeId, session, targetShard,
+} from "./envelopes.mjs";
+import { committeeHash, groupTopic } from "./topics.mjs";
+import {
+  NETWORK, SALT, ZERO, bytes, device, hex, labelled, leafHash, node, rootOf, sha256, typedData,
+  typedDigest, u16, u32, u64, vector, write,
+} from "./wire.mjs";
+
+const VOTE = [
+  ["uint16", "shard"], ["uint64", "height"], ["uint32", "round"], ["uint8", "step"],
+  ["bytes32", "block"],
+];
+const OPEN = [["uint32", "node"], ["uint16", "shard"], ["uint32", "previous"], ["bytes32", "nonce"]];
+const operator = node("operator");
+
+const openIncarnation = async (previous, nonce) => {
+  const message = { node: 1, shard: 0, previous, nonce: `0x${hex(nonce)}` };
+  const data = typedData(NETWORK, "OpenIncarnation", OPEN, message);
+  const signature = await operator.signs(typedDigest(data));
+  return { data, wire: bytes(u32(1), u16(0), u32(previous), nonce, signature) };
+};
+const vote = async (header) => {
+  const message = {
+    shard: header.shard,
+    height: String(header.height),
+    round: 0,
+    step: 2,
+    block: `0x${hex(header.hash)}`,
+  };
+  const data = typedData(NETWORK, "Vote", VOTE, message);
+  const signature = await operator.signs(typedDigest(data));
+  return { data, wire: bytes(u32(1), signature) };
+};
+
+// A lane of one node, as spec/06-ordered-lane.md describes it.
+const lane = { height: 0, head: ZERO, root: ZERO, period: 0, entries: new Map() };
+const applied = (position) => bytes([1], u64(position));
+const conflict = (position) => bytes([2], u64(position));
+const refused = (code) => bytes([3], u16(code));
+const REPEATED = 5;
+
+const execute = (operations) => {
+  const changes = new Map();
+  const value = (key) => {
+    const found = changes.has(hex(key)) ? changes.get(hex(key)) : lane.entries.get(hex(key));
+    return found ?? null;
+  };
+  const set = (key, to) => changes.set(hex(key), to);
+  let { period } = lane;
+  const outcomes = operations.map((operation, index) => {
+    if (operation.marker !== undefined) {
+      if (operation.marker !== period + 1) return conflict(period);
+      period += 1;
+      set([1], u64(period));
+      return applied(period);
+    }
+    if (operation.previous !== undefined) {
+      const key = bytes([5], u32(1));
+      const current = value(key) === null ? 0 : value(key).readUInt32BE(0);
+      if (operation.previous !== current) return conflict(current);
+      set(key, bytes(u32(current + 1), operation.nonce));
+      return applied(current + 1);
+    }
+    const decided = bytes([6], u64(operation.notAfter), operation.id);
+    if (value(decided) !== null) return refused(REPEATED);
+    set(decided, bytes(u64(lane.height + 1), u32(index)));
+    const key = bytes([2], operation.topic);
+    const position = value(key) === null ? 0 : Number(value(key).readBigUInt64BE(0));
+    if (operation.expected !== undefined && operation.expected !== position) return conflict(position);
+    set(key, bytes(u64(position + 1), labelled("operation", operation.wire)));
+    return applied(position + 1);
+  });
+  for (const key of lane.entries.keys()) {
+    const expiry = unhexed(key)[0] === 6 ? Number(unhexed(key).readBigUInt64BE(1)) : Infinity;
+    if (expiry < period - 2) changes.set(key, null);
+  }
+  return { outcomes, changes, period };
+};
+const unhexed = (text) => Buffer.from(text, "hex");
+
+const stateRoot = (changes) => {
+  const parts = [lane.root];
+  for (const key of [...changes.keys()].sort()) {
+    const to = changes.get(key);
+    parts.push(unhexed(key), to === null ? Buffer.from([0]) : bytes([1], labelled("state value", to)));
+  }
+  return labelled("state root", ...parts);
+};
+
+const play = async (comment, operations) => {
+  const { outcomes, changes, period } = execute(operations);
+  const decided = operations.map((operation, index) => bytes(operation.wire, outcomes[index]));
+  const root = stateRoot(changes);
+  const encoded = bytes(
+    u16(1), u16(0), u64(lane.height + 1), lane.head, u64(period), [0], u64(1),
+    committeeHash(0, [1]), u32(decided.length), rootOf(decided.map(leafHash)), root,
+  );
+  const header = { shard: 0, height: lane.height + 1, hash: labelled("block", encoded) };
+  const voted = await vote(header);
+  for (const [key, to] of changes) {
+    if (to === null) lane.entries.delete(key);
+    else lane.entries.set(key, to);
+  }
+  Object.assign(lane, { height: header.height, head: header.hash, root, period });
+  const block = bytes(encoded, vector(bytes(...decided)));
+  return {
+    comment,
+    operations: operations.map((operation) => hex(operation.wire)),
+    outcomes: outcomes.map(hex),
+    header: hex(encoded),
+    hash: hex(header.hash),
+    state_root: hex(root),
+    block: hex(block),
+    vote: voted.data,
+    certified: hex(bytes(block, u32(0), vector(voted.wire))),
+  };
+};
+
+const marker = (period) => ({ marker: period, wire: bytes([3], u64(period), vector([])) });
+const opening = async (previous, name) => {
+  const nonce = sha256(`nonce ${name}`);
+  const { wire } = await openIncarnation(previous, nonce);
+  return { previous, nonce, wire: bytes([2], wire) };
+};
+const member = device("member");
+const topic = groupTopic(member.raw);
+const envelope = (text, notAfter, expected) => {
+  const body = bodyOf({ topic, lane: "ordered", notAfter, expected, payload: bytes(text) });
+  const id = envelopeId(body);
+  const made = batchOf({ target: targetShard(0), notAfter, maxFee: 10n ** 9n, ids: [id] });
+  const wire = bytes([1], byKey(body, member), made.batch, u32(0), vector([]));
+  return { id, topic, notAfter, expected, wire };
+};
+
+const blocks = async () => [
+  await play("the first period begins and a node opens its log", [
+    marker(1),
+    await opening(0, "one"),
+  ]),
+  await play("a commit takes the first position, then a proposal the second", [
+    envelope("commit", 2, 0),
+    envelope("proposal", 2),
+  ]),
+  await play("a commit comes late", [envelope("late", 2, 0)]),
+  await play("the same text in a new envelope, and the first envelope again", [envelope("proposal", 3), envelope("proposal", 2)]),
+  await play("a node opens twice from one start", [await opening(1, "two"), await opening(1, "two")]),
+  await play("a period is left out", [marker(3)]),
+  await play("the second period", [marker(2)]),
+  await play("the third period", [marker(3)]),
+  await play("the fourth period", [marker(4)]),
+  await play("decisions are forgotten two periods after their expiry", [marker(5)]),
+];
+
+const statements = async () => {
+  const cases = [];
+  for (const [previous, name] of [[0, "one"], [4294967294, "last"]]) {
+    const { data, wire } = await openIncarnation(previous, sha256(`nonce ${name}`));
+    cases.push({
+      comment: `incarnation after ${previous}`,
+      typed_data: data,
+      digest: hex(typedDigest(data)),
+      signer: `0x${hex(operator.address)}`,
+      wire: hex(wire),
+    });
+  }
+  return cases;
+};
+
+const registry = {
+  genesis: { chain_id: 0, registry: `0x${"00".repeat(20)}`, salt: hex(SALT) },
+  epoch: 1,
+  shard_count: 1,
+  replication_factor: 1,
+  period_ms: 10000,
+  mailbox_buckets: 1,
+  nodes: [
+    {
+      id: 1,
+      name: "node-1",
+      signing: `0x${hex(operator.address)}`,
+      transport: hex(device("transport").raw),
+      quic: "127.0.0.1:1",
+      http: "http://127.0.0.1:1",
+      weight: 1,
+      active: true,
+    },
+  ],
+  sequencers: [1],
+  payers: [{ address: `0x${hex(PAYER)}`, session_keys: [hex(session.raw)] }],
+  fees: {
+    base: 2000000,
+    byte_day: 100,
+    ordered_permille: 4000,
+    stamp_permille: 10000,
+    congestion_permille: 1000,
+  },
+};
+
+export const writeOrdered = async () => {
+  const description = "A lane from its start; each case is the block after the one before.";
+  const requests = "Requests to open an incarnation.";
+  write("ordered", "incarnations", requests, await statements(), { network: hex(NETWORK) });
+  write("ordered", "lane", description, await blocks(), { network: hex(NETWORK), registry });
+};

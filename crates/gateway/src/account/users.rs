@@ -1,0 +1,70 @@
+//! Looking up users by key, without asking the database for every request.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidings_types::ErrorCode;
+
+use super::{Database, KeyDigest, User};
+
+/// How long a user is remembered, and so how long a removed user's key still works at most.
+const MEMORY: Duration = Duration::from_secs(5);
+
+/// Users remembered at most.
+const USERS_MAX: usize = 16_384;
+
+/// Users by key.
+#[derive(Debug)]
+pub struct Users {
+    database: Database,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    digest: KeyDigest,
+    user: User,
+    since: Instant,
+}
+
+impl Users {
+    /// The users of `database`.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database, known: Mutex::default() }
+    }
+
+    /// The user with this key, if there is one (GTW-001).
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageUnavailable`] when the database fails.
+    pub async fn user(&self, digest: &KeyDigest) -> Result<Option<User>, ErrorCode> {
+        if let Some(user) = self.remembered(digest) {
+            return Ok(Some(user));
+        }
+        let found = self.database.user(digest).await.map_err(|error| {
+            tracing::error!(%error, "the database failed");
+            ErrorCode::StorageUnavailable
+        })?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            None => drop(known.remove(&digest.handle())),
+            Some(user) => {
+                if known.len() >= USERS_MAX {
+                    known.clear();
+                }
+                let user = user.clone();
+                known.insert(digest.handle(), Known { digest: *digest, user, since: Instant::now() });
+            }
+        }
+        Ok(found)
+    }
+
+    fn remembered(&self, digest: &KeyDigest) -> Option<User> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&digest.handle())?;
+        let is_fresh = known.since.elapsed() < MEMORY;
+        (is_fresh && known.digest.matches(digest)).then(|| known.user.clone())
+    }
+}

@@ -1,0 +1,177 @@
+//! The running gateway: what is started, and how it stops.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::account::{Database, DatabaseError, Quotas, Users};
+use crate::config::{GatewayConfig, TlsFiles};
+use crate::http::{self, Api, Parts};
+use crate::metrics::Metrics;
+use crate::network::{Network, NodeClient};
+use crate::publish::{Desk, Payer, Sender};
+use crate::session_key::{SessionKeyError, read_session_key};
+
+/// Why a gateway does not start or stops by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The payer's session key cannot be used.
+    #[error(transparent)]
+    SessionKey(#[from] SessionKeyError),
+    /// The database does not serve.
+    #[error("the database: {0}")]
+    Database(#[from] DatabaseError),
+    /// The certificate or its key cannot be used.
+    #[error("the TLS files: {0}")]
+    Tls(io::Error),
+    /// The client for nodes cannot be set up.
+    #[error("the HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server gave up.
+    #[error("the server stopped: {0}")]
+    Server(io::Error),
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    api: Arc<Api>,
+    database: Database,
+    handle: Handle<SocketAddr>,
+    server: JoinHandle<io::Result<()>>,
+    /// Ends with the gateway.
+    watching: JoinSet<()>,
+    drain_timeout: Duration,
+}
+
+/// Runs a gateway until `shutdown` completes, then lets requests finish.
+///
+/// # Errors
+/// [`GatewayError`] when it cannot start, or stops by itself.
+pub async fn run(
+    config: GatewayConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), GatewayError> {
+    let mut gateway = Gateway::start(config).await?;
+    tokio::select! {
+        () = shutdown => gateway.stop().await,
+        failed = &mut gateway.server => Err(GatewayError::Server(flatten(failed).err().unwrap_or_else(
+            || io::Error::other("no connection is accepted any more"),
+        ))),
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway: it listens on return, and is ready once it has found the network.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when something that it needs is missing.
+    pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
+        // Fails when there is a provider already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let session_key = read_session_key(&config.session_key_file)?;
+        let public_key = session_key.public_key();
+        let database = Database::open(&config.database).await?;
+        let client = NodeClient::new(config.attempt_timeout())?;
+        let network =
+            Network::new(config.network, config.nodes.clone(), client, config.distrust());
+        let (network, metrics) = (Arc::new(network), Arc::new(Metrics::default()));
+        let desk = Arc::new(Desk {
+            network: Arc::clone(&network),
+            payer: Payer { address: config.payer, session_key },
+            metrics: Arc::clone(&metrics),
+        });
+        let parts = Parts {
+            network: Arc::clone(&network),
+            sender: Sender::new(desk, config.send_deadline(), config.envelope_fee_max),
+            users: Users::new(database.clone()),
+            quotas: Quotas::new(database.clone(), config.quota_window_seconds),
+            metrics,
+            session_key: public_key,
+        };
+        let api = Arc::new(Api::new(&config, parts));
+        let (address, handle, server) = serve(&config, Arc::clone(&api)).await?;
+        let mut watching = JoinSet::new();
+        let interval = config.probe_interval();
+        watching.spawn(async move { network.watch(interval).await });
+        tracing::info!(%address, payer = %config.payer, "the gateway listens");
+        let drain_timeout = Duration::from_millis(config.limits.drain_timeout_ms);
+        Ok(Self { address, api, database, handle, server, watching, drain_timeout })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until every shard has a healthy node and the payer's key is registered.
+    pub async fn ready(&self) {
+        let mut looks = self.api.network.looks();
+        while self.api.unreadiness().is_some() && looks.changed().await.is_ok() {}
+    }
+
+    /// Stops: new sends are refused, those under way are answered, leases are given back
+    /// (GTW-014).
+    ///
+    /// # Errors
+    /// [`GatewayError::Server`] when the server had failed.
+    pub async fn stop(mut self) -> Result<(), GatewayError> {
+        self.api.drain();
+        self.handle.graceful_shutdown(Some(self.drain_timeout));
+        let served = flatten((&mut self.server).await);
+        self.watching.shutdown().await;
+        self.api.quotas.return_leases().await;
+        self.database.close().await;
+        tracing::info!("the gateway has stopped");
+        served.map_err(GatewayError::Server)
+    }
+}
+
+type Serving = (SocketAddr, Handle<SocketAddr>, JoinHandle<io::Result<()>>);
+
+async fn serve(config: &GatewayConfig, api: Arc<Api>) -> Result<Serving, GatewayError> {
+    let not_listening = |source| GatewayError::Listen { address: config.listen, source };
+    let tls = match &config.tls {
+        Some(files) => Some(tls_config(files).await?),
+        None => None,
+    };
+    let listener = TcpListener::bind(config.listen).map_err(not_listening)?;
+    listener.set_nonblocking(true).map_err(not_listening)?;
+    let address = listener.local_addr().map_err(not_listening)?;
+    let handle = Handle::new();
+    let head_timeout = Duration::from_millis(config.limits.head_timeout_ms);
+    let mut server = axum_server::from_tcp(listener).map_err(not_listening)?.handle(handle.clone());
+    let http = server.http_builder();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    let service = http::router(api).into_make_service_with_connect_info::<SocketAddr>();
+    let server = match tls {
+        None => tokio::spawn(server.serve(service)),
+        Some(tls) => tokio::spawn(server.acceptor(RustlsAcceptor::new(tls)).serve(service)),
+    };
+    Ok((address, handle, server))
+}
+
+async fn tls_config(files: &TlsFiles) -> Result<RustlsConfig, GatewayError> {
+    RustlsConfig::from_pem_file(&files.certificates, &files.key).await.map_err(GatewayError::Tls)
+}
+
+fn flatten(ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Result<()> {
+    ended.unwrap_or_else(|error| Err(io::Error::other(error)))
+}

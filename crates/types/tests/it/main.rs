@@ -1,0 +1,4 @@
+//! Tests of the foundations through their public interface.
+
+mod codec;
+mod vectors;

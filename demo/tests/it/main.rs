@@ -1,0 +1,4 @@
+//! Tests on real processes and real sockets, one network at a time.
+
+mod process_kills;
+mod process_network;
