@@ -1,12 +1,12 @@
 //! What every part of the client shares: the store, the network, and the groups in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::OsRng;
 use tidings_envelope::api::SendResult;
-use tidings_envelope::{AckLevel, ClientEnvelope, Registry};
+use tidings_envelope::{AckLevel, ClientEnvelope, Registry, Topic};
 use tidings_mls::{Group, Installation, SealContext};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::{ErrorCode, EthereumAddress, NetworkId, NodeId, TimestampSeconds};
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) topics_changed: Notify,
     /// The groups; held while an envelope is processed or a commit is under way.
     pub(crate) engine: tokio::sync::Mutex<Engine>,
+    /// Topics of which something came that could not be dealt with; they are read again.
+    pub(crate) behind: Mutex<BTreeSet<Topic>>,
     /// Held by whoever empties the outbox.
     pub(crate) sending: tokio::sync::Mutex<()>,
     store: Mutex<Store>,
@@ -132,6 +134,7 @@ impl Core {
             events: EventHub::default(),
             topics_changed: Notify::new(),
             engine: tokio::sync::Mutex::default(),
+            behind: Mutex::default(),
             sending: tokio::sync::Mutex::default(),
             store: Mutex::new(store),
         }

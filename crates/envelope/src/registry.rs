@@ -302,6 +302,28 @@ pub(crate) mod tests {
         assert!((1..1000u64).all(|hash| neg_log2(hash << 40) <= neg_log2((hash - 1) << 40)));
     }
 
+    #[derive(Deserialize)]
+    struct Suite {
+        cases: Vec<Cost>,
+    }
+
+    #[derive(Deserialize)]
+    struct Cost {
+        comment: String,
+        hash: String,
+        cost: String,
+    }
+
+    #[test]
+    fn costs_are_those_of_exact_arithmetic() {
+        // covers: TOP-005
+        let text = include_str!("../../../spec/vectors/topics/costs.json");
+        for case in serde_json::from_str::<Suite>(text).unwrap().cases {
+            let hash = u64::from_str_radix(&case.hash, 16).unwrap();
+            assert_eq!(neg_log2(hash).to_string(), case.cost, "{}", case.comment);
+        }
+    }
+
     #[test]
     fn committees_are_stable_and_follow_weight() {
         // covers: TOP-005

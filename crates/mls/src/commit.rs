@@ -1,18 +1,16 @@
 //! Making commits and requests to leave.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use openmls::extensions::{Extension, UnknownExtension};
 use openmls::framing::Sender;
 use openmls::group::CommitMessageBundle;
 use openmls::messages::proposals::Proposal;
-use openmls::prelude::LeafNodeIndex;
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRngCore;
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Payload};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::ed25519::PublicKey;
-use tidings_types::{BoundedBytes, BoundedVec, InboxId, Position, Wire};
+use tidings_types::{BoundedBytes, InboxId, Position, Wire};
 use tls_codec::Serialize;
 
 use crate::error::{CommitError, SealError};
@@ -22,12 +20,12 @@ use crate::group::Group;
 use crate::installation::Installation;
 use crate::judge::Step;
 use crate::manifest::Invitee;
-use crate::policy::{CommitData, rotation_is_due};
+use crate::plan::Plan;
+use crate::policy::CommitData;
 use crate::record::{GroupStatus, PendingRecord};
-use crate::roster::Roster;
 use crate::seal::SealContext;
-use crate::settings::{GENERATION_EXTENSION, GroupPolicy, GroupSettings, Membership};
-use crate::verdict::Refusal;
+use crate::settings::{GENERATION_EXTENSION, GroupPolicy};
+use crate::verdict::{Refusal, VoidReason};
 use crate::welcome::{Blob, BlobKeys, WelcomeReference};
 
 /// What a commit is to change; the default renews the committer's keys and lets go who asked to
@@ -288,10 +286,10 @@ impl Group {
             Ok(Step::Leave { .. }) => Err(CommitError::Library("not a commit".to_owned())),
             Err(Refusal::Void(reason)) => Err(CommitError::WouldBeVoid(reason)),
             Err(Refusal::Needs(_)) => {
-                Err(CommitError::WouldBeVoid(crate::verdict::VoidReason::MembershipMismatch))
+                Err(CommitError::WouldBeVoid(VoidReason::MembershipMismatch))
             }
             Err(Refusal::Paused { .. }) => {
-                Err(CommitError::WouldBeVoid(crate::verdict::VoidReason::Settings))
+                Err(CommitError::WouldBeVoid(VoidReason::Settings))
             }
         }
     }

@@ -1,8 +1,9 @@
 //! One group on one installation: an actor in memory that takes inputs and returns values.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use openmls::framing::{MlsMessageBodyIn, MlsMessageIn, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::framing::Sender;
 use openmls::group::{
     MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
     PastEpochDeletionPolicy,
@@ -12,28 +13,24 @@ use openmls::prelude::SenderRatchetConfiguration;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::random::OpenMlsRand;
 use rand_core::CryptoRngCore;
-use tidings_envelope::{ClientEnvelope, Dependency, EnvelopeBody, Lane, Payload, Topic};
+use tidings_envelope::Topic;
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{
-    BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position, TimestampSeconds,
-    Wire,
+    BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position,
 };
-use tls_codec::{DeserializeBytes, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-use crate::content::{Content, ContentFrame, Origin, ReceivedMessage};
-use crate::error::{CreateError, LoadError, OpenError, SealError};
+use crate::error::{CreateError, LoadError};
 use crate::facts::InboxHead;
-use crate::generation::Generation;
 use crate::installation::Installation;
 use crate::manifest::unlimited_lifetime;
 use crate::provider::{Delta, Provider};
 use crate::record::{
-    GENERATION_GRACE_PERIODS, GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed,
+    GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed,
     transcript_tag,
 };
-use crate::roster::{Roster, inbox_of};
-use crate::seal::{self, SealContext, TranscriptTag};
+use crate::roster::Roster;
 use crate::settings::{
     CIPHERSUITE, GroupKind, GroupPolicy, GroupSettings, Membership, capabilities,
 };
@@ -250,15 +247,13 @@ impl Group {
 
     /// The installations of each member inbox that are in the group.
     #[must_use]
-    pub fn installations(
-        &self,
-    ) -> std::collections::BTreeMap<InboxId, std::collections::BTreeSet<PublicKey>> {
+    pub fn installations(&self) -> BTreeMap<InboxId, BTreeSet<PublicKey>> {
         self.roster().by_inbox()
     }
 
     /// The inboxes that asked to leave; the next commit lets them go (MLS-018).
     #[must_use]
-    pub fn leaving(&self) -> std::collections::BTreeSet<InboxId> {
+    pub fn leaving(&self) -> BTreeSet<InboxId> {
         let roster = self.roster();
         self.leaving_leaves()
             .iter()
@@ -277,7 +272,7 @@ impl Group {
         Roster::new(self.mls.members()).unwrap_or_default()
     }
 
-    pub(crate) fn leaving_leaves(&self) -> std::collections::BTreeSet<u32> {
+    pub(crate) fn leaving_leaves(&self) -> BTreeSet<u32> {
         self.mls
             .pending_proposals()
             .filter_map(|queued| match (queued.proposal(), queued.sender()) {

@@ -8,7 +8,8 @@ use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane};
 use tidings_types::{InboxId, Period, Position};
 
 use crate::facts::InboxFacts;
-use crate::group::{Group, GroupId, parse_message};
+use crate::group::{Group, GroupId};
+use crate::message::parse_message;
 use crate::policy::{Before, Judged};
 use crate::record::{GroupStatus, exported_seed, transcript_tag};
 use crate::seal;

@@ -200,3 +200,27 @@ pub(crate) fn key_package_is_acceptable(key_package: &KeyPackage) -> bool {
         && ours.extensions().iter().all(|kind| theirs.extensions().contains(kind))
         && ours.proposals().iter().all(|kind| theirs.proposals().contains(kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn key_packages_are_valid_by_every_clock() {
+        // covers: MLS-001
+        // covers: MLS-004
+        let mut world = World::new(90, &[1]);
+        let invitee = world.invite(0);
+        let package = invitee.key_package();
+        assert_eq!(package.ciphersuite(), CIPHERSUITE);
+        assert!(key_package_is_acceptable(package));
+        let day = Duration::from_secs(86_400);
+        let made = SystemTime::UNIX_EPOCH + day * 20_000;
+        for now in [SystemTime::UNIX_EPOCH, made - day, made, made + day, made + day * 400] {
+            assert_eq!(package.life_time().validate_with_time(now), Ok(()));
+        }
+    }
+}

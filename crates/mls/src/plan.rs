@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::prelude::LeafNodeIndex;
+use tidings_types::constants::GROUP_INSTALLATIONS_MAX;
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{BoundedBytes, BoundedVec, InboxId};
 
@@ -30,70 +31,82 @@ impl Group {
         let before = self.settings();
         let roster = self.roster();
         let leaving = self.leaving();
-        let present = roster.by_inbox();
         let gone: BTreeSet<InboxId> = changes.remove.union(&leaving).copied().collect();
         let heads: BTreeMap<InboxId, &InboxHead> =
             changes.heads.iter().map(|head| (head.inbox, head)).collect();
         let invitees: Vec<Invitee> = changes
             .invitees
-            .into_iter()
+            .iter()
             .filter(|invitee| roster.index_of(&invitee.installation()).is_none())
+            .cloned()
             .collect();
         let removals = removals(&roster, &gone, &heads, &self.leaving_leaves());
+        let removes_leaf = !removals.is_empty() || !leaving.is_empty();
         let rotates = changes.rotate
-            || rotation_is_due(
-                self.epoch(),
-                before.generation_epoch,
-                !removals.is_empty() || !leaving.is_empty(),
-            );
-
+            || rotation_is_due(self.epoch(), before.generation_epoch, removes_leaf);
         let mut settings = before.clone();
-        let mut members: BTreeMap<InboxId, Membership> = before
-            .members
-            .iter()
-            .filter(|member| !gone.contains(&member.inbox))
-            .map(|member| (member.inbox, member.clone()))
-            .collect();
-        for (inbox, head) in heads {
-            let leaves = present.get(&inbox);
-            let missing = head
-                .installations
-                .iter()
-                .filter(|key| leaves.is_none_or(|leaves| !leaves.contains(key)))
-                .copied()
-                .collect();
-            let entry = Membership {
-                inbox,
-                sequence: head.sequence,
-                unreachable: BoundedVec::new(missing).map_err(|_| CommitError::TooLarge)?,
-            };
-            members.insert(inbox, entry);
-        }
-        for invitee in &invitees {
-            if let Some(member) = members.get_mut(&invitee.inbox()) {
-                member.unreachable = without(&member.unreachable, &invitee.installation());
-            }
-        }
-        let admins = changes.admins.unwrap_or_else(|| before.admin_set());
-        let admins = admins.into_iter().filter(|admin| !gone.contains(admin)).collect();
-        settings.members =
-            BoundedVec::new(members.into_values().collect()).map_err(|_| CommitError::TooLarge)?;
-        settings.admins = BoundedVec::new(admins).map_err(|_| CommitError::TooLarge)?;
-        settings.policy = changes.policy.unwrap_or(before.policy);
-        if let Some(name) = changes.name {
-            settings.name =
-                BoundedBytes::new(name.into_bytes()).map_err(|_| CommitError::TooLarge)?;
-        }
-        if let Some(description) = changes.description {
-            settings.description =
-                BoundedBytes::new(description.into_bytes()).map_err(|_| CommitError::TooLarge)?;
-        }
+        settings.members = members_after(&before, &roster, &gone, &heads, &invitees)?;
+        change_settings(&mut settings, changes, &gone)?;
         if rotates {
             settings.generation_epoch = self.epoch().saturating_add(1);
         }
         let extensions_change = settings != before;
         Ok(Plan { settings, extensions_change, removals, invitees, rotates })
     }
+}
+
+/// The membership map after a commit.
+fn members_after(
+    before: &GroupSettings,
+    roster: &Roster,
+    gone: &BTreeSet<InboxId>,
+    heads: &BTreeMap<InboxId, &InboxHead>,
+    invitees: &[Invitee],
+) -> Result<BoundedVec<Membership, GROUP_INSTALLATIONS_MAX>, CommitError> {
+    let mut members: BTreeMap<InboxId, Membership> = before
+        .members
+        .iter()
+        .filter(|member| !gone.contains(&member.inbox))
+        .map(|member| (member.inbox, member.clone()))
+        .collect();
+    let present = roster.by_inbox();
+    for (inbox, head) in heads {
+        let leaves = present.get(inbox);
+        let is_missing = |key: &PublicKey| leaves.is_none_or(|leaves| !leaves.contains(key));
+        let missing = head.installations.iter().copied().filter(is_missing).collect();
+        let entry = Membership {
+            inbox: *inbox,
+            sequence: head.sequence,
+            unreachable: BoundedVec::new(missing).map_err(|_| CommitError::TooLarge)?,
+        };
+        members.insert(*inbox, entry);
+    }
+    for invitee in invitees {
+        if let Some(member) = members.get_mut(&invitee.inbox()) {
+            member.unreachable = without(&member.unreachable, &invitee.installation());
+        }
+    }
+    BoundedVec::new(members.into_values().collect()).map_err(|_| CommitError::TooLarge)
+}
+
+/// Policy, admins, name and description after a commit.
+fn change_settings(
+    settings: &mut GroupSettings,
+    changes: Changes,
+    gone: &BTreeSet<InboxId>,
+) -> Result<(), CommitError> {
+    let admins = changes.admins.unwrap_or_else(|| settings.admin_set());
+    let admins = admins.into_iter().filter(|admin| !gone.contains(admin)).collect();
+    settings.admins = BoundedVec::new(admins).map_err(|_| CommitError::TooLarge)?;
+    settings.policy = changes.policy.unwrap_or(settings.policy);
+    if let Some(name) = changes.name {
+        settings.name = BoundedBytes::new(name.into_bytes()).map_err(|_| CommitError::TooLarge)?;
+    }
+    if let Some(description) = changes.description {
+        settings.description =
+            BoundedBytes::new(description.into_bytes()).map_err(|_| CommitError::TooLarge)?;
+    }
+    Ok(())
 }
 
 /// The leaves to remove: of inboxes that go, and those that a newer head no longer has; leaves

@@ -139,14 +139,14 @@ impl Provider {
     pub(crate) fn take_delta(&mut self) -> Delta {
         let mut changes = BTreeMap::new();
         let Ok(values) = self.storage.values.read() else { return Delta::default() };
-        for (key, value) in values.iter() {
-            if self.saved.get(key).is_none_or(|saved| **saved != *value) {
-                changes.insert(key.clone(), Some(Zeroizing::new(value.clone())));
-            }
-        }
-        for key in self.saved.keys().filter(|key| !values.contains_key(*key)) {
-            changes.insert(key.clone(), None);
-        }
+        changes.extend(
+            values
+                .iter()
+                .filter(|(key, value)| self.saved.get(*key).is_none_or(|saved| **saved != **value))
+                .map(|(key, value)| (key.clone(), Some(Zeroizing::new(value.clone())))),
+        );
+        let gone = self.saved.keys().filter(|key| !values.contains_key(*key));
+        changes.extend(gone.map(|key| (key.clone(), None)));
         drop(values);
         for (key, value) in &changes {
             match value {

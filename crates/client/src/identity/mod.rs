@@ -129,7 +129,7 @@ impl Core {
         let registry = self.nodes.registry();
         let verifier = self.verifier(&registry);
         let accept = |page: TopicPage| verifier.page(&topic, &cursor, page);
-        let page = self.nodes.ask(ShardId(0), "v1/query", &query, accept).await?;
+        let page = self.nodes.ask(ShardId(0), 0, "v1/query", &query, accept).await?;
         Ok((page.ordered, page.more))
     }
 }

@@ -87,9 +87,17 @@ impl Core {
         &self,
         draft: IdentityDraft,
     ) -> Result<AssociationState, ClientError> {
-        let update = draft.finish()?.to_wire();
-        let inbox = self.publish_update(update).await?;
-        let state = self.newest_inbox(inbox).await?;
+        let (inbox, update) = (draft.inbox(), draft.body().hash());
+        let published = self.publish_update(inbox, draft.finish()?.to_wire()).await;
+        let state = match published {
+            Ok(()) => self.newest_inbox(inbox).await?,
+            // The same update may have been certified before a crash.
+            Err(refusal @ ClientError::Refused { .. }) => match self.newest_inbox(inbox).await {
+                Ok(state) if state.head() == update => state,
+                _ => return Err(refusal),
+            },
+            Err(error) => return Err(error),
+        };
         if !state.contains(&Member::Installation(self.key.public_key())) {
             return Err(VerifyFailure::Misplaced.into());
         }
@@ -115,11 +123,8 @@ impl Core {
         self.ensure_published(&mut engine).await
     }
 
-    async fn publish_update(&self, update: Vec<u8>) -> Result<InboxId, ClientError> {
+    async fn publish_update(&self, inbox: InboxId, update: Vec<u8>) -> Result<(), ClientError> {
         let length_bytes = update.len();
-        let parsed = tidings_identity::ParsedUpdate::parse(&update);
-        let inbox = parsed.map_err(tidings_identity::LogError::from).map_err(VerifyFailure::from)?;
-        let inbox = inbox.as_update().body.inbox;
         let payload = Payload::new(update).map_err(|_| CallerError::TooLong { length_bytes })?;
         let context = self.seal_context(LASTING_DAYS).await?;
         let body = EnvelopeBody {
@@ -135,7 +140,7 @@ impl Core {
         };
         let envelope = ClientEnvelope { body, proof: WriteProof::SelfAuthenticating };
         match self.deliver(&envelope).await? {
-            Proven::Applied(_) => Ok(inbox),
+            Proven::Applied(_) => Ok(()),
             Proven::Stored | Proven::Conflict => Err(VerifyFailure::Misplaced.into()),
         }
     }

@@ -128,7 +128,11 @@ impl Store {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         let digits = Zeroizing::new(hex::encode(key));
-        let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", digits.as_str()));
+        let pragma = Zeroizing::new(format!(
+            // A wrong key is an answer of ours, not a line in somebody's log.
+            "PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'{}'\";",
+            digits.as_str()
+        ));
         connection.execute_batch(&pragma)?;
         // The first page is not decrypted before it is read.
         let opened = connection

@@ -1,12 +1,11 @@
 //! Listening: one WebSocket per shard, resumed by cursor at the next node when one is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tidings_envelope::Topic;
 use tidings_envelope::api::{NodeFrame, Subscription, TopicEntry};
-use tidings_envelope::OrderedReceipt;
+use tidings_envelope::{Operation, OrderedReceipt, Topic};
 use tidings_types::{NodeId, ShardId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -66,6 +65,7 @@ async fn supervise(core: Arc<Core>) {
     let mut followers = JoinSet::new();
     let mut shards = BTreeSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    let mut turn = 0;
     upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     if let Err(error) = core.sync().await {
         tracing::debug!(%error, "not caught up before listening");
@@ -84,7 +84,10 @@ async fn supervise(core: Arc<Core>) {
         }
         tokio::select! {
             () = changed => {}
-            _ = upkeep.tick() => core.keep_up().await,
+            _ = upkeep.tick() => {
+                core.keep_up(turn).await;
+                turn = turn.wrapping_add(1);
+            }
         }
     }
 }
@@ -98,6 +101,7 @@ async fn follow(core: Arc<Core>, shard: ShardId) {
             let (socket, period) = match connected {
                 Ok(connected) => connected,
                 Err(error) => {
+                    core.nodes.note_trouble(node.id);
                     core.tell_disconnected(node.id, &error);
                     continue;
                 }
@@ -135,8 +139,16 @@ async fn run(
         };
         *pause = RECONNECT_PAUSE;
         match frame {
-            NodeFrame::Broadcast(entry) => core.live_broadcast(entry).await?,
-            NodeFrame::Ordered(receipt) => core.live_ordered(&receipt).await?,
+            NodeFrame::Broadcast(entry) => {
+                let topic = entry.entry.header.topic;
+                core.live_broadcast(entry).await.or_else(|error| core.fell_behind(topic, error))?;
+            }
+            NodeFrame::Ordered(receipt) => {
+                let Some(topic) = topic_of(&receipt) else { continue };
+                core.live_ordered(topic, &receipt)
+                    .await
+                    .or_else(|error| core.fell_behind(topic, error))?;
+            }
             NodeFrame::Heartbeat { period } | NodeFrame::Hello { period, .. } => {
                 core.nodes.heard_period(period);
             }
@@ -144,6 +156,13 @@ async fn run(
             NodeFrame::Refused { code, .. } => return Err(ClientError::Refused { code }),
         }
         tracing::trace!(catching_up, "a frame is dealt with");
+    }
+}
+
+fn topic_of(receipt: &OrderedReceipt) -> Option<Topic> {
+    match &receipt.decided.operation {
+        Operation::Envelope(inner) => Some(inner.envelope.body.topic),
+        _ => None,
     }
 }
 
@@ -195,11 +214,11 @@ impl Core {
         }
     }
 
-    async fn live_ordered(&self, receipt: &OrderedReceipt) -> Result<(), ClientError> {
-        let tidings_envelope::Operation::Envelope(inner) = &receipt.decided.operation else {
-            return Ok(());
-        };
-        let topic = inner.envelope.body.topic;
+    async fn live_ordered(
+        &self,
+        topic: Topic,
+        receipt: &OrderedReceipt,
+    ) -> Result<(), ClientError> {
         let mut engine = self.engine.lock().await;
         let Some(row) = self.store().view().topic(&topic)? else { return Ok(()) };
         if receipt.position().is_some_and(|position| position <= row.cursor.position) {
@@ -235,8 +254,40 @@ impl Core {
         Ok(())
     }
 
+    /// Notes a topic that is to be read again; only a store that fails ends the connection.
+    fn fell_behind(&self, topic: Topic, error: ClientError) -> Result<(), ClientError> {
+        if matches!(error, ClientError::Store(_)) {
+            return Err(error);
+        }
+        tracing::debug!(%error, "an entry could not be dealt with; its topic is read again");
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+        Ok(())
+    }
+
+    /// Reads again what could not be dealt with as it came, and one topic more each time, in
+    /// turn: what a node keeps from us, the others tell.
+    async fn read_again(&self, engine: &mut Engine, turn: usize) {
+        let mut behind =
+            std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
+        let topics = self.store().view().topics().unwrap_or_default();
+        let checked = turn.checked_rem(topics.len()).and_then(|place| topics.get(place));
+        behind.extend(checked.map(|row| row.topic));
+        for topic in behind {
+            if let Err(error) = self.pull_topic(engine, &topic).await {
+                tracing::debug!(%error, "a topic is still not read to its end");
+                self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+            }
+        }
+    }
+
     /// Tries again what waits.
-    async fn keep_up(&self) {
+    async fn keep_up(&self, turn: usize) {
+        let mut engine = self.engine.lock().await;
+        self.read_again(&mut engine, turn).await;
+        if let Err(error) = self.ensure_published(&mut engine).await {
+            tracing::debug!(%error, "the key package is not published");
+        }
+        drop(engine);
         if let Err(error) = self.flush_outbox().await {
             tracing::debug!(%error, "the outbox is not empty");
         }

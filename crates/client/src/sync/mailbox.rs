@@ -106,7 +106,7 @@ impl Core {
             found.ok_or(VerifyFailure::Absent)
         };
         let shard = topic.shard(registry.shard_count);
-        match self.nodes.ask(shard, "v1/query", &query, accept).await {
+        match self.nodes.ask(shard, 0, "v1/query", &query, accept).await {
             Ok(blob) => Ok(Some(blob)),
             // The blob is replicated before anybody is pointed to it, so this pointer is junk.
             Err(ClientError::Unverified(_)) => Ok(None),

@@ -9,7 +9,7 @@ use crate::ConversationId;
 use crate::core::{Core, Engine};
 use crate::error::{ClientError, VerifyFailure};
 use crate::store::TopicRole;
-use crate::verify::{Broadcast, Ordered, without_log};
+use crate::verify::{Broadcast, Ordered, VerifiedPage, without_log};
 
 /// How many logs of a topic are read anew in one go because nobody's copy follows ours.
 const RESETS_MAX: u32 = 16;
@@ -71,20 +71,27 @@ impl Core {
         Ok(())
     }
 
+    /// All that f+1 replicas know of: what is left out of the middle shows, and what is left out
+    /// at the end is known to another one.
     async fn fetch(&self, topic: &Topic) -> Result<Catch, ClientError> {
         let mut resets = 0;
         let mut catch = Catch::default();
         let Some(row) = self.store().view().topic(topic)? else { return Ok(catch) };
         let mut cursor = row.cursor;
-        loop {
-            match self.page(topic, &cursor).await {
+        let registry = self.nodes.registry();
+        let quorum = registry.durability_quorum(topic.shard(registry.shard_count));
+        // How many replicas in a row had nothing more.
+        let mut agreed = 0;
+        while agreed < quorum {
+            match self.page(topic, &cursor, agreed).await {
                 Ok(page) => {
                     let is_empty = page.ordered.is_empty() && page.broadcast.is_empty();
                     catch.ordered.extend(page.ordered);
                     catch.broadcast.extend(page.broadcast);
                     cursor = page.cursor;
-                    if !page.more || is_empty {
-                        return Ok(catch);
+                    match is_empty || !page.more {
+                        true => agreed += 1,
+                        false => agreed = 0,
                     }
                 }
                 Err(ClientError::Unverified(VerifyFailure::Chain { log })) if resets < RESETS_MAX => {
@@ -100,19 +107,23 @@ impl Core {
                 Err(error) => return Err(error),
             }
         }
+        Ok(catch)
     }
 
-    /// One page of a topic, from the first replica whose answer verifies.
-    pub(crate) async fn page(
+    /// One page of a topic, from the first replica whose answer verifies; the first `skip` of
+    /// them are asked last.
+    async fn page(
         &self,
         topic: &Topic,
         cursor: &TopicCursor,
-    ) -> Result<crate::verify::VerifiedPage, ClientError> {
+        skip: usize,
+    ) -> Result<VerifiedPage, ClientError> {
         let registry = self.nodes.registry();
         let verifier = self.verifier(&registry);
         let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
         let query = TopicQuery::new(*topic, cursor.clone(), limit).to_wire();
         let accept = |page: TopicPage| verifier.page(topic, cursor, page);
-        self.nodes.ask(topic.shard(registry.shard_count), "v1/query", &query, accept).await
+        let shard = topic.shard(registry.shard_count);
+        self.nodes.ask(shard, skip, "v1/query", &query, accept).await
     }
 }

@@ -1,8 +1,9 @@
 //! Reading from nodes: any replica of a topic's shard will do, and the next one if one fails.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -37,7 +38,12 @@ pub(crate) struct Nodes {
     preferred: RwLock<Option<NodeId>>,
     period: AtomicU64,
     period_at: RwLock<Option<Instant>>,
+    /// When a node last failed to answer.
+    troubled: RwLock<BTreeMap<NodeId, Instant>>,
 }
+
+/// A node that did not answer is asked last for this long.
+const TROUBLE: Duration = Duration::from_secs(10);
 
 impl Nodes {
     /// The nodes of `registry`.
@@ -49,12 +55,13 @@ impl Nodes {
             preferred: RwLock::new(preferred),
             period: AtomicU64::new(0),
             period_at: RwLock::new(None),
+            troubled: RwLock::default(),
         }
     }
 
     /// The current registry.
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a newer registry of the same network; false when it changes nothing.
@@ -64,7 +71,7 @@ impl Nodes {
         }
         registry.validate().map_err(|error| VerifyFailure::Registry(error.to_string()))?;
         let mut current =
-            self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            self.registry.write().unwrap_or_else(PoisonError::into_inner);
         if registry.epoch < current.epoch {
             return Err(VerifyFailure::Registry("it is older than one seen before".to_owned()));
         }
@@ -77,15 +84,19 @@ impl Nodes {
 
     /// Asks this node first from now on.
     pub(crate) fn prefer(&self, node: Option<NodeId>) {
-        *self.preferred.write().unwrap_or_else(std::sync::PoisonError::into_inner) = node;
+        *self.preferred.write().unwrap_or_else(PoisonError::into_inner) = node;
     }
 
-    /// The replicas of a shard that have an address, the preferred one first.
+    /// The replicas of a shard that have an address: the preferred one first, those that failed
+    /// lately last.
     pub(crate) fn candidates(&self, shard: ShardId) -> Vec<NodeAddress> {
         let registry = self.registry();
-        let preferred = *self.preferred.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let preferred = *self.preferred.read().unwrap_or_else(PoisonError::into_inner);
         let mut members = registry.committee(shard);
-        members.sort_by_key(|node| Some(*node) != preferred);
+        let troubled = self.troubled.read().unwrap_or_else(PoisonError::into_inner);
+        let is_troubled =
+            |node: &NodeId| troubled.get(node).is_some_and(|at| at.elapsed() < TROUBLE);
+        members.sort_by_key(|node| (is_troubled(node), Some(*node) != preferred));
         let records = members.into_iter().filter_map(|id| registry.node(id));
         let address = |record: &tidings_envelope::registry::NodeRecord| {
             Some(NodeAddress { id: record.id, url: base_url(&record.http).ok()? })
@@ -95,10 +106,12 @@ impl Nodes {
 
     /// Posts `body` to one replica after another until one gives an answer that `accept` takes.
     ///
+    /// The first `skip` of them come last.
     /// Refusals that no other replica would answer differently end the search.
     pub(crate) async fn ask<R: Wire, T>(
         &self,
         shard: ShardId,
+        skip: usize,
         path: &str,
         body: &[u8],
         accept: impl Fn(R) -> Result<T, VerifyFailure>,
@@ -106,9 +119,11 @@ impl Nodes {
         let mut failure = None;
         for round in 0..ROUNDS_MAX {
             tokio::time::sleep(backoff(round)).await;
-            for node in self.candidates(shard) {
-                let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
-                match self.judge(answer, &accept) {
+            let mut candidates = self.candidates(shard);
+            let skipped = skip.checked_rem(candidates.len()).unwrap_or_default();
+            candidates.rotate_left(skipped);
+            for node in candidates {
+                match self.try_node(&node, path, body, &accept).await {
                     Ok(value) => return Ok(value),
                     Err(error) if ends_search(&error) => return Err(error),
                     Err(error) => failure = Some(worse(failure, error)),
@@ -137,8 +152,7 @@ impl Nodes {
             if answers.len() >= wanted.max(1) {
                 break;
             }
-            let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
-            match self.judge(answer, &accept) {
+            match self.try_node(&node, path, body, &accept).await {
                 Ok(value) => answers.push(value),
                 Err(error) => failure = Some(worse(failure, error)),
             }
@@ -174,7 +188,7 @@ impl Nodes {
     /// The current period: as last heard when that is fresh, else as a node says.
     pub(crate) async fn period(&self) -> Result<Period, ClientError> {
         let fresh_for = self.registry().period_ms / 2;
-        let heard = *self.period_at.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let heard = *self.period_at.read().unwrap_or_else(PoisonError::into_inner);
         if heard.is_some_and(|at| at.elapsed().as_millis() < u128::from(fresh_for)) {
             return Ok(self.last_period());
         }
@@ -196,7 +210,7 @@ impl Nodes {
     pub(crate) fn heard_period(&self, period: Period) {
         self.period.fetch_max(period.0, Ordering::Relaxed);
         let now = Some(Instant::now());
-        *self.period_at.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+        *self.period_at.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// The highest period heard of.
@@ -204,11 +218,23 @@ impl Nodes {
         Period(self.period.load(Ordering::Relaxed))
     }
 
-    fn judge<R, T>(
+    /// Notes that a node did not answer as it should.
+    pub(crate) fn note_trouble(&self, node: NodeId) {
+        let mut troubled = self.troubled.write().unwrap_or_else(PoisonError::into_inner);
+        troubled.insert(node, Instant::now());
+    }
+
+    async fn try_node<R: Wire, T>(
         &self,
-        answer: Result<R, CallError>,
+        node: &NodeAddress,
+        path: &str,
+        body: &[u8],
         accept: &impl Fn(R) -> Result<T, VerifyFailure>,
     ) -> Result<T, ClientError> {
+        let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
+        if answer.as_ref().is_err_and(CallError::retryable) {
+            self.note_trouble(node.id);
+        }
         Ok(accept(answer?)?)
     }
 }

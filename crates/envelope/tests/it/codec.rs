@@ -97,10 +97,7 @@ fn payloads_are_bounded() {
     // covers: ENC-002
     const LIMIT: usize = 1_048_576;
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let body = EnvelopeBody {
-        payload: Payload::default(),
-        ..EnvelopeBody::draw(&mut rng)
-    };
+    let body = EnvelopeBody { payload: Payload::default(), ..EnvelopeBody::draw(&mut rng) };
     let encoded = body.to_wire();
     let prefix = &encoded[..encoded.len() - 1];
     check_bound::<LIMIT, { LIMIT + 1 }, EnvelopeBody>(prefix, &[]);

@@ -74,10 +74,8 @@ fn hex_strings(value: &serde_json::Value, found: &mut Vec<Vec<u8>>) {
 }
 
 fn texts_in(folder: &Path) -> Vec<String> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let read = |path| std::fs::read_to_string(path).unwrap();
     paths.into_iter().map(read).collect()

@@ -87,9 +87,28 @@ macro_rules! draw_newtype {
     )*};
 }
 draw_newtype!(
-    NetworkId, TopicId, EnvelopeId, EntryHash, BlockHash, EthereumAddress, PublicKey, Signature,
-    NodeSignature, NodeId, ShardId, Incarnation, LogIndex, LogSize, TopicIndex, Height, Round,
-    Position, Period, RegistryEpoch, TimestampSeconds, PicoDollars,
+    NetworkId,
+    TopicId,
+    EnvelopeId,
+    EntryHash,
+    BlockHash,
+    EthereumAddress,
+    PublicKey,
+    Signature,
+    NodeSignature,
+    NodeId,
+    ShardId,
+    Incarnation,
+    LogIndex,
+    LogSize,
+    TopicIndex,
+    Height,
+    Round,
+    Position,
+    Period,
+    RegistryEpoch,
+    TimestampSeconds,
+    PicoDollars,
 );
 
 macro_rules! draw_struct {

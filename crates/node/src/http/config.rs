@@ -65,7 +65,7 @@ pub struct HttpLimits {
     pub address_burst: u32,
     /// Connections from one address.
     pub address_connections_max: usize,
-    /// Connections altogether; each costs about 20 kB.
+    /// Connections altogether; an idle one costs about 15 kB.
     pub connections_max: usize,
     /// Requests being answered at once (API-015).
     pub requests_max: usize,

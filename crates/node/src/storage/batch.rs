@@ -34,11 +34,8 @@ static BLOCKS: Table = Table {
     on_conflict: "",
 };
 
-static OPERATIONS: Table = Table {
-    name: "operations",
-    columns: &["shard", "height", "idx", "decided"],
-    on_conflict: "",
-};
+static OPERATIONS: Table =
+    Table { name: "operations", columns: &["shard", "height", "idx", "decided"], on_conflict: "" };
 
 static ORDERED: Table = Table {
     name: "ordered",
@@ -307,10 +304,7 @@ impl Batch {
             (&ORDERED, ordered.into_columns()),
             (&PROPOSALS, vec![Ints(proposal_shards), Bytes(proposals)]),
             (&STATE, self.take_state()),
-            (
-                &EVIDENCE,
-                vec![Bytes(hashes.into_iter().map(Vec::from).collect()), Bytes(evidence)],
-            ),
+            (&EVIDENCE, vec![Bytes(hashes.into_iter().map(Vec::from).collect()), Bytes(evidence)]),
         ]
     }
 

@@ -1,7 +1,7 @@
 //! The store's format version, its migrations, and the network it belongs to.
 
-use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use tidings_types::{NetworkId, Wire};
 
 use super::StorageError;

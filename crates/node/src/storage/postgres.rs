@@ -2,9 +2,7 @@
 
 use std::str::FromStr;
 
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow,
-};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection, Decode, Executor, Postgres as Db,
     Row as _, TypeInfo, ValueRef,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{Block, Topic};
+use tidings_envelope::{Block, LogId, Topic};
 use tidings_replica::store::{Restored, RestoredLane, RestoredLog};
 use tidings_types::{EntryHash, ShardId, TopicIndex, Wire, merkle};
 
@@ -40,9 +40,7 @@ impl Storage {
         Ok(Restored { logs: self.load_logs().await?, lanes: self.load_lanes().await? })
     }
 
-    async fn load_logs(
-        &self,
-    ) -> Result<BTreeMap<tidings_envelope::LogId, RestoredLog>, StorageError> {
+    async fn load_logs(&self) -> Result<BTreeMap<LogId, RestoredLog>, StorageError> {
         let sql = "SELECT l.node, l.shard, l.incarnation, c.checkpoint, l.frontier FROM logs l \
              JOIN checkpoints c ON c.log_key = l.key AND c.size = l.size";
         let mut logs = BTreeMap::new();
@@ -103,10 +101,7 @@ impl Storage {
         Ok(lanes)
     }
 
-    async fn load_state(
-        &self,
-        shard: ShardId,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
+    async fn load_state(&self, shard: ShardId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
         let (mut state, mut from) = (BTreeMap::new(), Vec::new());
         loop {
             let sql = "SELECT key, value FROM state WHERE shard = $1 AND key >= $2 \

@@ -1,6 +1,7 @@
 //! SQLite: one file in WAL mode, fsynced at every commit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
@@ -71,9 +72,8 @@ impl Sqlite {
         let prepared = prepared.await;
         connection.close().await?;
         prepared?;
-        let reading = options
-            .pragma("query_only", "ON")
-            .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
+        let reading =
+            options.pragma("query_only", "ON").pragma("cache_size", format!("-{READER_CACHE_KIB}"));
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
@@ -166,7 +166,7 @@ impl Session for SqliteSession {
 enum ColumnValues {
     Ints(std::vec::IntoIter<i64>),
     Bytes(std::vec::IntoIter<Vec<u8>>),
-    Shared(std::vec::IntoIter<Option<std::sync::Arc<[u8]>>>),
+    Shared(std::vec::IntoIter<Option<Arc<[u8]>>>),
 }
 
 impl ColumnValues {

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn rows_give_only_what_they_hold() {
-        let mut row = Row(vec![Value::Int(-1), Value::Int(70_000), Value::Bytes(vec![1]), Value::Null]);
+        let mut row =
+            Row(vec![Value::Int(-1), Value::Int(70_000), Value::Bytes(vec![1]), Value::Null]);
         assert!(row.number(0).is_err());
         assert_eq!(row.number(1).unwrap(), 70_000);
         assert!(row.narrow::<u16>(1).is_err());

@@ -15,9 +15,8 @@ use tidings_tlog::{Frontier, TopicHead};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BlockHash, EnvelopeId, EthereumAddress, Height, Incarnation, NetworkId, NodeId,
-    Period, PicoDollars, Position, RegistryEpoch, Round, ShardId, TimestampSeconds, Wire, merkle,
-    sha256,
+    BlockHash, EnvelopeId, EthereumAddress, Height, Incarnation, NetworkId, NodeId, Period,
+    PicoDollars, Position, RegistryEpoch, Round, ShardId, TimestampSeconds, Wire, merkle, sha256,
 };
 
 /// The network of every store here.

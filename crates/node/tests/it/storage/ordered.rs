@@ -37,7 +37,8 @@ pub async fn blocks_and_places_are_served_with_proofs(url: String) {
 }
 
 fn with_state(mut block: Decided, state: &[(&str, Option<u8>)]) -> Decided {
-    let changes = state.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.map(|v| vec![v])));
+    let changes =
+        state.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.map(|v| vec![v])));
     block.state = changes.collect();
     block
 }

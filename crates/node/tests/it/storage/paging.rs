@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use tidings_envelope::api::{LogCursor, TopicCursor, TopicEntry, TopicPage};
 use tidings_envelope::Topic;
+use tidings_envelope::api::{LogCursor, TopicCursor, TopicEntry, TopicPage};
 use tidings_node::storage::Storage;
 use tidings_replica::store::EntryRecord;
 use tidings_types::{Height, LogIndex, ShardId, TopicIndex, Wire};
@@ -161,8 +161,9 @@ async fn check_walks(
     for step in steps {
         let set = match step {
             Step::Flush { log, items } => {
-                let items = items.into_iter().map(|(topic, payload_bytes)| {
-                    Item { payload_bytes, ..Item::of(first_topic + topic) }
+                let items = items.into_iter().map(|(topic, payload_bytes)| Item {
+                    payload_bytes,
+                    ..Item::of(first_topic + topic)
                 });
                 logs[log].write_set(&items.collect::<Vec<_>>(), 1)
             }

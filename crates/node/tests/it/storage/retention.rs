@@ -12,8 +12,7 @@ pub async fn payloads_go_when_their_retention_ends(url: String) {
     let mut log = LogWriter::new(1, 1);
     let for_days = |retention_days| Item { retention_days, ..Item::of(1) };
     let days = [[1, 30, 1, 1], [365, 365, 365, 365], [2, 1, 30, 30]];
-    let mut flushes: Vec<_> =
-        days.iter().map(|days| log.flush(&days.map(for_days), 1)).collect();
+    let mut flushes: Vec<_> = days.iter().map(|days| log.flush(&days.map(for_days), 1)).collect();
     // One payload was pruned where it came from.
     flushes[1].entries[0].payload = None;
     log.entries[4].payload = None;

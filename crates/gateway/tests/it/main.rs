@@ -1,0 +1,11 @@
+//! The gateway from outside: real HTTP on both sides, nodes that follow a script.
+
+mod access;
+mod database;
+mod failing;
+mod gateway;
+mod lying;
+mod peer;
+mod running;
+mod sending;
+mod world;
