@@ -1,2 +1,31 @@
-//! Placeholder of the demo.
-fn main() {}
+//! The demo: three people talk through four nodes while one of them is killed.
+//!
+//! Started by `cargo xtask demo`, which starts a fresh network first.
+//! It ends with an error if a message is missing, there twice, or out of order.
+
+mod cast;
+mod stage;
+mod story;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Where the network is.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The devnet.json of a running network
+    #[arg(long)]
+    devnet: PathBuf,
+    /// How many messages each person sends in each act
+    #[arg(long, default_value_t = 5)]
+    messages: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let stage = stage::Stage::open(&arguments.devnet)?;
+    story::play(stage, arguments.messages).await
+}

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use tidings_client::{Consent, Recipient};
 
 use crate::output::Output;
-use crate::{devnet, gateway, inspect, node};
+use crate::{audit, devnet, gateway, group, inbox, inspect, message, node};
 
 /// The folder of an inbox below the user's data folder.
 const HOME_DEFAULT: &str = "tidings";
@@ -33,6 +34,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Talk.
+    #[command(flatten)]
+    Talk(Talk),
     /// Run and look after a node
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -43,11 +47,76 @@ pub enum Command {
     DevnetInit(devnet::DevnetInit),
     /// Decode any wire structure from a file, a URL or standard input
     Inspect(inspect::Inspect),
+    /// Follow a node's logs and verify everything that it signed
+    Audit(audit::Audit),
     /// Print completions for a shell
     Completions {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// What needs an inbox.
+#[derive(Debug, Subcommand)]
+pub enum Talk {
+    /// Make an inbox, look at it, and say who belongs to it
+    #[command(subcommand)]
+    Inbox(inbox::InboxCommand),
+    /// Open the conversation with somebody, and say something if you like
+    Dm {
+        /// An address or an inbox id
+        peer: Recipient,
+        /// What to say; - reads it from standard input
+        text: Option<String>,
+    },
+    /// Make groups and change them
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Send a message to a conversation
+    Send(message::Send),
+    /// Read the messages of a conversation
+    Read(message::ReadMessages),
+    /// Print what happens as JSON, one event per line
+    Listen(message::Listen),
+    /// List your conversations
+    Conversations {
+        /// Show what is stored here, without asking the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Talk on a terminal screen
+    Chat {
+        /// The conversation to begin with: its id, its name, or the person's address
+        conversation: Option<String>,
+    },
+    /// Decide whether somebody is welcome
+    Consent {
+        /// An address or an inbox id
+        who: Recipient,
+        /// What you decide [default: says what you decided]
+        decision: Option<Decision>,
+    },
+}
+
+/// What to decide about somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Decision {
+    /// Their conversations are welcome
+    Allowed,
+    /// Their conversations are not shown
+    Denied,
+    /// Nothing: their conversations are requests
+    Unknown,
+}
+
+impl From<Decision> for Consent {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allowed => Self::Allowed,
+            Decision::Denied => Self::Denied,
+            Decision::Unknown => Self::Unknown,
+        }
+    }
 }
 
 impl Cli {

@@ -27,6 +27,7 @@ pub enum InboxCommand {
     AddWallet {
         /// The wallet's address
         address: EthereumAddress,
+        /// How the wallet signs.
         #[command(flatten)]
         signing: Signing,
     },
@@ -34,6 +35,7 @@ pub enum InboxCommand {
     Revoke {
         /// An address, or installation:…
         member: Member,
+        /// How the wallet signs.
         #[command(flatten)]
         signing: Signing,
     },

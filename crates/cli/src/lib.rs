@@ -1,14 +1,22 @@
 //! The `tidings` command line: run a node or a gateway, keep an inbox, talk, inspect, audit.
 
+pub mod audit;
+pub mod chat;
 pub mod cli;
+pub mod conversation;
 pub mod devnet;
 mod failure;
 pub mod gateway;
+pub mod group;
+pub mod home;
+pub mod inbox;
 pub mod inspect;
 mod logging;
+pub mod message;
 pub mod node;
 pub mod output;
 mod passphrase;
+pub mod people;
 mod secret_file;
 mod shutdown;
 
@@ -17,7 +25,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Talk};
+use crate::home::Home;
+use crate::output::Output;
 
 /// Runs the program: 0 when all went well, 1 when something is refused or fails, 2 when the
 /// command line makes no sense.
@@ -43,13 +53,40 @@ fn start(cli: Cli) -> Result<()> {
 
 async fn run(cli: Cli) -> Result<()> {
     let output = cli.output();
+    let home_dir = cli.home_dir();
+    let passphrase_file = cli.passphrase_file;
     match cli.command {
-        Command::DevnetInit(options) => devnet::run(&options, output).await,
-        Command::Node(command) => {
-            node::run(command, cli.passphrase_file.as_deref(), output).await
+        Command::Talk(command) => {
+            let home = Home::new(home_dir?, passphrase_file.as_deref())?;
+            talk(command, &home, output).await
         }
-        Command::Gateway(command) => gateway::run(command, output).await,
+        Command::Audit(options) => audit::run(&options, output).await,
         Command::Inspect(options) => inspect::run(&options, output).await,
+        Command::Node(command) => node::run(command, passphrase_file.as_deref(), output).await,
+        Command::Gateway(command) => gateway::run(command, output).await,
+        Command::DevnetInit(options) => devnet::run(&options, output).await,
         Command::Completions { shell } => cli::completions(shell, output),
+    }
+}
+
+async fn talk(command: Talk, home: &Home, output: Output) -> Result<()> {
+    match command {
+        Talk::Inbox(command) => inbox::run(command, home, output).await,
+        Talk::Dm { peer, text } => group::dm(&peer, text.as_deref(), home, output).await,
+        Talk::Group(command) => group::run(command, home, output).await,
+        Talk::Send(options) => message::send(&options, home, output).await,
+        Talk::Read(options) => message::read(&options, home, output).await,
+        Talk::Listen(options) => message::listen(&options, home).await,
+        Talk::Conversations { offline } => {
+            let client = home.open()?;
+            if !offline {
+                message::catch_up(&client).await;
+            }
+            conversation::list(&client, client.conversations()?, output).await
+        }
+        Talk::Chat { conversation } => chat::run(conversation.as_deref(), home).await,
+        Talk::Consent { who, decision } => {
+            group::consent(&who, decision.map(Into::into), home, output).await
+        }
     }
 }

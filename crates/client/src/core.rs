@@ -113,8 +113,7 @@ impl Core {
         for conversation in store.view().conversations()? {
             engine.load_group(&store, conversation.id)?;
         }
-        let mut core =
-            Self::assemble(account.network, account.installation, nodes, gateway, store);
+        let mut core = Self::assemble(account.network, account.installation, nodes, gateway, store);
         core.engine = tokio::sync::Mutex::new(engine);
         Ok(core)
     }

@@ -159,9 +159,6 @@ pub enum VerifyFailure {
     /// An inbox's log breaks a rule of identity.
     #[error(transparent)]
     Inbox(#[from] LogError),
-    /// No replica has an entry that must be there.
-    #[error("no replica has the entry")]
-    Absent,
     /// The inbox does not hold the account that it was found under.
     #[error("inbox {0} does not hold the account it was found under")]
     AccountMismatch(InboxId),
@@ -247,5 +244,11 @@ macro_rules! group_errors {
 }
 
 group_errors!(
-    CreateError, LoadError, InstallationError, SealError, CommitError, ProcessError, PointerError
+    CreateError,
+    LoadError,
+    InstallationError,
+    SealError,
+    CommitError,
+    ProcessError,
+    PointerError
 );

@@ -62,9 +62,8 @@ impl Core {
         let mut invitees = Vec::new();
         for installation in state.installations() {
             let manifest = self.newest_manifest(&installation).await?;
-            let usable = manifest.and_then(|manifest| {
-                manifest.verify(&installation, self.network, now).ok()
-            });
+            let usable = manifest
+                .and_then(|manifest| manifest.verify(&installation, self.network, now).ok());
             invitees.extend(usable.filter(|invitee| invitee.inbox() == state.inbox()));
         }
         match invitees.is_empty() {

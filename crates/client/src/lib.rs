@@ -46,9 +46,7 @@ pub use conversation::{Conversation, ConversationId, ConversationInfo, Message, 
 pub use error::{CallerError, ClientError, GroupError, IdentityError, VerifyFailure};
 pub use event::Event;
 pub use identity::IdentityDraft;
-pub use store::{
-    Consent, ConversationKind, ConversationState, Delivery, StoreError, Unlock,
-};
+pub use store::{Consent, ConversationKind, ConversationState, Delivery, StoreError, Unlock};
 pub use sync::{Listener, SyncReport};
 
 pub use tidings_identity::{

@@ -8,9 +8,7 @@ use tidings_envelope::{
 };
 use tidings_tlog::TopicHead;
 use tidings_types::constants::{CURSOR_LOGS_MAX, PROTOCOL_VERSION};
-use tidings_types::{
-    BoundedVec, EnvelopeId, ErrorCode, NetworkId, Period, Position,
-};
+use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, NetworkId, Period, Position};
 
 use crate::error::VerifyFailure;
 
@@ -257,4 +255,71 @@ pub(crate) fn without_log(cursor: &TopicCursor, log: LogId) -> TopicCursor {
 pub(crate) fn is_behind(cursor: &TopicCursor, entry: &TopicEntry) -> bool {
     let known = cursor.logs.iter().find(|known| known.log == entry.log);
     known.is_some_and(|known| entry.entry.header.topic_index < known.next)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::{EntryHeader, LogEntry};
+    use tidings_types::{
+        EntryHash, EthereumAddress, Incarnation, LogIndex, NodeId, PicoDollars, ShardId,
+        TimestampSeconds, TopicIndex,
+    };
+
+    use super::*;
+
+    fn log(node: u32) -> LogId {
+        LogId { node: NodeId(node), shard: ShardId(0), incarnation: Incarnation(1) }
+    }
+
+    fn header(topic_index: u64, previous: EntryHash) -> EntryHeader {
+        EntryHeader {
+            version: PROTOCOL_VERSION,
+            envelope_id: EnvelopeId([7; 32]),
+            index: LogIndex(topic_index),
+            timestamp: TimestampSeconds(0),
+            topic: Topic::mailbox(0),
+            topic_index: TopicIndex(topic_index),
+            previous,
+            payer: EthereumAddress([1; 20]),
+            payload_hash: [0; 32],
+            payload_length: 0,
+            retention_days: 30,
+            fee_period: Period(1),
+            fee: PicoDollars(0),
+        }
+    }
+
+    #[test]
+    fn a_cursor_follows_each_log_by_itself() {
+        let start = TopicCursor::default();
+        let first = header(0, EntryHash::default());
+        let one = advance(&start, log(1), &first).unwrap();
+        let both = advance(&one, log(2), &first).unwrap();
+        let second = header(1, first.hash());
+        let further = advance(&both, log(1), &second).unwrap();
+        assert_eq!(further.logs.len(), 2);
+        // A gap, a repetition and another history are refused.
+        for (cursor, entry) in [(&start, second), (&one, first), (&one, header(1, start_hash()))] {
+            let refused = advance(cursor, log(1), &entry);
+            assert_eq!(refused, Err(VerifyFailure::Chain { log: log(1) }));
+        }
+        let anew = without_log(&further, log(1));
+        assert_eq!(anew.logs.len(), 1);
+        assert!(advance(&anew, log(1), &first).is_ok());
+    }
+
+    fn start_hash() -> EntryHash {
+        EntryHash([9; 32])
+    }
+
+    #[test]
+    fn what_was_read_is_behind() {
+        let first = header(0, EntryHash::default());
+        let cursor = advance(&TopicCursor::default(), log(1), &first).unwrap();
+        let entry =
+            |node, header| TopicEntry { log: log(node), entry: LogEntry { header, payload: None } };
+        assert!(is_behind(&cursor, &entry(1, first)));
+        assert!(!is_behind(&cursor, &entry(2, first)));
+        assert!(!is_behind(&cursor, &entry(1, header(1, first.hash()))));
+    }
 }

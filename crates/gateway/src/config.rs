@@ -286,10 +286,13 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_file_and_variables_win() {
-        let config = load(&minimal(), &[
-            ("TIDINGS_GATEWAY_NODES", "http://a:1, https://b:2"),
-            ("TIDINGS_GATEWAY_SEND_DEADLINE_MS", "7"),
-        ])
+        let config = load(
+            &minimal(),
+            &[
+                ("TIDINGS_GATEWAY_NODES", "http://a:1, https://b:2"),
+                ("TIDINGS_GATEWAY_SEND_DEADLINE_MS", "7"),
+            ],
+        )
         .unwrap();
         assert_eq!(config.nodes, ["http://a:1", "https://b:2"]);
         assert_eq!(config.send_deadline(), Duration::from_millis(7));

@@ -89,8 +89,7 @@ impl Gateway {
         let public_key = session_key.public_key();
         let database = Database::open(&config.database).await?;
         let client = NodeClient::new(config.attempt_timeout())?;
-        let network =
-            Network::new(config.network, config.nodes.clone(), client, config.distrust());
+        let network = Network::new(config.network, config.nodes.clone(), client, config.distrust());
         let (network, metrics) = (Arc::new(network), Arc::new(Metrics::default()));
         let desk = Arc::new(Desk {
             network: Arc::clone(&network),

@@ -249,12 +249,7 @@ impl Group {
             false => builder.create_group_info_with_extensions([info]).map_err(library)?,
         };
         builder
-            .build(
-                self.provider.rand(),
-                self.provider.crypto(),
-                &installation.signer(),
-                |_| true,
-            )
+            .build(self.provider.rand(), self.provider.crypto(), &installation.signer(), |_| true)
             .map_err(library)?
             .stage_commit(&self.provider)
             .map_err(library)
@@ -285,12 +280,8 @@ impl Group {
             Ok(Step::Commit { .. }) => Ok(()),
             Ok(Step::Leave { .. }) => Err(CommitError::Library("not a commit".to_owned())),
             Err(Refusal::Void(reason)) => Err(CommitError::WouldBeVoid(reason)),
-            Err(Refusal::Needs(_)) => {
-                Err(CommitError::WouldBeVoid(VoidReason::MembershipMismatch))
-            }
-            Err(Refusal::Paused { .. }) => {
-                Err(CommitError::WouldBeVoid(VoidReason::Settings))
-            }
+            Err(Refusal::Needs(_)) => Err(CommitError::WouldBeVoid(VoidReason::MembershipMismatch)),
+            Err(Refusal::Paused { .. }) => Err(CommitError::WouldBeVoid(VoidReason::Settings)),
         }
     }
 }

@@ -22,8 +22,9 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 const _: () = assert!(CONTENT_BYTES_MAX + CONTENT_BYTES_MAX / 4 < ENVELOPE_PAYLOAD_BYTES_MAX);
 
 /// Names a message: a hash over group, sender, epoch and content (MLS-021).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, TlsSize, TlsSerialize, TlsDeserializeBytes,
+)]
 pub struct MessageId(pub [u8; 32]);
 
 impl fmt::Display for MessageId {
@@ -178,13 +179,7 @@ impl Origin {
     pub(crate) fn message_id(&self, frame: &[u8]) -> MessageId {
         MessageId(labelled_hash(
             "message id",
-            &[
-                &self.group.0,
-                &self.inbox.0,
-                &self.installation.0,
-                &self.epoch.to_be_bytes(),
-                frame,
-            ],
+            &[&self.group.0, &self.inbox.0, &self.installation.0, &self.epoch.to_be_bytes(), frame],
         ))
     }
 }
@@ -275,5 +270,30 @@ mod tests {
         assert_ne!(id, Origin { inbox: InboxId([9; 32]), ..origin }.message_id(b"frame"));
         assert_ne!(id, Origin { epoch: 5, ..origin }.message_id(b"frame"));
         assert_ne!(id, origin.message_id(b"other"));
+    }
+
+    #[test]
+    fn frames_and_ids_are_those_of_the_vectors() {
+        // covers: MLS-021
+        let text = include_str!("../../../spec/vectors/mls/messages.json");
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in file["cases"].as_array().unwrap() {
+            let bytes = |name: &str| hex::decode(case[name].as_str().unwrap()).unwrap();
+            let id = |name: &str| <[u8; 32]>::try_from(bytes(name)).unwrap();
+            let frame = ContentFrame {
+                version: PROTOCOL_VERSION,
+                nonce: bytes("nonce").try_into().unwrap(),
+                sent_at: TimestampSeconds(case["sent_at"].as_u64().unwrap()),
+                content: Content::text(case["text"].as_str().unwrap()).unwrap(),
+            };
+            assert_eq!(frame.to_wire(), bytes("frame"));
+            let origin = Origin {
+                group: GroupId(id("group")),
+                inbox: InboxId(id("inbox")),
+                installation: PublicKey(id("installation")),
+                epoch: case["epoch"].as_u64().unwrap(),
+            };
+            assert_eq!(origin.message_id(&frame.to_wire()), MessageId(id("id")));
+        }
     }
 }

@@ -137,9 +137,7 @@ pub enum JoinError {
     },
     /// Not all inboxes were looked up (caller).
     #[error("{} inboxes have to be looked up first", .0.len())]
-    NeedsInboxes(
-        std::collections::BTreeMap<tidings_types::InboxId, crate::facts::InboxSequence>,
-    ),
+    NeedsInboxes(std::collections::BTreeMap<tidings_types::InboxId, crate::facts::InboxSequence>),
     /// A library refused an input that is ours (bug).
     #[error("the cryptographic library failed")]
     Library,

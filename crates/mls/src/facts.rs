@@ -7,8 +7,20 @@ use tidings_types::ed25519::PublicKey;
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 /// A position in an inbox's log: the sequence of the last update that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    TlsSize,
+    TlsSerialize,
+    TlsDeserializeBytes,
+)]
 pub struct InboxSequence(pub u64);
 
 /// An inbox at one position of its log, taken from a certified state (MLS-006).

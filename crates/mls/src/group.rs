@@ -16,9 +16,7 @@ use rand_core::CryptoRngCore;
 use tidings_envelope::Topic;
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::PublicKey;
-use tidings_types::{
-    BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position,
-};
+use tidings_types::{BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::error::{CreateError, LoadError};
@@ -26,10 +24,7 @@ use crate::facts::InboxHead;
 use crate::installation::Installation;
 use crate::manifest::unlimited_lifetime;
 use crate::provider::{Delta, Provider};
-use crate::record::{
-    GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed,
-    transcript_tag,
-};
+use crate::record::{GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed, transcript_tag};
 use crate::roster::Roster;
 use crate::settings::{
     CIPHERSUITE, GroupKind, GroupPolicy, GroupSettings, Membership, capabilities,
@@ -42,8 +37,9 @@ const OUT_OF_ORDER_MESSAGES_MAX: u32 = 64;
 const MISSING_MESSAGES_MAX: u32 = 4_096;
 
 /// Names a group; random.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, TlsSize, TlsSerialize, TlsDeserializeBytes,
+)]
 pub struct GroupId(pub [u8; 32]);
 
 impl fmt::Display for GroupId {
@@ -249,6 +245,14 @@ impl Group {
     #[must_use]
     pub fn installations(&self) -> BTreeMap<InboxId, BTreeSet<PublicKey>> {
         self.roster().by_inbox()
+    }
+
+    /// The other inbox of a DM (MLS-012).
+    #[must_use]
+    pub fn peer(&self) -> Option<InboxId> {
+        let settings = self.settings();
+        let is_dm = settings.kind == GroupKind::Dm;
+        settings.fixed_inboxes.iter().copied().find(|inbox| is_dm && *inbox != self.record.inbox)
     }
 
     /// The inboxes that asked to leave; the next commit lets them go (MLS-018).

@@ -82,9 +82,9 @@ impl StagedJoin {
         }
         let processed = ProcessedWelcome::new_from_welcome(&provider, &join_config(), welcome)
             .map_err(mls_error)?;
-        let info = generation_info(processed.unverified_group_info().extensions().unknown(
-            GENERATION_EXTENSION,
-        ))?;
+        let info = generation_info(
+            processed.unverified_group_info().extensions().unknown(GENERATION_EXTENSION),
+        )?;
         // Lifetimes are unlimited by rule and clocks decide nothing, so openmls is not to look.
         let staged = JoinBuilder::new(&provider, processed)
             .skip_lifetime_validation()
@@ -170,14 +170,18 @@ impl Seen {
     }
 }
 
-pub(crate) fn settings_of(extensions: &Extensions<GroupContext>) -> Result<GroupSettings, JoinError> {
+pub(crate) fn settings_of(
+    extensions: &Extensions<GroupContext>,
+) -> Result<GroupSettings, JoinError> {
     GroupSettings::of(extensions).map_err(|error| match error {
         SettingsError::Newer { version } => JoinError::Newer { version },
         SettingsError::Malformed => JoinError::Refused(VoidReason::Settings),
     })
 }
 
-pub(crate) fn generation_info(extension: Option<&UnknownExtension>) -> Result<GenerationInfo, JoinError> {
+pub(crate) fn generation_info(
+    extension: Option<&UnknownExtension>,
+) -> Result<GenerationInfo, JoinError> {
     extension
         .and_then(|extension| GenerationInfo::from_wire(&extension.0).ok())
         .filter(|info| info.version == PROTOCOL_VERSION)

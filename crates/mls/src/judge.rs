@@ -138,8 +138,7 @@ impl Group {
         if body.lane != Lane::Ordered {
             return Err(VoidReason::Misplaced);
         }
-        let opened =
-            seal::open(&self.record.generation(), body).map_err(|_| VoidReason::Seal)?;
+        let opened = seal::open(&self.record.generation(), body).map_err(|_| VoidReason::Seal)?;
         let message = match parse_message(&opened.message) {
             Some(message @ ProtocolMessage::PublicMessage(_)) => message,
             _ => return Err(VoidReason::Malformed),
@@ -163,7 +162,8 @@ impl Group {
         proposal: &QueuedProposal,
         authenticated_data: &[u8],
     ) -> Result<InboxId, VoidReason> {
-        let (Proposal::SelfRemove, Sender::Member(index)) = (proposal.proposal(), proposal.sender())
+        let (Proposal::SelfRemove, Sender::Member(index)) =
+            (proposal.proposal(), proposal.sender())
         else {
             return Err(VoidReason::ProposalNotAllowed);
         };

@@ -10,6 +10,33 @@
 //! [`Group::send`] and [`Group::open`] speak the broadcast lane, [`Group::commit`],
 //! [`Group::leave`] and [`Group::process_ordered`] the ordered lane.
 //! After each of them [`Group::take_delta`] says what to store.
+//!
+//! ```
+//! use rand_core::SeedableRng;
+//! use tidings_mls::{
+//!     Content, Group, InboxHead, InboxSequence, Installation, NewGroup, OpenedMessage, SealContext,
+//! };
+//! use tidings_types::ed25519::SigningKey;
+//! use tidings_types::{EthereumAddress, InboxId, NetworkId, Period, TimestampSeconds};
+//!
+//! let mut rng = rand_chacha::ChaCha20Rng::from_seed([1; 32]);
+//! let (network, inbox) = (NetworkId([7; 32]), InboxId([1; 32]));
+//! let device = Installation::new(network, inbox, SigningKey::generate(&mut rng), &mut rng);
+//! let installations = [device.public_key()].into();
+//! let head = InboxHead { inbox, sequence: InboxSequence(0), installations };
+//!
+//! let mut notes = Group::create(&device, &head, NewGroup::Own, &mut rng)?;
+//! let context = SealContext {
+//!     payer: EthereumAddress([2; 20]),
+//!     not_after: Period(2),
+//!     retention_days: 30,
+//! };
+//! let sent = notes.send(&device, Content::text("milk")?, TimestampSeconds(0), &context)?;
+//! assert_eq!(sent.envelope.body.topic, notes.topic());
+//! assert_eq!(notes.open(&sent.envelope, Period(1))?, OpenedMessage::Own);
+//! assert!(!notes.take_delta().is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(clippy::disallowed_methods)]
 
 #[cfg(test)]
@@ -45,8 +72,8 @@ mod world;
 
 pub use commit::{Changes, OutgoingWelcome, PendingCommit};
 pub use content::{
-    CONTENT_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, Content, EMOJI_BYTES_MAX, MessageId,
-    ReactionAction, ReceivedMessage, TextBytes,
+    CONTENT_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, Content, EMOJI_BYTES_MAX, MessageId, ReactionAction,
+    ReceivedMessage, TextBytes,
 };
 pub use error::{CommitError, CreateError, JoinError, LoadError, OpenError, SealError};
 pub use facts::{InboxFacts, InboxHead, InboxSequence};
@@ -60,9 +87,7 @@ pub use manifest::{
 };
 pub use message::{OpenedMessage, OutgoingMessage};
 pub use provider::{Change, Delta};
-pub use record::{
-    GENERATION_GRACE_PERIODS, GroupStatus, PAST_EPOCHS_MAX, PAST_GENERATIONS_MAX,
-};
+pub use record::{GENERATION_GRACE_PERIODS, GroupStatus, PAST_EPOCHS_MAX, PAST_GENERATIONS_MAX};
 pub use rejoin::{RejoinGrant, StagedRejoin};
 pub use seal::SealContext;
 pub use secret::Secret;

@@ -75,9 +75,8 @@ fn check_unmoved(
     let all = |leaves: &BTreeSet<PublicKey>, entry: &Membership| -> BTreeSet<PublicKey> {
         leaves.iter().chain(entry.unreachable.iter()).copied().collect()
     };
-    let agrees = had.is_subset(leaves)
-        && all(had, old) == all(leaves, new)
-        && is_disjoint(leaves, new);
+    let agrees =
+        had.is_subset(leaves) && all(had, old) == all(leaves, new) && is_disjoint(leaves, new);
     agrees.then_some(()).ok_or(VoidReason::MembershipMismatch)
 }
 
@@ -87,8 +86,7 @@ fn check_moved(
     leaves: &BTreeSet<PublicKey>,
     installations: &BTreeSet<PublicKey>,
 ) -> Result<(), VoidReason> {
-    let all: BTreeSet<PublicKey> =
-        leaves.iter().chain(new.unreachable.iter()).copied().collect();
+    let all: BTreeSet<PublicKey> = leaves.iter().chain(new.unreachable.iter()).copied().collect();
     let keeps_active = had.intersection(installations).all(|key| leaves.contains(key));
     let agrees = all == *installations && is_disjoint(leaves, new) && keeps_active;
     agrees.then_some(()).ok_or(VoidReason::MembershipMismatch)

@@ -1,6 +1,8 @@
 //! Application messages: sealing and opening them on the broadcast lane.
 
-use openmls::framing::{MlsMessageBodyIn, MlsMessageIn, ProcessedMessageContent, ProtocolMessage, Sender};
+use openmls::framing::{
+    MlsMessageBodyIn, MlsMessageIn, ProcessedMessageContent, ProtocolMessage, Sender,
+};
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::random::OpenMlsRand;
 use tidings_envelope::{ClientEnvelope, Dependency, EnvelopeBody, Lane, Payload, Topic};

@@ -15,6 +15,7 @@ use crate::manifest::Invitee;
 use crate::policy::rotation_is_due;
 use crate::roster::{Leaf, Roster};
 use crate::settings::{GroupSettings, Membership};
+use crate::verdict::VoidReason;
 
 /// A commit as it goes into openmls.
 pub(crate) struct Plan {
@@ -32,18 +33,21 @@ impl Group {
         let roster = self.roster();
         let leaving = self.leaving();
         let gone: BTreeSet<InboxId> = changes.remove.union(&leaving).copied().collect();
-        let heads: BTreeMap<InboxId, &InboxHead> =
-            changes.heads.iter().map(|head| (head.inbox, head)).collect();
+        let heads = heads_that_count(&before, &changes.heads, &gone);
         let invitees: Vec<Invitee> = changes
             .invitees
             .iter()
+            .filter(|invitee| !gone.contains(&invitee.inbox()))
             .filter(|invitee| roster.index_of(&invitee.installation()).is_none())
             .cloned()
             .collect();
         let removals = removals(&roster, &gone, &heads, &self.leaving_leaves());
+        if removals.contains(&self.mls.own_leaf_index()) {
+            return Err(CommitError::WouldBeVoid(VoidReason::NotPermitted));
+        }
         let removes_leaf = !removals.is_empty() || !leaving.is_empty();
-        let rotates = changes.rotate
-            || rotation_is_due(self.epoch(), before.generation_epoch, removes_leaf);
+        let rotates =
+            changes.rotate || rotation_is_due(self.epoch(), before.generation_epoch, removes_leaf);
         let mut settings = before.clone();
         settings.members = members_after(&before, &roster, &gone, &heads, &invitees)?;
         change_settings(&mut settings, changes, &gone)?;
@@ -53,6 +57,24 @@ impl Group {
         let extensions_change = settings != before;
         Ok(Plan { settings, extensions_change, removals, invitees, rotates })
     }
+}
+
+/// The heads of inboxes that stay, but those that the group is already past: a commit that lost a
+/// race is made anew from the same changes.
+fn heads_that_count<'a>(
+    before: &GroupSettings,
+    heads: &'a [InboxHead],
+    gone: &BTreeSet<InboxId>,
+) -> BTreeMap<InboxId, &'a InboxHead> {
+    let members = before.memberships();
+    let is_old = |head: &InboxHead| {
+        members.get(&head.inbox).is_some_and(|member| member.sequence > head.sequence)
+    };
+    heads
+        .iter()
+        .filter(|head| !gone.contains(&head.inbox) && !is_old(head))
+        .map(|head| (head.inbox, head))
+        .collect()
 }
 
 /// The membership map after a commit.
@@ -118,8 +140,9 @@ fn removals(
     leavers: &BTreeSet<u32>,
 ) -> Vec<LeafNodeIndex> {
     let goes = |leaf: &Leaf| {
-        let revoked =
-            heads.get(&leaf.inbox).is_some_and(|head| !head.installations.contains(&leaf.installation));
+        let revoked = heads
+            .get(&leaf.inbox)
+            .is_some_and(|head| !head.installations.contains(&leaf.installation));
         gone.contains(&leaf.inbox) || revoked
     };
     roster

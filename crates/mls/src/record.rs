@@ -137,15 +137,13 @@ impl Record {
 
     /// Past generations with the period of their end, newest first.
     pub(crate) fn past_generations(&self) -> impl Iterator<Item = (Generation, Period)> + '_ {
-        self.past
-            .iter()
-            .rev()
-            .map(|past| (Generation::new(past.seed.clone()), past.retired_at))
+        self.past.iter().rev().map(|past| (Generation::new(past.seed.clone()), past.retired_at))
     }
 
     /// Begins the generation with `seed`, at position 0 (MLS-009).
     pub(crate) fn rotate(&mut self, seed: Secret, now: Period) {
-        let ended = PastGeneration { seed: std::mem::replace(&mut self.seed, seed), retired_at: now };
+        let ended =
+            PastGeneration { seed: std::mem::replace(&mut self.seed, seed), retired_at: now };
         self.past = newest(self.past.to_vec(), ended);
         self.position = Position(0);
     }

@@ -143,8 +143,8 @@ impl StagedRejoin {
         let Some(Blob::Rejoin(bytes)) = pointer.reference.open(blob, installation.network()) else {
             return Err(JoinError::BlobInvalid);
         };
-        let message =
-            MlsMessageIn::tls_deserialize_exact_bytes(&bytes).map_err(|_| JoinError::BlobInvalid)?;
+        let message = MlsMessageIn::tls_deserialize_exact_bytes(&bytes)
+            .map_err(|_| JoinError::BlobInvalid)?;
         let MlsMessageBodyIn::GroupInfo(group_info) = message.extract() else {
             return Err(JoinError::BlobInvalid);
         };

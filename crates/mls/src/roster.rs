@@ -54,10 +54,7 @@ impl Roster {
 
     /// The index of an installation's leaf.
     pub(crate) fn index_of(&self, installation: &PublicKey) -> Option<u32> {
-        self.0
-            .iter()
-            .find(|(_, leaf)| leaf.installation == *installation)
-            .map(|(index, _)| *index)
+        self.0.iter().find(|(_, leaf)| leaf.installation == *installation).map(|(index, _)| *index)
     }
 
     /// The installations of each inbox.

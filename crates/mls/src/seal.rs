@@ -197,4 +197,25 @@ mod tests {
         let key = [9; 32];
         assert_ne!(digest(&key, &[1; 32], b"one"), digest(&key, &[1; 32], b"two"));
     }
+
+    #[test]
+    fn seals_are_those_of_the_vectors() {
+        // covers: MLS-008
+        // covers: MLS-010
+        let text = include_str!("../../../spec/vectors/mls/seals.json");
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in file["cases"].as_array().unwrap() {
+            let bytes = |name: &str| hex::decode(case[name].as_str().unwrap()).unwrap();
+            let generation = Generation::new(Secret(bytes("seed").try_into().unwrap()));
+            assert_eq!(generation.key().public_key().0[..], bytes("topic_key"));
+            assert_eq!(generation.topic().to_wire(), bytes("topic"));
+            assert_eq!(generation.seal_key()[..], bytes("seal_key"));
+            let empty = EnvelopeBody::from_wire(&bytes("empty_body")).unwrap();
+            let (tag, salt) = (bytes("tag").try_into().unwrap(), bytes("salt").try_into().unwrap());
+            let message = bytes("message");
+            let envelope = seal(&generation, empty, tag, &message, salt, NETWORK).unwrap();
+            assert_eq!(envelope.body.to_wire(), bytes("body"));
+            assert_eq!(open(&generation, &envelope.body).unwrap().message, message);
+        }
+    }
 }

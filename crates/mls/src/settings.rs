@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openmls::extensions::{Extension, ExtensionType, Extensions, RequiredCapabilitiesExtension, UnknownExtension};
+use openmls::extensions::{
+    Extension, ExtensionType, Extensions, RequiredCapabilitiesExtension, UnknownExtension,
+};
 use openmls::group::GroupContext;
 use openmls::messages::proposals::ProposalType;
 use openmls::prelude::Capabilities;
@@ -32,8 +34,19 @@ pub const GROUP_NAME_BYTES_MAX: usize = 256;
 pub const GROUP_DESCRIPTION_BYTES_MAX: usize = 4_096;
 
 /// What a group is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    TlsSize,
+    TlsSerialize,
+    TlsDeserializeBytes,
+)]
 #[repr(u8)]
 pub enum GroupKind {
     /// A conversation of any number of inboxes.
@@ -45,8 +58,19 @@ pub enum GroupKind {
 }
 
 /// Who may do a thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    TlsSize,
+    TlsSerialize,
+    TlsDeserializeBytes,
+)]
 #[repr(u8)]
 pub enum Who {
     /// Nobody.

@@ -132,12 +132,8 @@ impl WelcomeReference {
         context: &SealContext,
         network: NetworkId,
     ) -> Result<ClientEnvelope, PointerError> {
-        let pointer = WelcomePointer {
-            version: PROTOCOL_VERSION,
-            network,
-            group,
-            reference: self.clone(),
-        };
+        let pointer =
+            WelcomePointer { version: PROTOCOL_VERSION, network, group, reference: self.clone() };
         let mut plaintext = Zeroizing::new(pointer.to_wire());
         plaintext.resize(POINTER_BYTES, 0);
         let (encapsulation, ciphertext) = welcome_hpke()

@@ -94,10 +94,7 @@ pub struct Feeds {
 
 impl std::fmt::Debug for Feeds {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Feeds")
-            .field("recent", &self.recent)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Feeds").field("recent", &self.recent).finish_non_exhaustive()
     }
 }
 
@@ -111,14 +108,8 @@ impl Feeds {
     /// Feeds that keep at most so many bytes of recent frames in memory.
     #[must_use]
     pub fn with_recent_bytes_max(source: impl FeedSource, bytes_max: usize) -> Arc<Self> {
-        let recent = Mutex::new(Recent {
-            bytes_max,
-            ..Recent::default()
-        });
-        Arc::new(Self {
-            source: Box::new(source),
-            recent,
-        })
+        let recent = Mutex::new(Recent { bytes_max, ..Recent::default() });
+        Arc::new(Self { source: Box::new(source), recent })
     }
 
     /// Feeds entries that are durable: after the source has them, in the order of the log.
@@ -142,14 +133,7 @@ impl Feeds {
         let subject = FeedSubject::from(request);
         let ends = self.recent().subscribe(subject);
         let feeds = self.clone();
-        FeedReader {
-            feeds,
-            subject,
-            next,
-            ends,
-            caught_up: false,
-            ahead: VecDeque::new(),
-        }
+        FeedReader { feeds, subject, next, ends, caught_up: false, ahead: VecDeque::new() }
     }
 
     /// What nobody reads is not even encoded.
@@ -218,11 +202,7 @@ impl Recent {
         let Some(ring) = self.rings.get(&subject) else {
             return;
         };
-        if ring
-            .frames
-            .back()
-            .is_some_and(|last| last.end != framed.start)
-        {
+        if ring.frames.back().is_some_and(|last| last.end != framed.start) {
             self.clear(subject);
         }
         let Some(ring) = self.rings.get_mut(&subject) else {
@@ -242,21 +222,14 @@ impl Recent {
             let Some(subject) = self.order.pop_front() else {
                 return;
             };
-            let oldest = self
-                .rings
-                .get_mut(&subject)
-                .and_then(|ring| ring.frames.pop_front());
+            let oldest = self.rings.get_mut(&subject).and_then(|ring| ring.frames.pop_front());
             self.bytes -= oldest.map_or(0, |framed| framed.bytes.len());
         }
     }
 
     fn clear(&mut self, subject: FeedSubject) {
         if let Some(ring) = self.rings.get_mut(&subject) {
-            self.bytes -= ring
-                .frames
-                .iter()
-                .map(|framed| framed.bytes.len())
-                .sum::<usize>();
+            self.bytes -= ring.frames.iter().map(|framed| framed.bytes.len()).sum::<usize>();
             ring.frames.clear();
             self.order.retain(|other| *other != subject);
         }
@@ -266,10 +239,7 @@ impl Recent {
     fn find(&self, subject: FeedSubject, next: u64) -> Option<Framed> {
         let frames = &self.rings.get(&subject)?.frames;
         let place = frames.partition_point(|framed| framed.start < next);
-        frames
-            .get(place)
-            .filter(|framed| framed.start == next)
-            .cloned()
+        frames.get(place).filter(|framed| framed.start == next).cloned()
     }
 }
 
@@ -315,9 +285,7 @@ impl FeedReader {
     }
 
     fn in_memory(&mut self) -> Option<Framed> {
-        self.ahead
-            .pop_front()
-            .or_else(|| self.feeds.recent().find(self.subject, self.next))
+        self.ahead.pop_front().or_else(|| self.feeds.recent().find(self.subject, self.next))
     }
 }
 
@@ -341,16 +309,12 @@ impl<S: FeedSource> Source for S {
             match subject {
                 FeedSubject::Log(log) => {
                     let limits = (FEED_ENTRIES_MAX, FLUSH_BYTES_MAX);
-                    let flush = self
-                        .flushes(log, LogIndex(from), limits.0, limits.1)
-                        .await?;
+                    let flush = self.flushes(log, LogIndex(from), limits.0, limits.1).await?;
                     let frame = |flush| frame_of_flush(&flush).ok_or(SourceUnavailable);
                     flush.into_iter().map(frame).collect()
                 }
                 FeedSubject::Blocks(shard) => {
-                    let blocks = self
-                        .blocks(shard, Height(from), BLOCKS_PER_READ_MAX)
-                        .await?;
+                    let blocks = self.blocks(shard, Height(from), BLOCKS_PER_READ_MAX).await?;
                     let frame = |block| frame_of_block(block).ok_or(SourceUnavailable);
                     blocks.iter().map(frame).collect()
                 }
@@ -364,24 +328,13 @@ fn frame_of_flush(flush: &Flush) -> Option<Framed> {
     let last = flush.entries.last()?.header.index;
     let entries = flush.entries.iter().map(|entry| entry.to_entry()).collect();
     let entries = BoundedVec::new(entries).ok()?;
-    let frame = FeedFrame::Flush(FeedFlush {
-        entries,
-        checkpoint: flush.checkpoint,
-    });
+    let frame = FeedFrame::Flush(FeedFlush { entries, checkpoint: flush.checkpoint });
     let bytes = frame::encode(&frame, FEED_FRAME_BYTES_MAX)?;
-    Some(Framed {
-        start: flush.first().0,
-        end: last.as_size_through().0,
-        bytes,
-    })
+    Some(Framed { start: flush.first().0, end: last.as_size_through().0, bytes })
 }
 
 fn frame_of_block(certified: &CertifiedBlock) -> Option<Framed> {
     let height = certified.block.header.height;
     let bytes = frame::encode(&FeedFrame::Block(certified.clone()), FEED_FRAME_BYTES_MAX)?;
-    Some(Framed {
-        start: height.0,
-        end: height.plus(1).0,
-        bytes,
-    })
+    Some(Framed { start: height.0, end: height.plus(1).0, bytes })
 }

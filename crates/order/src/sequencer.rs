@@ -378,6 +378,7 @@ impl Orderer for Sequencer {
                 }
             }
             OrderMessage::Propose { round: ROUND, block } => {
+                // ORD-016.
                 if context.registry.sequencer(self.shard) == Some(from) {
                     self.take_up_restored(context);
                     self.consider(block, context);

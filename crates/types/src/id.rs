@@ -1,4 +1,4 @@
-//! Fixed-length identifiers as newtypes, written as lower-case hex for people.
+//! Fixed-length identifiers as newtypes, written as lower-case hex for people (ENC-009).
 
 use std::fmt;
 use std::str::FromStr;
@@ -126,14 +126,16 @@ mod tests {
 
     #[test]
     fn text_and_wire_forms_round_trip() {
-        let id = InboxId([7; 32]);
+        // covers: ENC-009
+        let (id, address) = (InboxId([0xab; 32]), EthereumAddress([0xcd; 20]));
+        assert_eq!(id.to_string(), "ab".repeat(32));
+        assert_eq!(address.to_string(), format!("0x{}", "cd".repeat(20)));
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(format!("0x{}", "AB".repeat(32)).parse(), Ok(id));
+        assert_eq!(address.to_string().parse(), Ok(address));
         assert_eq!(InboxId::from_wire(&id.to_wire()), Ok(id));
-        assert_eq!(serde_json_like(&EthereumAddress([1; 20])), format!("0x{}", "01".repeat(20)));
-        assert_eq!("zz".parse::<InboxId>(), Err(ParseIdError { expected: 32 }));
-    }
-
-    fn serde_json_like(address: &EthereumAddress) -> String {
-        address.to_string()
+        for other in ["zz", "", &"ab".repeat(31), &"ab".repeat(33)] {
+            assert_eq!(other.parse::<InboxId>(), Err(ParseIdError { expected: 32 }));
+        }
     }
 }

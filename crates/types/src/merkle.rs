@@ -1,4 +1,4 @@
-//! RFC 6962 Merkle tree hashing over a list that fits in memory.
+//! RFC 6962 Merkle tree hashing over a list that fits in memory (ENC-008).
 //!
 //! Logs that do not fit are the business of `tidings-tlog`, which builds on these.
 

@@ -11,6 +11,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::output::Output;
+pub(crate) use source::registry;
+
 use check::Finding;
 use kind::{Decoded, Kind};
 use tree::Tree;

@@ -6,10 +6,10 @@ use tidings_identity::AssociationState;
 use tidings_mls::{Changes, Group};
 use tidings_types::InboxId;
 
+use crate::ConversationId;
 use crate::core::{Core, Engine};
 use crate::error::ClientError;
 use crate::identity::head;
-use crate::ConversationId;
 
 /// What is wanted; it stays the same when another commit comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +55,7 @@ impl Core {
             Intent::Describe { name, description } => {
                 let settings = group.settings();
                 let name = name.clone().filter(|name| name != settings.name());
-                let description =
-                    description.clone().filter(|text| text != settings.description());
+                let description = description.clone().filter(|text| text != settings.description());
                 let nothing = name.is_none() && description.is_none();
                 Ok((!nothing).then(|| Changes { name, description, ..Default::default() }))
             }

@@ -5,13 +5,13 @@ use tidings_envelope::{ClientEnvelope, Topic};
 use tidings_mls::{Changes, OutgoingWelcome, PendingCommit};
 use tidings_types::{ErrorCode, Position};
 
+use crate::ConversationId;
 use crate::conversation::Intent;
 use crate::core::{Core, Engine, LASTING_DAYS};
 use crate::error::{ClientError, GroupError};
 use crate::store::{PendingCommitRow, Scope};
 use crate::transport::{ROUNDS_MAX, backoff};
 use crate::verify::Proven;
-use crate::ConversationId;
 
 /// How often a change is made anew because another commit came first.
 const ATTEMPTS_MAX: u32 = 12;
@@ -38,12 +38,10 @@ impl Core {
             self.check_active(id)?;
             let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
             let pending = self.prepare(engine, id, changes).await?;
-            match self.submit_commit(&pending.envelope).await? {
+            match self.submit_commit(&pending.envelope).await {
                 // The next turn sees whether the group is as wanted now.
-                Decision::Applied(position) => {
-                    self.await_own_commit(engine, id, position).await?;
-                }
-                Decision::Lost => self.forget_commit(engine, id)?,
+                Ok(decision) => self.act_on(engine, id, decision).await?,
+                Err(error) => self.act_on_refusal(engine, id, &pending.envelope, error).await?,
             }
         }
         Err(GroupError::Raced { attempts: ATTEMPTS_MAX }.into())
@@ -55,24 +53,59 @@ impl Core {
         engine: &mut Engine,
         id: ConversationId,
     ) -> Result<(), ClientError> {
-        let Some(row) = self.store().view().pending_commit(id)? else { return Ok(()) };
-        let not_after = row.envelope.body.not_after;
+        let Some(row) = self.store().view().pending_commit(id)? else {
+            // A call that was dropped half way leaves a commit in memory that went nowhere.
+            let (_, group) = engine.group(id)?;
+            return match group.pending_commit() {
+                Some(_) => engine.load_group(&self.store(), id),
+                None => Ok(()),
+            };
+        };
         match self.submit_commit(&row.envelope).await {
-            Ok(Decision::Applied(position)) => self.await_own_commit(engine, id, position).await,
-            Ok(Decision::Lost) => self.forget_commit(engine, id),
-            Err(ClientError::Refused { code }) if !code.retryable() => {
-                // A refusal does not say whether the lane had applied it earlier; the lane does,
-                // once it is past the envelope's expiry.
-                if code == ErrorCode::EnvelopeExpired && self.nodes.period().await? <= not_after {
-                    return Err(ClientError::Refused { code: ErrorCode::OrderingUnavailable });
-                }
-                self.pull_conversation(engine, id).await?;
-                match self.store().view().pending_commit(id)? {
-                    Some(_) => self.forget_commit(engine, id),
-                    None => Ok(()),
-                }
-            }
-            Err(error) => Err(error),
+            Ok(decision) => self.act_on(engine, id, decision).await,
+            Err(error) => self.act_on_refusal(engine, id, &row.envelope, error).await,
+        }
+    }
+
+    async fn act_on(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        decision: Decision,
+    ) -> Result<(), ClientError> {
+        match decision {
+            Decision::Applied(position) => self.await_own_commit(engine, id, position).await,
+            Decision::Lost => self.forget_commit(engine, id),
+        }
+    }
+
+    /// A refusal does not say whether the lane had applied the commit earlier; the lane does.
+    ///
+    /// Answers once the commit is known to be applied or lost, if the refusal says no more than
+    /// that it was decided, or that it is late.
+    async fn act_on_refusal(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        envelope: &ClientEnvelope,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        let ClientError::Refused { code } = error else { return Err(error) };
+        if code.retryable() {
+            return Err(error);
+        }
+        // Until its expiry is past everywhere, a lane may still apply what a gateway calls late.
+        let is_late = code == ErrorCode::EnvelopeExpired;
+        if is_late && self.nodes.period().await? <= envelope.body.not_after.plus(1) {
+            return Err(ClientError::Refused { code: ErrorCode::OrderingUnavailable });
+        }
+        self.pull_conversation(engine, id).await?;
+        if self.store().view().pending_commit(id)?.is_some() {
+            self.forget_commit(engine, id)?;
+        }
+        match is_late || code == ErrorCode::Repeated {
+            true => Ok(()),
+            false => Err(error),
         }
     }
 

@@ -19,11 +19,9 @@ const SEND_MAX: usize = 128;
 
 /// What emptying the outbox came to.
 enum Flushed {
-    /// It is empty.
-    Empty,
-    /// Something changed; there is more to do at once.
-    Again,
-    /// Something was refused in passing.
+    /// What there was is sent, or given up.
+    Done,
+    /// Something waits still.
     Later(ErrorCode),
 }
 
@@ -74,8 +72,7 @@ impl Core {
             let context = self.seal_context(MESSAGE_DAYS).await?;
             self.seal_queued(&context).await?;
             match self.send_outbox(&context).await? {
-                Flushed::Empty => return Ok(()),
-                Flushed::Again => {}
+                Flushed::Done => {}
                 Flushed::Later(code) if refusals == ROUNDS_MAX => {
                     return Err(ClientError::Refused { code });
                 }
@@ -135,15 +132,17 @@ impl Core {
 
     async fn send_outbox(&self, context: &SealContext) -> Result<Flushed, ClientError> {
         let rows = self.store().view().outbox()?;
-        let mut flushed = Flushed::Empty;
+        let mut flushed = Flushed::Done;
         for chunk in rows.chunks(SEND_MAX) {
-            let envelopes: Vec<ClientEnvelope> =
-                chunk.iter().map(|row| to_envelope(&row.item, context)).collect::<Result<_, _>>()?;
+            let envelopes: Vec<ClientEnvelope> = chunk
+                .iter()
+                .map(|row| to_envelope(&row.item, context))
+                .collect::<Result<_, _>>()?;
             let outcomes = self.deliver_all(&envelopes).await?;
             for ((row, envelope), outcome) in chunk.iter().zip(&envelopes).zip(outcomes) {
                 match self.settle_sent(row, envelope, outcome).await? {
-                    Flushed::Empty => {}
-                    other => flushed = other,
+                    Flushed::Done => {}
+                    later => flushed = later,
                 }
             }
         }
@@ -163,24 +162,30 @@ impl Core {
         };
         let delivery = match outcome {
             Ok(_) => Delivery::Sent,
-            Err(code) if code.retryable() => return Ok(Flushed::Later(code)),
-            Err(ErrorCode::EnvelopeExpired) => {
-                return self.resend_expired(row, message, envelope).await;
+            Err(code @ (ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar)) => {
+                return self.renew(row, message, envelope, code).await;
             }
-            Err(code) => Delivery::Failed { reason: code.to_string() },
+            // What is wrong with the envelope stays wrong, and a quota is the user's to deal with.
+            Err(code) if code.peer_at_fault() || is_over_quota(code) => {
+                Delivery::Failed { reason: code.to_string() }
+            }
+            Err(code) => return Ok(Flushed::Later(code)),
         };
         self.finish_sending(row, message, &delivery)?;
-        Ok(Flushed::Empty)
+        Ok(Flushed::Done)
     }
 
-    /// An expired envelope may have been stored before it expired: the topic says.
-    async fn resend_expired(
+    /// An envelope is refused for its expiry, but may have been stored earlier: the topic says.
+    async fn renew(
         &self,
         row: &OutboxRow,
         message: Option<u64>,
         envelope: &ClientEnvelope,
+        code: ErrorCode,
     ) -> Result<Flushed, ClientError> {
-        let Some(number) = message else { return Ok(Flushed::Again) };
+        self.nodes.reset_period(self.gateway.status().await?.period);
+        // Stamped payloads are put into a fresh envelope each time.
+        let Some(number) = message else { return Ok(Flushed::Later(code)) };
         let conversation = self.store().view().message(number)?.map(|row| row.conversation);
         if let Some(id) = conversation {
             let mut engine = self.engine.lock().await;
@@ -188,10 +193,10 @@ impl Core {
         }
         if self.store().view().is_seen(envelope.body.id())? {
             self.finish_sending(row, message, &Delivery::Sent)?;
-            return Ok(Flushed::Empty);
+            return Ok(Flushed::Done);
         }
         self.finish_sending(row, message, &Delivery::Queued)?;
-        Ok(Flushed::Again)
+        Ok(Flushed::Later(code))
     }
 
     fn finish_sending(
@@ -224,14 +229,18 @@ impl Core {
     }
 }
 
+fn is_over_quota(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::QuotaExceeded | ErrorCode::PayerOverCap)
+}
+
 /// What goes on the wire; a stamped payload gets a fresh expiry each time.
 fn to_envelope(item: &OutboxItem, context: &SealContext) -> Result<ClientEnvelope, ClientError> {
     match item {
         OutboxItem::Message { envelope, .. } => Ok(envelope.as_ref().clone()),
         OutboxItem::Stamped { topic, payload } => {
             let length_bytes = payload.len();
-            let payload = Payload::new(payload.clone())
-                .map_err(|_| CallerError::TooLong { length_bytes })?;
+            let payload =
+                Payload::new(payload.clone()).map_err(|_| CallerError::TooLong { length_bytes })?;
             let body = EnvelopeBody {
                 retention_days: context.retention_days,
                 ..EnvelopeBody::broadcast(*topic, context.payer, context.not_after, payload)

@@ -98,8 +98,8 @@ impl IdentityDraft {
         let account = wallet.address();
         let request = self.wallet_request(form);
         let signature = wallet.sign(&request);
-        let signature =
-            signature.map_err(|error| IdentityError::WalletRefused { reason: error.to_string() })?;
+        let signature = signature
+            .map_err(|error| IdentityError::WalletRefused { reason: error.to_string() })?;
         self.attach(account, form, signature)
     }
 

@@ -3,13 +3,14 @@
 mod draft;
 mod own;
 
-pub use draft::IdentityDraft;
+pub use std::time::Duration;
+use draft::IdentityDraft;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
 use tidings_envelope::Topic;
+use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
 use tidings_identity::{AssociationState, LogError, Member, Recipient, Sequence};
 use tidings_mls::{InboxFacts, InboxHead, InboxSequence};
 use tidings_types::constants::PAGE_ENTRIES_MAX;
@@ -17,12 +18,23 @@ use tidings_types::{EthereumAddress, InboxId, NetworkId, Position, ShardId, Wire
 
 use crate::core::Core;
 use crate::error::{CallerError, ClientError, VerifyFailure};
-use crate::verify::Ordered;
+use crate::verify::{Ordered, VerifiedPage};
 
 #[derive(Deserialize)]
 struct InboxOf {
     inbox: InboxId,
 }
+
+/// How long to wait before replicas are asked again for an update that should be there.
+///
+/// A replica that voted for a block may learn a moment later that it is final.
+const CERTIFIED_WAIT: Duration = Duration::from_millis(100);
+
+/// How often they are asked again before the update counts as absent.
+const CERTIFIED_WAITS_MAX: u32 = 30;
+
+/// How often a node is asked again for an inbox that it does not know, which may be new.
+const ABSENT_WAITS_MAX: u32 = 3;
 
 impl Core {
     /// The inbox of a recipient and its verified state.
@@ -72,7 +84,14 @@ impl Core {
 
     async fn inbox_of(&self, address: EthereumAddress) -> Result<AssociationState, ClientError> {
         let path = format!("v1/inboxes/by-address/{address}");
-        let found: Option<InboxOf> = self.nodes.look_up(ShardId(0), &path).await?;
+        let mut found: Option<InboxOf> = self.nodes.look_up(ShardId(0), &path).await?;
+        for _ in 0..ABSENT_WAITS_MAX {
+            if found.is_some() {
+                break;
+            }
+            tokio::time::sleep(CERTIFIED_WAIT).await;
+            found = self.nodes.look_up(ShardId(0), &path).await?;
+        }
         let unknown = || CallerError::UnknownRecipient(address.to_string());
         let inbox = found.ok_or_else(unknown)?.inbox;
         let state = self.newest_inbox(inbox).await?;
@@ -98,8 +117,15 @@ impl Core {
             }
             _ => Replay::default(),
         };
+        let needed = self.witnesses(until);
+        // What is there, one replica can show; that nothing more is there, it takes several.
+        let mut wanted = 1;
+        let mut patience = CERTIFIED_WAITS_MAX;
         loop {
-            let (entries, more) = self.identity_page(inbox, log.position).await?;
+            let pages = self.identity_pages(inbox, log.position, wanted).await?;
+            let witnesses = pages.len();
+            let longest = pages.into_iter().max_by_key(|page| page.ordered.len());
+            let entries = longest.map(|page| page.ordered).unwrap_or_default();
             for entry in &entries {
                 log.advance(self.network, inbox, entry)?;
                 let reached = log.state.as_ref().map(AssociationState::sequence);
@@ -107,8 +133,18 @@ impl Core {
                     return Ok(log.state);
                 }
             }
-            if !more || entries.is_empty() {
-                break;
+            match entries.is_empty() {
+                false => wanted = 1,
+                true if wanted < needed => wanted = needed,
+                true if until.is_some() && patience > 0 => {
+                    patience -= 1;
+                    tokio::time::sleep(CERTIFIED_WAIT).await;
+                }
+                true if until.is_some() && witnesses < needed => {
+                    let reason = format!("only {witnesses} of {needed} replicas answered");
+                    return Err(ClientError::Unreachable { reason });
+                }
+                true => break,
             }
         }
         if let Some(state) = &log.state {
@@ -117,11 +153,24 @@ impl Core {
         Ok(if until.is_none() { log.state } else { None })
     }
 
-    async fn identity_page(
+    /// How many replicas have to agree on where a log ends.
+    ///
+    /// That an update does not exist makes a commit void, so members must not differ on it: of
+    /// a certificate's quorum one honest replica voted for any update that was certified.
+    fn witnesses(&self, until: Option<Sequence>) -> usize {
+        let registry = self.nodes.registry();
+        match until {
+            Some(_) => registry.certificate_quorum(ShardId(0)),
+            None => registry.durability_quorum(ShardId(0)),
+        }
+    }
+
+    async fn identity_pages(
         &self,
         inbox: InboxId,
         position: Position,
-    ) -> Result<(Vec<Ordered>, bool), ClientError> {
+        wanted: usize,
+    ) -> Result<Vec<VerifiedPage>, ClientError> {
         let topic = Topic::identity(inbox);
         let cursor = TopicCursor { position, ..Default::default() };
         let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
@@ -129,8 +178,7 @@ impl Core {
         let registry = self.nodes.registry();
         let verifier = self.verifier(&registry);
         let accept = |page: TopicPage| verifier.page(&topic, &cursor, page);
-        let page = self.nodes.ask(ShardId(0), 0, "v1/query", &query, accept).await?;
-        Ok((page.ordered, page.more))
+        self.nodes.ask_several(ShardId(0), "v1/query", &query, wanted, accept).await
     }
 }
 

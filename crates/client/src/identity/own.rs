@@ -5,7 +5,7 @@ use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Payload, Topic, Write
 use tidings_identity::{AssociationState, EthereumSigner, LocalWallet, Member, UpdateBuilder};
 use tidings_mls::Installation;
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::{EthereumAddress, InboxId, Wire};
+use tidings_types::{ErrorCode, EthereumAddress, InboxId, Wire};
 
 use crate::core::{Core, LASTING_DAYS};
 use crate::error::{CallerError, ClientError, IdentityError, VerifyFailure};
@@ -65,9 +65,8 @@ impl Core {
     /// Keeps a wallet's key in the encrypted store.
     pub(crate) fn keep_wallet(&self, wallet: &LocalWallet) -> Result<(), ClientError> {
         let secret = wallet.to_secret();
-        let written = self
-            .store()
-            .transact(|tx| tx.put_account(AccountKey::Wallet, secret.as_slice()));
+        let written =
+            self.store().transact(|tx| tx.put_account(AccountKey::Wallet, secret.as_slice()));
         Ok(written?)
     }
 
@@ -88,9 +87,13 @@ impl Core {
         draft: IdentityDraft,
     ) -> Result<AssociationState, ClientError> {
         let (inbox, update) = (draft.inbox(), draft.body().hash());
+        let sequence = draft.body().sequence;
         let published = self.publish_update(inbox, draft.finish()?.to_wire()).await;
         let state = match published {
-            Ok(()) => self.newest_inbox(inbox).await?,
+            Ok(()) => {
+                let certified = self.inbox_at(inbox, sequence).await?;
+                certified.ok_or(VerifyFailure::Misplaced)?
+            }
             // The same update may have been certified before a crash.
             Err(refusal @ ClientError::Refused { .. }) => match self.newest_inbox(inbox).await {
                 Ok(state) if state.head() == update => state,
@@ -141,7 +144,10 @@ impl Core {
         let envelope = ClientEnvelope { body, proof: WriteProof::SelfAuthenticating };
         match self.deliver(&envelope).await? {
             Proven::Applied(_) => Ok(()),
-            Proven::Stored | Proven::Conflict => Err(VerifyFailure::Misplaced.into()),
+            Proven::Conflict => {
+                Err(ClientError::Refused { code: ErrorCode::IdentitySequenceWrong })
+            }
+            Proven::Stored => Err(VerifyFailure::Misplaced.into()),
         }
     }
 }

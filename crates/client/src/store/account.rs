@@ -72,7 +72,10 @@ pub(crate) struct Account {
 
 impl View<'_> {
     /// A value, if it is there.
-    pub(crate) fn account(&self, key: AccountKey) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub(crate) fn account(
+        &self,
+        key: AccountKey,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT value FROM account WHERE key = ?1")?;
         let value = statement.query_row([key.name()], |row| row.get::<_, Vec<u8>>(0)).optional()?;

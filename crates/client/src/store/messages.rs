@@ -145,8 +145,9 @@ impl View<'_> {
         after: u64,
         limit: u32,
     ) -> Result<Vec<MessageRow>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM messages WHERE sequence > ?1 ORDER BY sequence LIMIT ?2");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
+        );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((integer(after), limit), RawMessage::read)?;
         rows.map(|row| row?.parse()).collect()

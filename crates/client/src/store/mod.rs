@@ -20,11 +20,11 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use zeroize::Zeroizing;
 
-pub use conversations::{Consent, ConversationKind, ConversationState};
 pub(crate) use account::AccountKey;
 pub(crate) use conversations::ConversationRow;
-pub(crate) use messages::{MessageRow, NewMessage};
+pub use conversations::{Consent, ConversationKind, ConversationState};
 pub use messages::Delivery;
+pub(crate) use messages::{MessageRow, NewMessage};
 pub(crate) use outbox::{OutboxItem, OutboxRow, PendingCommitRow};
 pub(crate) use ratchet::Scope;
 pub(crate) use topics::{TopicRole, TopicRow};
@@ -106,11 +106,17 @@ impl Store {
         create_private_dir(home)?;
         let lock = lock(home)?;
         let database = home.join(DATABASE_FILE);
-        if database.exists() {
-            return Err(StoreError::Exists);
+        let is_new = !unlock::has_key(home);
+        let key = match is_new {
+            true => unlock::create_key(home, unlock)?,
+            false => unlock::load_key(home, unlock)?,
+        };
+        let store = Self::connect(&database, &key, lock)?;
+        // An attempt that was interrupted before it wrote anything is taken up again.
+        match store.view().account(AccountKey::Network)? {
+            Some(_) => Err(StoreError::Exists),
+            None => Ok(store),
         }
-        let key = unlock::create_key(home, unlock)?;
-        Self::connect(&database, &key, lock)
     }
 
     /// Opens the store in `home`.
@@ -255,7 +261,13 @@ pub(crate) mod tests {
         let (home, store) = fresh();
         drop(store);
         let again = Store::create(home.path(), &Unlock::passphrase("x"));
-        assert!(matches!(again, Err(StoreError::Exists)));
+        assert!(matches!(again, Err(StoreError::KeyFileNeeded)));
+        let create = || Store::create(home.path(), &Unlock::key_file(home.path().join("key")));
+        // Nothing was written yet: the attempt is taken up again.
+        let mut store = create().unwrap();
+        store.transact(|tx| tx.put_account(AccountKey::Network, &[1; 32])).unwrap();
+        drop(store);
+        assert!(matches!(create(), Err(StoreError::Exists)));
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(reopen(empty.path()), Err(StoreError::Absent)));
     }

@@ -48,9 +48,9 @@ pub(crate) struct PendingCommitRow {
 impl View<'_> {
     /// All that is to be sent, oldest first.
     pub(crate) fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT sequence, message, topic, bytes FROM outbox ORDER BY sequence")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT sequence, message, topic, bytes FROM outbox ORDER BY sequence",
+        )?;
         let rows = statement.query_map([], |row| {
             Ok((
                 row.get::<_, i64>(0)?,
@@ -166,9 +166,9 @@ impl Tx<'_> {
         id: ConversationId,
         envelope: EnvelopeId,
     ) -> Result<bool, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT 1 FROM commits WHERE conversation = ?1 AND envelope = ?2",
-        )?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM commits WHERE conversation = ?1 AND envelope = ?2")?;
         Ok(statement.exists((id.0, envelope.0))?)
     }
 }

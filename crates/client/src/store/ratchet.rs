@@ -48,9 +48,8 @@ impl Tx<'_> {
             "INSERT INTO ratchet (scope, key, value) VALUES (?1, ?2, ?3) \
              ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value",
         )?;
-        let mut remove = self
-            .connection
-            .prepare_cached("DELETE FROM ratchet WHERE scope = ?1 AND key = ?2")?;
+        let mut remove =
+            self.connection.prepare_cached("DELETE FROM ratchet WHERE scope = ?1 AND key = ?2")?;
         for Change { key, value } in delta.0 {
             match value {
                 Some(value) => put.execute((&scope, &key, value.as_slice()))?,

@@ -174,9 +174,8 @@ impl Tx<'_> {
              RETURNING sequence, entry",
         )?;
         let parameters = (conversation.0, topic.to_wire(), integer(position.0));
-        let rows = statement.query_map(parameters, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })?;
+        let rows = statement
+            .query_map(parameters, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
         entries.sort_unstable_by_key(|(sequence, _)| *sequence);
         let damaged = |_| StoreError::Damaged("a held entry is not readable");
@@ -192,7 +191,12 @@ mod tests {
 
     fn row(bucket: u32, role: TopicRole) -> TopicRow {
         let conversation = (role != TopicRole::Mailbox).then_some(ConversationId([1; 32]));
-        TopicRow { topic: Topic::mailbox(bucket), conversation, role, cursor: TopicCursor::default() }
+        TopicRow {
+            topic: Topic::mailbox(bucket),
+            conversation,
+            role,
+            cursor: TopicCursor::default(),
+        }
     }
 
     #[test]

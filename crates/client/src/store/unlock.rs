@@ -105,6 +105,11 @@ pub(crate) fn create_key(home: &Path, unlock: &Unlock) -> Result<StoreKey, Store
     Ok(key)
 }
 
+/// Whether a key was made for the home directory.
+pub(crate) fn has_key(home: &Path) -> bool {
+    home.join(UNLOCK_FILE).exists()
+}
+
 /// The key of an existing home directory.
 pub(crate) fn load_key(home: &Path, unlock: &Unlock) -> Result<StoreKey, StoreError> {
     let text = std::fs::read(home.join(UNLOCK_FILE)).map_err(|_| StoreError::Absent)?;

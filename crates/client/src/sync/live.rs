@@ -10,12 +10,12 @@ use tidings_types::{NodeId, ShardId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::ConversationId;
 use crate::core::{Core, Engine};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::transport::{NodeAddress, Socket};
 use crate::verify::is_behind;
-use crate::ConversationId;
 
 /// How often what waits is tried again while listening.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3);
@@ -67,9 +67,6 @@ async fn supervise(core: Arc<Core>) {
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     let mut turn = 0;
     upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    if let Err(error) = core.sync().await {
-        tracing::debug!(%error, "not caught up before listening");
-    }
     loop {
         let changed = core.topics_changed.notified();
         match topics_by_shard(&core) {
@@ -126,6 +123,7 @@ async fn run(
     mut socket: Socket,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, ClientError> {
+    core.resume(shard).await?;
     let mut followed = BTreeSet::new();
     let mut catching_up = core.follow_new(shard, &mut socket, &mut followed).await?;
     core.events.tell(&Event::Connected { node: node.id });
@@ -153,7 +151,10 @@ async fn run(
                 core.nodes.heard_period(period);
             }
             NodeFrame::CaughtUp(_) => catching_up = catching_up.saturating_sub(1),
-            NodeFrame::Refused { code, .. } => return Err(ClientError::Refused { code }),
+            NodeFrame::Refused { topic: Some(topic), code } => {
+                core.fell_behind(topic, ClientError::Refused { code })?;
+            }
+            NodeFrame::Refused { topic: None, code } => return Err(ClientError::Refused { code }),
         }
         tracing::trace!(catching_up, "a frame is dealt with");
     }
@@ -177,6 +178,22 @@ fn topics_by_shard(core: &Core) -> Result<BTreeMap<ShardId, Vec<Subscription>>, 
 }
 
 impl Core {
+    /// Reads what was missed, both lanes of a topic together, before entries come one by one: a
+    /// node would send a topic's commits first, and with them old messages become unreadable.
+    async fn resume(&self, shard: ShardId) -> Result<(), ClientError> {
+        if let Err(error) = self.refresh_registry().await {
+            tracing::debug!(%error, "the registry is not refreshed");
+        }
+        let topics = topics_by_shard(self)?.remove(&shard).unwrap_or_default();
+        let mut engine = self.engine.lock().await;
+        for subscription in topics {
+            let topic = subscription.topic;
+            let pulled = self.pull_topic(&mut engine, &topic).await;
+            pulled.or_else(|error| self.fell_behind(topic, error))?;
+        }
+        Ok(())
+    }
+
     /// Subscribes to the topics of a shard that this connection does not follow; their number.
     async fn follow_new(
         &self,

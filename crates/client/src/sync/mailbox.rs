@@ -11,7 +11,7 @@ use tidings_types::{InboxId, Wire};
 use crate::ConversationId;
 use crate::conversation::row_of;
 use crate::core::{Core, Engine};
-use crate::error::{ClientError, VerifyFailure};
+use crate::error::ClientError;
 use crate::event::Event;
 use crate::store::{AccountKey, Scope};
 use crate::sync::ordered::follow_generations;
@@ -76,9 +76,8 @@ impl Core {
         let Some(blob) = self.blob(&pointer.reference.blob_topic()).await? else {
             return Ok(None);
         };
-        let live = |group: &&Group| {
-            matches!(group.status(), GroupStatus::Active | GroupStatus::Rejoining)
-        };
+        let live =
+            |group: &&Group| matches!(group.status(), GroupStatus::Active | GroupStatus::Rejoining);
         let known: BTreeSet<GroupId> = engine.groups.values().filter(live).map(Group::id).collect();
         let installation = engine.installation()?;
         let staged = StagedJoin::open(installation, pointer, &blob, &known, &mut OsRng);
@@ -94,7 +93,10 @@ impl Core {
         }
     }
 
-    /// The envelope on a blob's topic; none when no replica has one.
+    /// The envelope on a blob's topic; none when there is none.
+    ///
+    /// The blob is on f+1 disks before anybody is pointed to it, so when all replicas but f have
+    /// nothing, the pointer is junk.
     async fn blob(&self, topic: &Topic) -> Result<Option<ClientEnvelope>, ClientError> {
         let registry = self.nodes.registry();
         let verifier = self.verifier(&registry);
@@ -102,16 +104,22 @@ impl Core {
         let query = TopicQuery::new(*topic, start.clone(), BLOB_ENTRIES_MAX).to_wire();
         let accept = |page: TopicPage| {
             let page = verifier.page(topic, &start, page)?;
-            let found = page.broadcast.into_iter().find_map(|entry| entry.envelope);
-            found.ok_or(VerifyFailure::Absent)
+            Ok(page.broadcast.into_iter().find_map(|entry| entry.envelope))
         };
         let shard = topic.shard(registry.shard_count);
-        match self.nodes.ask(shard, 0, "v1/query", &query, accept).await {
-            Ok(blob) => Ok(Some(blob)),
-            // The blob is replicated before anybody is pointed to it, so this pointer is junk.
-            Err(ClientError::Unverified(_)) => Ok(None),
-            Err(error) => Err(error),
+        let replicas = registry.committee(shard).len();
+        let enough = replicas - registry.faults_tolerated(shard);
+        for wanted in [1, replicas] {
+            let answers = self.nodes.ask_several(shard, "v1/query", &query, wanted, accept).await?;
+            let answered = answers.len();
+            match answers.into_iter().flatten().next() {
+                Some(blob) => return Ok(Some(blob)),
+                None if answered >= enough => return Ok(None),
+                None => {}
+            }
         }
+        let reason = "too few replicas answered to know whether a welcome is there".to_owned();
+        Err(ClientError::Unreachable { reason })
     }
 }
 

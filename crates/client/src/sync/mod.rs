@@ -109,7 +109,11 @@ impl Core {
     }
 
     /// Drops generations that ended long enough ago that every replica has all of them.
-    fn drop_ended_topics(&self, engine: &mut Engine, id: ConversationId) -> Result<(), ClientError> {
+    fn drop_ended_topics(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+    ) -> Result<(), ClientError> {
         /// Replicas that were away catch up within this many periods, or are not counted on.
         const SETTLING_PERIODS: u64 = 4;
         let now = self.last_period();
@@ -145,4 +149,3 @@ impl Core {
         written
     }
 }
-

@@ -94,7 +94,9 @@ impl Core {
                         false => agreed = 0,
                     }
                 }
-                Err(ClientError::Unverified(VerifyFailure::Chain { log })) if resets < RESETS_MAX => {
+                Err(ClientError::Unverified(VerifyFailure::Chain { log }))
+                    if resets < RESETS_MAX =>
+                {
                     // A node may have served us a log that no other node knows. From its start
                     // the true one can be told, and ids keep its entries from counting twice.
                     tracing::warn!(%log, "a log does not continue what was read; reading it anew");

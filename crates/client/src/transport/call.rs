@@ -67,12 +67,15 @@ pub(crate) struct Http {
 impl Http {
     /// A client with bounded waits.
     pub(crate) fn new() -> Result<Self, ClientError> {
+        // Sockets use the process's provider; an application may have chosen one before us.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let built = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build();
-        let client = built.map_err(|error| ClientError::Unreachable { reason: error.to_string() })?;
+        let client =
+            built.map_err(|error| ClientError::Unreachable { reason: error.to_string() })?;
         Ok(Self { client })
     }
 

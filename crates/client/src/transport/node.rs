@@ -70,8 +70,7 @@ impl Nodes {
             return Err(VerifyFailure::OtherNetwork);
         }
         registry.validate().map_err(|error| VerifyFailure::Registry(error.to_string()))?;
-        let mut current =
-            self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         if registry.epoch < current.epoch {
             return Err(VerifyFailure::Registry("it is older than one seen before".to_owned()));
         }
@@ -211,6 +210,12 @@ impl Nodes {
         self.period.fetch_max(period.0, Ordering::Relaxed);
         let now = Some(Instant::now());
         *self.period_at.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Takes this period even if a higher one was heard of, because that one is not believed.
+    pub(crate) fn reset_period(&self, period: Period) {
+        self.period.store(period.0, Ordering::Relaxed);
+        self.heard_period(period);
     }
 
     /// The highest period heard of.

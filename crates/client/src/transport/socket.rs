@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Url;
-use tidings_envelope::api::{NodeFrame, Subscription, SubscriberFrame};
+use tidings_envelope::api::{NodeFrame, SubscriberFrame, Subscription};
 use tidings_types::constants::{FEED_FRAME_BYTES_MAX, PROTOCOL_VERSION, SUBSCRIBE_TOPICS_MAX};
 use tidings_types::{BoundedVec, NetworkId, Period, Wire};
 use tokio::net::TcpStream;

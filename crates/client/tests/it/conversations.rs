@@ -120,6 +120,31 @@ async fn listeners_hear_messages_and_welcomes_live() {
 }
 
 #[tokio::test]
+async fn listeners_follow_a_group_into_its_next_generation() {
+    let network = Network::start().await;
+    let mut people = Vec::new();
+    for number in 1..=3 {
+        people.push(Person::new(&network, number).await);
+    }
+    let [alice, bob, carol] = people.as_slice() else { panic!("three people") };
+    let members = [bob.recipient(), carol.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    let mut heard = bob.client.listen();
+    until(&mut heard, |event| matches!(event, Event::Joined { .. })).await;
+    alice.say(id, "before").await;
+    assert_eq!(next_text(&mut heard).await, "before");
+    // A removal begins a new topic; the one who leaves is let go by whoever listens.
+    carol.sync().await;
+    carol.client.group_leave(id).await.unwrap();
+    until(&mut heard, |event| matches!(event, Event::Changed { left, .. } if !left.is_empty()))
+        .await;
+    alice.sync().await;
+    alice.say(id, "after").await;
+    assert_eq!(next_text(&mut heard).await, "after");
+    agree(&[alice, bob], id).await;
+}
+
+#[tokio::test]
 async fn racing_changes_all_take_effect() {
     let network = Network::start().await;
     let mut people = Vec::new();

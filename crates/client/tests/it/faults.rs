@@ -1,11 +1,13 @@
 //! Lost answers, lying nodes, crashes: nothing is lost, nothing counts twice.
 
+use std::task::Poll;
+
 use tidings_client::{
     Client, ClientError, Config, Delivery, GroupPolicy, StoreError, Unlock, VerifyFailure,
 };
 use tidings_types::{NetworkId, NodeId, Period};
 
-use crate::network::{Behaviour, Network};
+use crate::network::{Behaviour, Forgery, Network};
 use crate::people::{Person, agree};
 
 #[tokio::test]
@@ -72,8 +74,7 @@ async fn lying_nodes_are_passed_over() {
     let members = [bob.recipient()];
     let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
     bob.sync().await;
-    let lies =
-        [Behaviour::LeavesOut, Behaviour::Tampers, Behaviour::Reorders, Behaviour::Down];
+    let lies = [Behaviour::LeavesOut, Behaviour::Tampers, Behaviour::Reorders, Behaviour::Down];
     for (node, lie) in (1..).zip(lies) {
         // The liar is the one that is asked first.
         bob.client.prefer_node(Some(NodeId(node))).unwrap();
@@ -91,6 +92,108 @@ async fn lying_nodes_are_passed_over() {
 }
 
 #[tokio::test]
+async fn a_node_that_knows_of_no_inbox_forks_nobody() {
+    let network = Network::start().await;
+    let mut people = Vec::new();
+    for number in 1..=3 {
+        people.push(Person::new(&network, number).await);
+    }
+    let [alice, bob, carol] = people.as_slice() else { panic!("three people") };
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    bob.sync().await;
+    bob.client.prefer_node(Some(NodeId(2))).unwrap();
+    network.behave(2, Behaviour::ForgetsInboxes);
+    alice.client.group_add(id, &[carol.recipient()]).await.unwrap();
+    bob.sync().await;
+    carol.sync().await;
+    agree(&[alice, bob, carol], id).await;
+    // With too few replicas to be sure, judging waits.
+    alice.client.group_remove(id, &[carol.recipient()]).await.unwrap();
+    let dave = Person::new(&network, 4).await;
+    alice.client.group_add(id, &[dave.recipient()]).await.unwrap();
+    network.behave(1, Behaviour::Down);
+    network.behave(3, Behaviour::Down);
+    network.behave(4, Behaviour::ForgetsInboxes);
+    let report = bob.client.sync().await.unwrap();
+    assert_eq!(report.behind.len(), 1);
+    for node in 1..=4 {
+        network.behave(node, Behaviour::Honest);
+    }
+    bob.sync().await;
+    agree(&[alice, bob], id).await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_proves_nothing_is_not_believed() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    for forgery in [Forgery::NoAcknowledgement, Forgery::OtherEnvelope, Forgery::Checkpoint] {
+        network.forge(Some(forgery));
+        let message = alice.client.send_text(dm, "sent?").await.unwrap();
+        assert_eq!(message.delivery, Delivery::Sending, "{forgery:?}");
+    }
+    network.forge(None);
+    alice.sync().await;
+    for message in alice.client.messages(dm, 0, 10).unwrap() {
+        assert_eq!(message.delivery, Delivery::Sent);
+    }
+    bob.sync().await;
+    assert_eq!(bob.texts(dm).len(), 3);
+}
+
+/// Polls a future so often, then drops it: a crash at one of its awaits.
+async fn cut_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| match (left, future.as_mut().poll(context)) {
+        (_, Poll::Ready(value)) => Poll::Ready(Some(value)),
+        (0, Poll::Pending) => Poll::Ready(None),
+        (_, Poll::Pending) => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_crash_at_any_await_loses_and_doubles_nothing() {
+    let network = Network::start().await;
+    let mut alice = Person::new(&network, 1).await;
+    let mut bob = Person::new(&network, 2).await;
+    let carol = Person::new(&network, 3).await;
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    let mut expected = Vec::new();
+    for polls in 0..24 {
+        let text = format!("message {polls}");
+        cut_after(polls, alice.client.send_text(id, &text)).await;
+        expected.push(text);
+        let with_carol = [carol.recipient()];
+        match polls % 2 {
+            0 => cut_after(polls, alice.client.group_add(id, &with_carol)).await,
+            _ => cut_after(polls, alice.client.group_remove(id, &with_carol)).await,
+        };
+        cut_after(polls, bob.client.sync()).await;
+        // Every other time the process goes on with what it has in memory.
+        if polls % 4 < 2 {
+            (alice, bob) = (alice.restart(), bob.restart());
+        }
+    }
+    for person in [&alice, &bob, &carol, &alice, &bob] {
+        person.sync().await;
+    }
+    assert_eq!(alice.texts(id), expected);
+    let mut received = bob.texts(id);
+    received.sort();
+    expected.sort();
+    assert_eq!(received, expected);
+    agree(&[&alice, &bob], id).await;
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_again() {
     let network = Network::start().await;
     let mut people = Vec::new();
@@ -100,11 +203,8 @@ async fn a_commit_whose_answer_is_lost_is_found_again() {
     let carol = people.pop().unwrap();
     let bob = people.pop().unwrap();
     let alice = people.pop().unwrap();
-    let id = alice
-        .client
-        .group_create("", "", GroupPolicy::OPEN, &[bob.recipient()])
-        .await
-        .unwrap();
+    let id =
+        alice.client.group_create("", "", GroupPolicy::OPEN, &[bob.recipient()]).await.unwrap();
     bob.sync().await;
     // The blob and the commit are stored, and none of it is answered.
     network.lose_answers(100);

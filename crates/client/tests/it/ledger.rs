@@ -125,7 +125,8 @@ impl Ledger {
             *topic == query.topic && receipt.position() > Some(query.cursor.position)
         });
         let ordered: Vec<_> = ordered.map(|(_, receipt)| receipt.clone()).collect();
-        let broadcast = self.broadcast.iter().filter(|entry| entry.entry.header.topic == query.topic);
+        let broadcast =
+            self.broadcast.iter().filter(|entry| entry.entry.header.topic == query.topic);
         let broadcast: Vec<_> = broadcast.filter(after).cloned().collect();
         let count = ordered.len() + broadcast.len();
         let room = limit.saturating_sub(ordered.len());
@@ -270,9 +271,8 @@ impl Ledger {
             state_root: [0; 32],
         };
         self.parent = header.hash();
-        let vote = |node| {
-            SignedVote::sign(node, &header, Round(0), &self.keys[&node], self.network)
-        };
+        let vote =
+            |node| SignedVote::sign(node, &header, Round(0), &self.keys[&node], self.network);
         let votes = (1..=3).map(NodeId).map(vote).collect();
         OrderedReceipt {
             header,

@@ -15,9 +15,9 @@ use tidings_envelope::api::{
     NewestQuery, NodeFrame, SendRequest, SendResponse, SendResult, SubscriberFrame, TopicCursor,
     TopicPage, TopicQuery,
 };
-use tidings_envelope::Topic;
+use tidings_envelope::{Topic, TopicKind};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::{BoundedVec, ErrorCode, NodeId, Position, TopicIndex, Wire};
+use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, NodeId, Position, TopicIndex, Wire};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast};
 
@@ -34,8 +34,21 @@ pub(crate) enum Behaviour {
     LeavesOut,
     /// It changes a byte of every broadcast payload.
     Tampers,
+    /// It knows of no inbox.
+    ForgetsInboxes,
     /// It claims another position for ordered entries.
     Reorders,
+}
+
+/// How a gateway lies about what it stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forgery {
+    /// It stores nothing on a second replica and says it did.
+    NoAcknowledgement,
+    /// It answers with the receipt of another envelope.
+    OtherEnvelope,
+    /// It changes the checkpoint.
+    Checkpoint,
 }
 
 pub(crate) struct Shared {
@@ -44,6 +57,8 @@ pub(crate) struct Shared {
     changed: broadcast::Sender<()>,
     /// How many of the next calls to the gateway do what they should and then lose the answer.
     answers_to_lose: AtomicU32,
+    /// What the gateway does to receipts.
+    forgery: Mutex<Option<Forgery>>,
     /// How many of the next calls to the gateway are refused untouched.
     calls_to_refuse: AtomicU32,
     hang_up: Notify,
@@ -75,6 +90,7 @@ impl Network {
             behaviour: Mutex::new(vec![Behaviour::Honest; 4]),
             changed: broadcast::channel(1_024).0,
             answers_to_lose: AtomicU32::new(0),
+            forgery: Mutex::new(None),
             calls_to_refuse: AtomicU32::new(0),
             hang_up: Notify::new(),
             turn: AtomicU32::new(0),
@@ -103,6 +119,10 @@ impl Network {
 
     pub(crate) fn refuse_calls(&self, count: u32) {
         self.shared.calls_to_refuse.store(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn forge(&self, forgery: Option<Forgery>) {
+        *self.shared.forgery.lock().unwrap() = forgery;
     }
 
     /// Ends every WebSocket.
@@ -157,6 +177,16 @@ async fn send(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     if take(&shared.answers_to_lose) {
         return refusal(ErrorCode::ReplicationPending);
     }
+    let forgery = *shared.forgery.lock().unwrap();
+    for result in &mut results {
+        let SendResult::Stored(receipt) = result else { continue };
+        match forgery {
+            None => {}
+            Some(Forgery::NoAcknowledgement) => receipt.acknowledgements = BoundedVec::default(),
+            Some(Forgery::OtherEnvelope) => receipt.header.envelope_id = EnvelopeId([1; 32]),
+            Some(Forgery::Checkpoint) => receipt.checkpoint.checkpoint.root = [1; 32],
+        }
+    }
     let results = BoundedVec::new(results).unwrap();
     SendResponse { version: PROTOCOL_VERSION, results }.to_wire().into_response()
 }
@@ -171,6 +201,7 @@ impl Node {
         let mut broadcast = page.broadcast.into_vec();
         let mut ordered = page.ordered.into_vec();
         match self.behaviour() {
+            Behaviour::ForgetsInboxes if query.topic.kind == TopicKind::Identity => ordered.clear(),
             Behaviour::LeavesOut if !broadcast.is_empty() => {
                 broadcast.remove(0);
             }

@@ -154,12 +154,14 @@ impl Database {
             on!(self, pool => sqlx::query(statement).execute(pool).await.map(drop))?;
         }
         let newest = "SELECT MAX(format) FROM gateway_format";
-        let found: (Option<i64>,) = on!(self, pool => sqlx::query_as(newest).fetch_one(pool).await)?;
+        let found: (Option<i64>,) =
+            on!(self, pool => sqlx::query_as(newest).fetch_one(pool).await)?;
         match found.0 {
             Some(found) if found > FORMAT => Err(DatabaseError::NewerFormat { found }),
             Some(_) => Ok(()),
             None => {
-                let enter = "INSERT INTO gateway_format (format) VALUES ($1) ON CONFLICT DO NOTHING";
+                let enter =
+                    "INSERT INTO gateway_format (format) VALUES ($1) ON CONFLICT DO NOTHING";
                 on!(self, pool => sqlx::query(enter).bind(FORMAT).execute(pool).await.map(drop))?;
                 Ok(())
             }
@@ -244,7 +246,12 @@ impl Database {
     ///
     /// # Errors
     /// The database's failure.
-    pub async fn give_back(&self, name: &str, window: i64, count: u64) -> Result<(), DatabaseError> {
+    pub async fn give_back(
+        &self,
+        name: &str,
+        window: i64,
+        count: u64,
+    ) -> Result<(), DatabaseError> {
         let Ok(count) = i64::try_from(count) else { return Ok(()) };
         on!(self, pool => sqlx::query(GIVE_BACK)
             .bind(name).bind(window).bind(count).execute(pool).await.map(drop))?;
@@ -259,7 +266,8 @@ impl Database {
         let statement = "SELECT quota, window_number, used FROM gateway_users WHERE name = $1";
         let row: Option<(i64, i64, i64)> = on!(self, pool => sqlx::query_as(statement)
             .bind(name).fetch_optional(pool).await)?;
-        let (quota, window, used) = row.ok_or_else(|| DatabaseError::UserUnknown(name.to_owned()))?;
+        let (quota, window, used) =
+            row.ok_or_else(|| DatabaseError::UserUnknown(name.to_owned()))?;
         Ok(UserUsage { quota: amount(quota)?, window, used: amount(used)? })
     }
 

@@ -55,7 +55,10 @@ impl Users {
                     known.clear();
                 }
                 let user = user.clone();
-                known.insert(digest.handle(), Known { digest: *digest, user, since: Instant::now() });
+                known.insert(
+                    digest.handle(),
+                    Known { digest: *digest, user, since: Instant::now() },
+                );
             }
         }
         Ok(found)

@@ -21,10 +21,7 @@ pub(super) struct Received<T> {
 }
 
 /// Reads a versioned structure of at most one batch's bytes (GTW-012).
-pub(super) async fn receive<T: Wire>(
-    api: &Api,
-    request: Request,
-) -> Result<Received<T>, Refusal> {
+pub(super) async fn receive<T: Wire>(api: &Api, request: Request) -> Result<Received<T>, Refusal> {
     let headers = request.headers();
     if headers.get(header::CONTENT_TYPE).is_none_or(|found| found != MEDIA_TYPE) {
         let message = format!("the body must be {MEDIA_TYPE}");

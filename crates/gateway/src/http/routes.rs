@@ -34,14 +34,15 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
 }
 
 async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, Refusal> {
-    let _place = api.enter()?;
+    let place = api.enter()?;
     let user = authorise(api, request.headers()).await?;
-    let Received { value, memory: _memory } = receive::<SendRequest>(api, request).await?;
+    let Received { value, memory } = receive::<SendRequest>(api, request).await?;
     let prepared = api.sender.prepare(value)?;
     let charge = api.quotas.charge(&user, amount(prepared.count()), now_seconds()).await?;
     // Not on the connection's task: a caller who hangs up changes nothing about what is sent.
     let api = Arc::clone(api);
     let sending = tokio::spawn(async move {
+        let _held = (place, memory);
         let refused_before = prepared.refused_count();
         let response = api.sender.send(prepared).await;
         let is_refused = |result: &&SendResult| matches!(result, SendResult::Refused { .. });
@@ -120,9 +121,9 @@ pub(super) async fn not_found() -> Refusal {
 /// The user whose key the request carries (GTW-001).
 async fn authorise(api: &Api, headers: &HeaderMap) -> Result<User, Refusal> {
     let credentials = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = credentials.and_then(|text| text.split_once(' ')).and_then(|(scheme, key)| {
-        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
-    });
+    let key = credentials
+        .and_then(|text| text.split_once(' '))
+        .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then_some(key.trim()));
     let key = key.and_then(|key| ApiKey::parse(key).ok()).ok_or(ErrorCode::Unauthorized)?;
     let user = api.users.user(&key.digest()).await?;
     user.ok_or_else(|| ErrorCode::Unauthorized.into())

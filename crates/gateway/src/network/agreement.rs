@@ -84,7 +84,7 @@ mod tests {
         let (honest, forged) = (registry(2, 1, 1), registry(9, 1, 7));
         check(&[honest.clone(), forged.clone(), honest.clone()], 2, None, Some(2));
         check(&[honest.clone(), forged.clone()], 2, None, None);
-        check(&[forged.clone()], 1, None, Some(9));
+        check(std::slice::from_ref(&forged), 1, None, Some(9));
         check(&[honest.clone(), honest.clone()], 2, Some(2), None);
         check(&[honest.clone(), honest], 2, Some(1), Some(2));
     }

@@ -6,6 +6,7 @@ mod route;
 mod snapshot;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub struct Network {
     looks: watch::Sender<u64>,
     /// Held while the registry is fetched, so that many callers cause one fetch.
     fetching: tokio::sync::Mutex<()>,
+    /// How many fetches have begun.
+    fetches: AtomicU64,
 }
 
 impl Network {
@@ -50,6 +53,7 @@ impl Network {
             health: Mutex::default(),
             looks: watch::Sender::new(0),
             fetching: tokio::sync::Mutex::default(),
+            fetches: AtomicU64::new(0),
         }
     }
 
@@ -194,11 +198,15 @@ impl Network {
     /// whether there is one now (GTW-008).
     pub async fn refresh_registry(&self) -> bool {
         let before = self.snapshot().map(|snapshot| snapshot.registry.epoch);
+        let fetches_before = self.fetches.load(Ordering::SeqCst);
         let _fetching = self.fetching.lock().await;
         let current = self.snapshot();
-        if current.as_ref().map(|snapshot| snapshot.registry.epoch) != before {
-            return true;
+        let has_changed = current.as_ref().map(|now| now.registry.epoch) != before;
+        // A fetch that began after this call says all there is to know.
+        if has_changed || self.fetches.load(Ordering::SeqCst) != fetches_before {
+            return has_changed;
         }
+        self.fetches.fetch_add(1, Ordering::SeqCst);
         let voters = match &current {
             None => self.bootstrap.clone(),
             Some(current) => {

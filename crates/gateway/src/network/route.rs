@@ -26,9 +26,10 @@ impl NodeHealth {
     pub fn answered(&mut self, ready: bool, period: Period, took: Duration) {
         self.healthy = ready;
         self.period = Some(period);
-        self.latency = Some(self.latency.map_or(took, |before| {
-            (before * (LATENCY_PARTS - 1) + took) / LATENCY_PARTS
-        }));
+        self.latency = Some(
+            self.latency
+                .map_or(took, |before| (before * (LATENCY_PARTS - 1) + took) / LATENCY_PARTS),
+        );
     }
 
     /// Whether the node is left alone at `now`.
@@ -62,11 +63,17 @@ pub fn choose(
 }
 
 /// The period that most of the healthy nodes have reached: their median, so that a minority that
-/// lies moves nothing.
+/// lies moves nothing. When none is healthy, what was heard last counts.
 #[must_use]
 pub fn median_period(health: &HealthTable) -> Option<Period> {
-    let healthy = health.values().filter(|seen| seen.healthy);
-    let mut periods: Vec<_> = healthy.filter_map(|seen| seen.period).collect();
+    let named = |healthy: bool| {
+        let nodes = health.values().filter(move |seen| seen.healthy == healthy);
+        nodes.filter_map(|seen| seen.period)
+    };
+    let mut periods: Vec<_> = named(true).collect();
+    if periods.is_empty() {
+        periods = named(false).collect();
+    }
     periods.sort_unstable();
     periods.get(periods.len().saturating_sub(1) / 2).copied()
 }
@@ -131,6 +138,8 @@ mod tests {
         assert_eq!(median(&[7]), Some(Period(7)));
         assert_eq!(median(&[7, 7, 8, 1_000_000]), Some(Period(7)));
         assert_eq!(median(&[0, 7, 7]), Some(Period(7)));
+        let lost = HealthTable::from([(NodeId(1), seen(false, None, 7))]);
+        assert_eq!(median_period(&lost), Some(Period(7)));
     }
 
     #[test]

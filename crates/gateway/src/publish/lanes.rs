@@ -26,7 +26,7 @@ const INBOX_SUBMISSIONS_MAX: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     /// It is proved; the answer for the sender.
-    Proved(SendResult),
+    Proved(Box<SendResult>),
     /// The node refused it.
     Refused(ErrorCode),
     /// The node did not answer, or not with the truth; another may.

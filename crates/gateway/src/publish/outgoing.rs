@@ -9,7 +9,7 @@ use tidings_types::constants::ENTRY_PAYLOAD_BYTES_MAX;
 use tidings_types::ed25519::{PublicKey, Signature};
 use tidings_types::{
     BoundedBytes, EnvelopeId, ErrorCode, EthereumAddress, NodeId, Period, PicoDollars,
-    RegistryEpoch, Wire,
+    RegistryEpoch, ShardId, Wire,
 };
 use tls_codec::Size;
 
@@ -59,7 +59,7 @@ impl Outgoing {
     /// [`ErrorCode::FeeInvalid`] when the fee fits no amount.
     pub fn fee(&self, schedule: &FeeSchedule, count: usize) -> Result<PicoDollars, ErrorCode> {
         let path = vec![[0u8; 32]; path_hashes_max(count)];
-        let around = batch_bytes() + 0u32.tls_serialized_len() + path.tls_serialized_len();
+        let around = batch_bytes(self.lane) + 0u32.tls_serialized_len() + path.tls_serialized_len();
         let length = u32::try_from(self.bytes.len() + around).map_err(|_| ErrorCode::TooLarge)?;
         let class = FeeClass::of(&self.topic, self.lane);
         fee(schedule, length, self.retention_days, class).map_err(|_| ErrorCode::FeeInvalid)
@@ -71,13 +71,17 @@ fn path_hashes_max(count: usize) -> usize {
     usize::try_from(count.max(1).next_power_of_two().trailing_zeros()).unwrap_or_default()
 }
 
-/// The length of a signed batch header, whose fields all have fixed lengths.
-fn batch_bytes() -> usize {
+/// The length of a signed batch header, whose fields have fixed lengths but for the target.
+fn batch_bytes(lane: Lane) -> usize {
+    let target = match lane {
+        Lane::Broadcast => Target::Node(NodeId(0)),
+        Lane::Ordered => Target::Shard(ShardId(0)),
+    };
     let header = BatchHeader {
         version: 0,
         payer: EthereumAddress::default(),
         session_key: PublicKey::default(),
-        target: Target::Node(NodeId(0)),
+        target,
         registry_epoch: RegistryEpoch(0),
         not_after: Period(0),
         max_fee: PicoDollars(0),
@@ -115,7 +119,10 @@ mod tests {
         // covers: GTW-004
         check(|_| (), None);
         check(|envelope| envelope.body.version = 9, Some(ErrorCode::UnknownVersion));
-        check(|envelope| envelope.body.payer = EthereumAddress([8; 20]), Some(ErrorCode::PayerMismatch));
+        check(
+            |envelope| envelope.body.payer = EthereumAddress([8; 20]),
+            Some(ErrorCode::PayerMismatch),
+        );
         check(|envelope| envelope.body.retention_days = 0, Some(ErrorCode::RetentionOutOfRange));
         check(|envelope| envelope.proof = WriteProof::FeeStamp, Some(ErrorCode::WriteProofInvalid));
     }
@@ -123,33 +130,39 @@ mod tests {
     #[test]
     fn the_fee_is_that_of_the_stored_form() {
         // covers: GTW-005
-        let (envelope, schedule) = (envelope(300), FeeSchedule::default());
         for count in [1, 2, 3, 4, 5, 1_000, 1_024] {
-            let ids: Vec<_> = (0..count).map(|_| envelope.body.id()).collect();
-            let header = BatchHeader {
-                version: 1,
-                payer: PAYER,
-                session_key: PublicKey::default(),
-                target: Target::Node(NodeId(1)),
-                registry_epoch: RegistryEpoch(1),
-                not_after: Period(2),
-                max_fee: PicoDollars(1),
-                count: u32::try_from(count).unwrap(),
-                root: BatchHeader::root_of(&ids),
-            };
-            let leaves: Vec<_> =
-                ids.iter().map(|id| tidings_types::merkle::leaf_hash(id.as_bytes())).collect();
-            let stored = PayerEnvelope {
-                envelope: envelope.clone(),
-                batch: PayerBatch { header, signature: Signature([0; 64]) },
-                index: 0,
-                path: BoundedVec::new(tidings_types::merkle::path(&leaves, 0)).unwrap(),
-            };
-            assert!(stored.is_covered());
-            let length = u32::try_from(stored.to_wire().len()).unwrap();
-            let expected = fee(&schedule, length, 30, FeeClass::Broadcast).unwrap();
-            let outgoing = Outgoing::check(&envelope, PAYER).unwrap();
-            assert_eq!(outgoing.fee(&schedule, count), Ok(expected), "{count}");
+            check_fee(Lane::Broadcast, FeeClass::Broadcast, Target::Node(NodeId(1)), count);
+            check_fee(Lane::Ordered, FeeClass::Ordered, Target::Shard(ShardId(1)), count);
         }
+    }
+
+    fn check_fee(lane: Lane, class: FeeClass, target: Target, count: usize) {
+        let (mut envelope, schedule) = (envelope(300), FeeSchedule::default());
+        envelope.body.lane = lane;
+        let ids: Vec<_> = (0..count).map(|_| envelope.body.id()).collect();
+        let header = BatchHeader {
+            version: 1,
+            payer: PAYER,
+            session_key: PublicKey::default(),
+            target,
+            registry_epoch: RegistryEpoch(1),
+            not_after: Period(2),
+            max_fee: PicoDollars(1),
+            count: u32::try_from(count).unwrap(),
+            root: BatchHeader::root_of(&ids),
+        };
+        let leaves: Vec<_> =
+            ids.iter().map(|id| tidings_types::merkle::leaf_hash(id.as_bytes())).collect();
+        let stored = PayerEnvelope {
+            envelope: envelope.clone(),
+            batch: PayerBatch { header, signature: Signature([0; 64]) },
+            index: 0,
+            path: BoundedVec::new(tidings_types::merkle::path(&leaves, 0)).unwrap(),
+        };
+        assert!(stored.is_covered());
+        let length = u32::try_from(stored.to_wire().len()).unwrap();
+        let expected = fee(&schedule, length, 30, class).unwrap();
+        let outgoing = Outgoing::check(&envelope, PAYER).unwrap();
+        assert_eq!(outgoing.fee(&schedule, count), Ok(expected), "{count}");
     }
 }

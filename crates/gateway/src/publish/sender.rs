@@ -64,11 +64,7 @@ impl Sender {
     /// A sender that tries each envelope for `deadline` and pays at most `envelope_fee_max` for
     /// one.
     #[must_use]
-    pub fn new(
-        desk: Arc<Desk>,
-        deadline: Duration,
-        envelope_fee_max: Option<PicoDollars>,
-    ) -> Self {
+    pub fn new(desk: Arc<Desk>, deadline: Duration, envelope_fee_max: Option<PicoDollars>) -> Self {
         Self { lanes: Lanes::new(Arc::clone(&desk)), desk, deadline, envelope_fee_max }
     }
 
@@ -120,9 +116,8 @@ impl Sender {
             enter(place, SendResult::Refused { code });
         }
         let courses = self.courses(outgoing).into_iter();
-        let voyages = courses.map(|(course, pending)| {
-            Voyage::new(self, course, level, pending).run()
-        });
+        let voyages =
+            courses.map(|(course, pending)| Voyage::new(self, course, level, pending).run());
         for (place, result) in join_all(voyages).await.into_iter().flatten() {
             enter(place, result);
         }
@@ -242,7 +237,7 @@ impl<'a> Voyage<'a> {
         for (place, envelope, before) in std::mem::take(&mut self.pending) {
             let code = match deliveries.next().unwrap_or(Delivery::Failed) {
                 Delivery::Proved(result) => {
-                    self.done.push((place, result));
+                    self.done.push((place, *result));
                     continue;
                 }
                 Delivery::Failed => {

@@ -54,7 +54,7 @@ pub struct Question<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// It is proved.
-    Proved(SendResult),
+    Proved(Box<SendResult>),
     /// The node refuses it.
     Refused(ErrorCode),
     /// The node says what is not so.
@@ -86,7 +86,7 @@ pub fn examine(question: &Question<'_>, answer: &PublishResponse) -> Vec<Finding
                 }
                 PublishResult::Ordered(receipt) => proofs.ordered(envelope, receipt),
             };
-            proved.map_or_else(Finding::Lied, Finding::Proved)
+            proved.map_or_else(Finding::Lied, |proof| Finding::Proved(Box::new(proof)))
         })
         .collect()
 }
@@ -127,7 +127,8 @@ impl Proofs<'_> {
                 let Question { network, snapshot, level, .. } = *self.question;
                 let verdict = receipt.verify(network, &snapshot.registry, level);
                 // A wrong path says nothing about the signatures above it.
-                if verdict != Err(ReceiptInvalid::Path) && verdict != Err(ReceiptInvalid::Version)
+                if verdict != Err(ReceiptInvalid::Path)
+                    && verdict != Err(ReceiptInvalid::Version)
                     && let Some(entry) = self.checkpoints.get_mut(checkpoint)
                 {
                     *entry = Some(verdict);

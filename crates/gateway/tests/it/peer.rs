@@ -174,9 +174,8 @@ impl Peer {
         let digest = checkpoint.digest(network());
         let others = registry.committee(shard).into_iter().filter(|node| *node != self.id);
         let others = others.take(registry.durability_quorum(shard) - 1);
-        let signed = others.map(|node| {
-            SignedAcknowledgement::sign(node, digest, &node_key(node), network())
-        });
+        let signed = others
+            .map(|node| SignedAcknowledgement::sign(node, digest, &node_key(node), network()));
         AcknowledgedCheckpoint {
             checkpoint: checkpoint.sign(&node_key(self.id), network()),
             acknowledgements: BoundedVec::new(signed.collect()).unwrap(),
@@ -189,7 +188,8 @@ impl Peer {
         registry: &Registry,
         admitted: impl Iterator<Item = &'a AdmittedEnvelope>,
     ) -> Vec<OrderedReceipt> {
-        let ordered = admitted.filter(|envelope| envelope.envelope().envelope.body.lane == Lane::Ordered);
+        let ordered =
+            admitted.filter(|envelope| envelope.envelope().envelope.body.lane == Lane::Ordered);
         let decided: Vec<_> = ordered.map(|envelope| decide(envelope)).collect();
         let Some(shard) = decided.first().map(|decided| shard_of(decided, registry)) else {
             return Vec::new();

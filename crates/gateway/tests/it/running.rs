@@ -39,7 +39,8 @@ async fn readiness_needs_a_registered_session_key() {
     registry.epoch = registry.epoch.plus(1);
     *subject.world.registry.lock().unwrap() = registry.clone();
     let refused = async || subject.try_send(AckLevel::Local, vec![message("hello")]).await.unwrap();
-    let expected = [tidings_envelope::api::SendResult::Refused { code: ErrorCode::SessionKeyUnknown }];
+    let expected =
+        [tidings_envelope::api::SendResult::Refused { code: ErrorCode::SessionKeyUnknown }];
     assert_eq!(refused().await, expected);
     assert!(subject.get("/readyz").await.1.contains("session key"));
     registry.payers[0] = record;
@@ -68,7 +69,8 @@ async fn what_is_under_way_is_answered_before_the_gateway_stops() {
     let body = request(AckLevel::Replicated, vec![message("hello")]);
     let sending = tokio::spawn(subject.post(body).send());
     peer.held.acquire().await.unwrap().forget();
-    let (config, key, url) = (subject.config, subject.key, format!("http://{}", subject.gateway.address()));
+    let (config, key, url) =
+        (subject.config, subject.key, format!("http://{}", subject.gateway.address()));
     let stopping = tokio::spawn(subject.gateway.stop());
     peer.release.add_permits(1);
     assert_eq!(outcome(sending.await.unwrap().unwrap()).await.unwrap().len(), 1);

@@ -127,9 +127,12 @@ async fn status_and_registry_are_those_of_the_network() {
     let status = subject.json("/v1/status").await;
     assert_eq!(status["network"], network().to_string());
     assert_eq!(status["period"], 50);
-    let healthy: BTreeSet<_> = status["nodes"].as_array().unwrap().iter().map(|node| {
-        (node["id"].as_u64().unwrap(), node["healthy"].as_bool().unwrap())
-    }).collect();
+    let healthy: BTreeSet<_> = status["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| (node["id"].as_u64().unwrap(), node["healthy"].as_bool().unwrap()))
+        .collect();
     assert_eq!(healthy, BTreeSet::from([(1, true), (2, false), (3, false), (4, false)]));
     let registry = subject.json("/v1/registry").await;
     assert_eq!(registry, serde_json::to_value(subject.world.registry()).unwrap());

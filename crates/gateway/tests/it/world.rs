@@ -118,10 +118,7 @@ pub fn message_on(shard: ShardId, shard_count: u16, text: &str) -> ClientEnvelop
 /// An ordered commit at `position`.
 pub fn commit(text: &str, position: u64) -> ClientEnvelope {
     let (key, expected) = (topic_key(6), Position(position));
-    let body = EnvelopeBody {
-        lane: Lane::Ordered,
-        expected_position: Some(expected),
-        ..body(&key, text)
-    };
+    let body =
+        EnvelopeBody { lane: Lane::Ordered, expected_position: Some(expected), ..body(&key, text) };
     body.sign(&key, network())
 }

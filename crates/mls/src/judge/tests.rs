@@ -14,9 +14,7 @@ use crate::group::{Group, NewGroup};
 use crate::installation::Installation;
 use crate::policy::CommitData;
 use crate::provider::Provider;
-use crate::settings::{
-    CIPHERSUITE, GroupPolicy, GroupSettings, SETTINGS_EXTENSION, capabilities,
-};
+use crate::settings::{CIPHERSUITE, GroupPolicy, GroupSettings, SETTINGS_EXTENSION, capabilities};
 use crate::verdict::{ProcessError, Verdict, VoidReason};
 use crate::welcome::BlobKeys;
 use crate::world::{CONTEXT, NOW, World, inbox, text};
@@ -217,11 +215,15 @@ fn map_and_leaves_agree() {
         let removes = vec![leaf_of(world, 1)];
         Forgery { removes, settings: Some(settings), ..Forgery::default() }
     });
-    check(2, reason, with_settings(|it| {
-        let mut members = it.members.to_vec();
-        members[0].sequence = InboxSequence(0);
-        it.members = members.try_into().unwrap();
-    }));
+    check(
+        2,
+        reason,
+        with_settings(|it| {
+            let mut members = it.members.to_vec();
+            members[0].sequence = InboxSequence(0);
+            it.members = members.try_into().unwrap();
+        }),
+    );
 }
 
 #[test]
@@ -406,10 +408,8 @@ fn what_is_not_a_sealed_handshake_of_this_epoch_is_void() {
     // A changed payload, signed again by a holder of the topic key.
     let mut payload = honest.envelope.body.payload.to_vec();
     *payload.last_mut().unwrap() ^= 1;
-    let body = EnvelopeBody {
-        payload: payload.try_into().unwrap(),
-        ..honest.envelope.body.clone()
-    };
+    let body =
+        EnvelopeBody { payload: payload.try_into().unwrap(), ..honest.envelope.body.clone() };
     let network = group.record.network;
     let changed = body.sign(generation.key(), network);
     // The right message on another history.
@@ -439,8 +439,7 @@ fn what_is_not_a_sealed_handshake_of_this_epoch_is_void() {
     for (envelope, reason) in cases {
         let (group, _) = world.devices[3].group_mut();
         let (position, authenticator) = (group.position(), group.authenticator().to_vec());
-        let entry =
-            OrderedEntry { position: position.plus(1), period: NOW, envelope: &envelope };
+        let entry = OrderedEntry { position: position.plus(1), period: NOW, envelope: &envelope };
         let verdict = group.process_ordered(&entry, &InboxFacts::none());
         assert_eq!(verdict, Ok(Verdict::Void(reason)));
         assert_eq!(group.position(), position.plus(1));
@@ -518,4 +517,42 @@ fn a_message_names_the_device_that_had_the_leaf_then() {
     let (group, installation) = world.devices[0].group_mut();
     let sent = group.send(installation, text("x"), TimestampSeconds(1), &CONTEXT).unwrap();
     world.check_read(&[1, 3], &sent.envelope, &sent.message);
+}
+
+#[test]
+fn changed_bytes_never_split_the_members() {
+    // covers: MLS-014
+    let mut world = everybody();
+    let device = world.add_device(inbox(3));
+    let changes = Changes {
+        heads: vec![world.head(inbox(3))],
+        invitees: vec![world.invite(device)],
+        name: Some("longer".to_owned()),
+        ..Changes::default()
+    };
+    let honest = world.commit(0, changes);
+    let (group, _) = world.devices[0].group_mut();
+    group.commit_lost();
+    let generation = group.record.generation();
+    let message = crate::seal::open(&generation, &honest.envelope.body).unwrap().message;
+    let facts = world.facts();
+    for at in (0..message.len()).step_by(7) {
+        let mut changed = message.clone();
+        changed[at] = changed[at].wrapping_add(1);
+        let cut = at % 3 == 0;
+        let bytes = if cut { &changed[..at] } else { &changed[..] };
+        let group = world.devices[2].group();
+        let envelope = sealed(group, bytes, Some(group.position()));
+        let position = group.position().plus(1);
+        let entry = OrderedEntry { position, period: NOW, envelope: &envelope };
+        let verdicts: Vec<Verdict> = (0..4)
+            .map(|device| {
+                let (group, _) = world.devices[device].group_mut();
+                group.process_ordered(&entry, &facts).unwrap()
+            })
+            .collect();
+        assert!(matches!(verdicts[0], Verdict::Void(_)), "byte {at}: {:?}", verdicts[0]);
+        assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "byte {at}: {verdicts:?}");
+    }
+    world.check_agreement(&[0, 1, 2, 3]);
 }

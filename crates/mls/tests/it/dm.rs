@@ -32,6 +32,8 @@ fn two_people_talk_on_all_their_devices() {
     let settings = world.devices[3].group().settings();
     assert_eq!(settings.kind, GroupKind::Dm);
     assert_eq!(settings.fixed_inboxes[..], [inbox(1), inbox(2)]);
+    assert_eq!(world.devices[3].group().peer(), Some(inbox(1)));
+    assert_eq!(world.devices[0].group().peer(), Some(inbox(2)));
     let (envelope, message) = world.send(2, "hi");
     world.check_read(&[0, 1, 3], &envelope, &message);
 }
@@ -40,10 +42,7 @@ fn two_people_talk_on_all_their_devices() {
 fn nothing_about_it_changes() {
     // covers: MLS-012
     check_refused(|world| world.adding(&[inbox(3)]), 0);
-    check_refused(
-        |_| Changes { remove: BTreeSet::from([inbox(2)]), ..Changes::default() },
-        0,
-    );
+    check_refused(|_| Changes { remove: BTreeSet::from([inbox(2)]), ..Changes::default() }, 0);
     check_refused(|_| Changes { name: Some("ours".to_owned()), ..Changes::default() }, 2);
     check_refused(
         |_| Changes { admins: Some(BTreeSet::from([inbox(1)])), ..Changes::default() },

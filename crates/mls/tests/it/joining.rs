@@ -21,10 +21,8 @@ fn invited() -> (World, PendingCommit, WelcomePointer) {
     world.catch_up();
     let welcome = pending.welcome.as_ref().unwrap();
     let group = world.devices[0].group().id();
-    let envelope = welcome
-        .reference
-        .point(group, &welcome.invitees[0], BUCKETS, &CONTEXT, NETWORK)
-        .unwrap();
+    let envelope =
+        welcome.reference.point(group, &welcome.invitees[0], BUCKETS, &CONTEXT, NETWORK).unwrap();
     let pointer = world.devices[1].installation.open_pointer(&envelope.body.payload).unwrap();
     (world, pending, pointer)
 }
@@ -35,10 +33,8 @@ fn pointers_look_alike_and_open_for_one() {
     let (world, pending, pointer) = invited();
     let welcome = pending.welcome.unwrap();
     let group = world.devices[0].group().id();
-    let envelope = welcome
-        .reference
-        .point(group, &welcome.invitees[0], BUCKETS, &CONTEXT, NETWORK)
-        .unwrap();
+    let envelope =
+        welcome.reference.point(group, &welcome.invitees[0], BUCKETS, &CONTEXT, NETWORK).unwrap();
     assert_eq!(envelope.body.payload.len(), WELCOME_POINTER_BYTES_MAX);
     assert_eq!(envelope.proof, WriteProof::FeeStamp);
     let (_, key) = world.owner(1);
@@ -95,8 +91,7 @@ fn a_blob_that_was_changed_is_refused() {
     bytes[40] ^= 1;
     blob.body.payload = bytes.try_into().unwrap();
     let installation = &world.devices[1].installation;
-    let refused =
-        StagedJoin::open(installation, &pointer, &blob, &BTreeSet::new(), &mut world.rng);
+    let refused = StagedJoin::open(installation, &pointer, &blob, &BTreeSet::new(), &mut world.rng);
     assert_eq!(refused.err(), Some(JoinError::BlobInvalid));
 }
 
@@ -131,8 +126,7 @@ fn a_late_welcome_to_a_replaced_key_package_opens_after_a_restart() {
     installation.publish(NOW.plus(1), NOW.plus(20), &mut world.rng).unwrap();
     installation.take_delta().apply_to(&mut stored);
     let key = installation.key().clone();
-    let loaded =
-        Installation::load(NETWORK, inbox(2), key, stored, &mut world.rng).unwrap();
+    let loaded = Installation::load(NETWORK, inbox(2), key, stored, &mut world.rng).unwrap();
     world.devices[1].installation = loaded;
     let blob = pending.welcome.unwrap().blob;
     world.join(1, &pointer, &blob);
@@ -140,13 +134,7 @@ fn a_late_welcome_to_a_replaced_key_package_opens_after_a_restart() {
 
     let installation = &mut world.devices[1].installation;
     installation.forget_replaced_before(NOW.plus(2));
-    let refused = StagedJoin::open(
-        installation,
-        &pointer,
-        &blob,
-        &BTreeSet::new(),
-        &mut world.rng,
-    );
+    let refused = StagedJoin::open(installation, &pointer, &blob, &BTreeSet::new(), &mut world.rng);
     assert!(matches!(refused, Err(JoinError::Mls(_))));
     let changes = world.adding(&[inbox(3)]);
     world.change(1, Changes { rotate: true, ..changes });

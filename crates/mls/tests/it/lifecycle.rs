@@ -119,7 +119,8 @@ fn a_removed_inbox_neither_reads_nor_writes_on() {
     let (group, installation) = world.devices[1].group_mut();
     assert_eq!(group.topic(), old_topic);
     assert_eq!(group.open(&envelope, NOW), Err(OpenError::OtherTopic));
-    let refused = group.send(installation, text("hello?"), tidings_types::TimestampSeconds(1), &CONTEXT);
+    let refused =
+        group.send(installation, text("hello?"), tidings_types::TimestampSeconds(1), &CONTEXT);
     assert_eq!(refused, Err(SealError::Inactive));
     // What was sent before the removal is still theirs to read.
     world.check_read(&[1, 2, 3], &earlier.0, &earlier.1);
@@ -188,7 +189,8 @@ fn leaving_needs_no_admin_and_takes_all_devices() {
         assert_eq!(verdicts[..], [Verdict::LeaveRequested { inbox: inbox(2) }]);
     }
     let (group, installation) = world.devices[3].group_mut();
-    let refused = group.send(installation, text("wait"), tidings_types::TimestampSeconds(1), &CONTEXT);
+    let refused =
+        group.send(installation, text("wait"), tidings_types::TimestampSeconds(1), &CONTEXT);
     assert_eq!(refused, Err(SealError::LeavePending));
     let (group, installation) = world.devices[2].group_mut();
     let refused = group.commit(installation, Changes::default(), &CONTEXT, &mut world.rng);

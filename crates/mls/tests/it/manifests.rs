@@ -1,6 +1,8 @@
 //! What installations publish.
 
+use proptest::prelude::*;
 use tidings_mls::{KeyPackageManifest, ManifestError};
+use tidings_types::constants::WELCOME_POINTER_BYTES_MAX;
 use tidings_types::{InboxId, NetworkId, Wire};
 
 use crate::world::{CONTEXT, NETWORK, NOW, World, inbox};
@@ -81,4 +83,27 @@ fn a_manifest_is_published_on_its_own_topic() {
     let envelope = manifest.to_envelope(&CONTEXT, installation.key(), NETWORK);
     assert!(envelope.body.topic.keyed_by(&installation.public_key()));
     assert_eq!(KeyPackageManifest::from_wire(&envelope.body.payload), Ok(manifest));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_bytes_are_a_manifest_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+        if let Ok(manifest) = KeyPackageManifest::from_wire(&bytes) {
+            prop_assert_eq!(manifest.to_wire(), bytes);
+        }
+    }
+
+    #[test]
+    fn any_mailbox_entry_is_a_pointer_or_not(
+        bytes in prop::collection::vec(any::<u8>(), WELCOME_POINTER_BYTES_MAX),
+    ) {
+        let (world, _) = manifest();
+        prop_assert_eq!(world.devices[0].installation.open_pointer(&bytes), None);
+    }
 }

@@ -27,8 +27,7 @@ fn rejoin(world: &mut World) -> (Group, tidings_mls::PendingCommit) {
     let invitee = world.invite(1);
     let (group, installation) = world.devices[0].group_mut();
     let grant = group.grant_rejoin(installation, &CONTEXT, &mut world.rng).unwrap();
-    let envelope =
-        grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
+    let envelope = grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
     let facts = world.facts();
     let installation = &world.devices[1].installation;
     let pointer = installation.open_pointer(&envelope.body.payload).unwrap();
@@ -87,8 +86,7 @@ fn live_state_is_not_replaced_by_a_grant() {
     let invitee = world.invite(1);
     let (group, installation) = world.devices[0].group_mut();
     let grant = group.grant_rejoin(installation, &CONTEXT, &mut world.rng).unwrap();
-    let envelope =
-        grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
+    let envelope = grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
     let installation = &world.devices[1].installation;
     let pointer = installation.open_pointer(&envelope.body.payload).unwrap();
     let live = world.devices[1].group();

@@ -226,8 +226,7 @@ impl World {
         let facts = self.facts();
         let installation = &self.devices[device].installation;
         let known = BTreeSet::new();
-        let staged =
-            StagedJoin::open(installation, pointer, blob, &known, &mut self.rng).unwrap();
+        let staged = StagedJoin::open(installation, pointer, blob, &known, &mut self.rng).unwrap();
         self.devices[device].group = Some(staged.join(&facts).unwrap());
     }
 

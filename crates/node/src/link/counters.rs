@@ -107,13 +107,11 @@ impl LinkCounters {
 
     pub(crate) fn feed_out(&self, bytes: usize) {
         self.feed_frames_sent.fetch_add(1, Ordering::Relaxed);
-        self.feed_bytes_sent
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.feed_bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn feed_in(&self, bytes: usize) {
         self.feed_frames_received.fetch_add(1, Ordering::Relaxed);
-        self.feed_bytes_received
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.feed_bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -104,10 +104,7 @@ async fn connect(shared: &Shared, record: &NodeRecord) -> Result<Connection, Dia
     let address = resolve(shared, &record.quic).await?;
     let mut config = shared.tls.client(record.transport)?;
     config.transport_config(shared.transport.clone());
-    let connecting = match shared
-        .endpoint
-        .connect_with(config, address, tls::SERVER_NAME)
-    {
+    let connecting = match shared.endpoint.connect_with(config, address, tls::SERVER_NAME) {
         Err(ConnectError::EndpointStopping) => return Err(DialError::Stopping),
         connecting => connecting?,
     };
@@ -125,28 +122,18 @@ async fn connect(shared: &Shared, record: &NodeRecord) -> Result<Connection, Dia
 /// The first address of the endpoint's own family that `host:port` stands for.
 async fn resolve(shared: &Shared, address: &str) -> Result<SocketAddr, DialError> {
     let unresolved = || DialError::Address(address.to_owned());
-    let mut found = tokio::net::lookup_host(address)
-        .await
-        .map_err(|_| unresolved())?;
-    found
-        .find(|found| found.is_ipv4() == shared.local.is_ipv4())
-        .ok_or_else(unresolved)
+    let mut found = tokio::net::lookup_host(address).await.map_err(|_| unresolved())?;
+    found.find(|found| found.is_ipv4() == shared.local.is_ipv4()).ok_or_else(unresolved)
 }
 
 /// Doubles from the least to the greatest delay, less up to a quarter that differs by pair.
 fn redial_delay(limits: &LinkLimits, id: NodeId, peer: NodeId, attempt: u32) -> Duration {
     let factor = 1u64 << attempt.min(20);
-    let delay_ms = limits
-        .redial_delay_ms_min
-        .saturating_mul(factor)
-        .min(limits.redial_delay_ms_max);
-    let mixed = [id.0, peer.0, attempt]
-        .iter()
-        .fold(0x9e37_79b9_7f4a_7c15u64, |mixed, word| {
-            (mixed ^ u64::from(*word))
-                .wrapping_mul(0x0100_0000_01b3)
-                .rotate_left(23)
-        });
+    let delay_ms =
+        limits.redial_delay_ms_min.saturating_mul(factor).min(limits.redial_delay_ms_max);
+    let mixed = [id.0, peer.0, attempt].iter().fold(0x9e37_79b9_7f4a_7c15u64, |mixed, word| {
+        (mixed ^ u64::from(*word)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    });
     Duration::from_millis(delay_ms - mixed % (delay_ms / 4 + 1))
 }
 

@@ -73,11 +73,7 @@ impl LinkEvents {
     /// The next event that is there already.
     pub fn try_recv(&mut self) -> Option<LinkEvent> {
         loop {
-            let queued = self
-                .control
-                .try_recv()
-                .or_else(|_| self.feeds.try_recv())
-                .ok()?;
+            let queued = self.control.try_recv().or_else(|_| self.feeds.try_recv()).ok()?;
             if let Some(event) = queued.current() {
                 return Some(event);
             }
@@ -101,10 +97,7 @@ impl EventSink {
     pub(crate) fn new(control_bytes_max: u32, feed_bytes_max: u32) -> (Self, LinkEvents) {
         let (control, control_events) = Lane::new(control_bytes_max);
         let (feeds, feed_events) = Lane::new(feed_bytes_max);
-        let events = LinkEvents {
-            control: control_events,
-            feeds: feed_events,
-        };
+        let events = LinkEvents { control: control_events, feeds: feed_events };
         (Self { control, feeds }, events)
     }
 
@@ -150,14 +143,7 @@ impl Lane {
     fn new(bytes_max: u32) -> (Self, mpsc::Receiver<Queued>) {
         let (queue, events) = mpsc::channel(LANE_EVENTS_MAX);
         let permits = usize::try_from(bytes_max).unwrap_or(Semaphore::MAX_PERMITS);
-        (
-            Self {
-                queue,
-                room: Arc::new(Semaphore::new(permits)),
-                bytes_max,
-            },
-            events,
-        )
+        (Self { queue, room: Arc::new(Semaphore::new(permits)), bytes_max }, events)
     }
 
     /// A frame larger than the lane waits until the lane is empty.
@@ -168,20 +154,8 @@ impl Lane {
         live: Option<Arc<AtomicBool>>,
     ) -> Result<(), Gone> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
-        let room = self
-            .room
-            .clone()
-            .acquire_many_owned(bytes)
-            .await
-            .map_err(|_| Gone)?;
-        self.queue
-            .send(Queued {
-                event,
-                live,
-                _room: room,
-            })
-            .await
-            .map_err(|_| Gone)
+        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| Gone)?;
+        self.queue.send(Queued { event, live, _room: room }).await.map_err(|_| Gone)
     }
 }
 
@@ -193,23 +167,14 @@ mod tests {
     const PEER: NodeId = NodeId(2);
 
     fn ended() -> LinkEvent {
-        let request = FeedRequest::Blocks {
-            shard: ShardId(0),
-            from: Height(1),
-        };
-        LinkEvent::FeedEnded {
-            from: PEER,
-            request,
-        }
+        let request = FeedRequest::Blocks { shard: ShardId(0), from: Height(1) };
+        LinkEvent::FeedEnded { from: PEER, request }
     }
 
     #[tokio::test]
     async fn control_overtakes_feeds_and_ended_feeds_are_dropped() {
         let (sink, mut events) = EventSink::new(100, 100);
-        let (live, dead) = (
-            Arc::new(AtomicBool::new(true)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (live, dead) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
         sink.feed(ended(), 10, &dead).await.unwrap();
         sink.feed(ended(), 10, &live).await.unwrap();
         sink.control(LinkEvent::Up(PEER), 0).await.unwrap();

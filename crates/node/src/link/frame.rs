@@ -84,10 +84,7 @@ mod tests {
     fn frames_carry_their_length_and_their_limit() {
         // covers: REP-012
         let frame = 0x0102_0304u32;
-        assert_eq!(
-            encode(&frame, 4).unwrap().as_ref(),
-            [0, 0, 0, 4, 1, 2, 3, 4]
-        );
+        assert_eq!(encode(&frame, 4).unwrap().as_ref(), [0, 0, 0, 4, 1, 2, 3, 4]);
         assert_eq!(encode(&frame, 3), None);
     }
 }

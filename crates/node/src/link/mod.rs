@@ -191,10 +191,8 @@ impl Links {
         let endpoint = Endpoint::server(server, address).map_err(listen)?;
         let local = endpoint.local_addr().map_err(listen)?;
         let limits = config.limits;
-        let (events, receiver) = EventSink::new(
-            limits.control_events_bytes_max,
-            limits.feed_events_bytes_max,
-        );
+        let (events, receiver) =
+            EventSink::new(limits.control_events_bytes_max, limits.feed_events_bytes_max);
         let network = registry.borrow().network_id();
         let shared = Arc::new(Shared {
             id: config.id,
@@ -213,14 +211,7 @@ impl Links {
         let (stopping, stopped) = watch::channel(());
         tokio::spawn(dial::supervise(shared.clone(), stopped));
         let runtime = tokio::runtime::Handle::current();
-        Ok((
-            Self {
-                shared,
-                runtime,
-                _stopping: stopping,
-            },
-            receiver,
-        ))
+        Ok((Self { shared, runtime, _stopping: stopping }, receiver))
     }
 
     /// Where this node listens.
@@ -302,10 +293,7 @@ impl Links {
     }
 
     fn link(&self, peer: NodeId) -> Result<Arc<Link>, LinkSendError> {
-        self.shared
-            .peers
-            .link(peer)
-            .ok_or(LinkSendError::Down(peer))
+        self.shared.peers.link(peer).ok_or(LinkSendError::Down(peer))
     }
 
     fn queue(&self, to: NodeId, frame: Bytes) -> Result<(), LinkSendError> {
@@ -321,9 +309,7 @@ impl Drop for Links {
     fn drop(&mut self) {
         let fault = LinkFault::ShuttingDown;
         let code = VarInt::from_u32(u32::from(fault.code() as u16));
-        self.shared
-            .endpoint
-            .close(code, fault.to_string().as_bytes());
+        self.shared.endpoint.close(code, fault.to_string().as_bytes());
     }
 }
 

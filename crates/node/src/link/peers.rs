@@ -110,10 +110,7 @@ impl Link {
 
     /// Ends a subscription, if it is there.
     pub(crate) fn unfollow(&self, subject: &FeedSubject) {
-        if let Some(follow) = lock(&self.follows)
-            .as_mut()
-            .and_then(|all| all.remove(subject))
-        {
+        if let Some(follow) = lock(&self.follows).as_mut().and_then(|all| all.remove(subject)) {
             follow.end();
         }
     }
@@ -121,9 +118,7 @@ impl Link {
     /// Forgets a subscription that ended by itself, unless another took its place.
     pub(crate) fn follow_ended(&self, subject: &FeedSubject, live: &Arc<AtomicBool>) {
         if let Some(all) = lock(&self.follows).as_mut()
-            && all
-                .get(subject)
-                .is_some_and(|follow| Arc::ptr_eq(&follow.live, live))
+            && all.get(subject).is_some_and(|follow| Arc::ptr_eq(&follow.live, live))
         {
             all.remove(subject);
         }
@@ -172,11 +167,7 @@ impl Peers {
             }
             (slot.turn.clone(), slot.newest)
         };
-        Turn {
-            peer,
-            number,
-            _guard: turn.lock_owned().await,
-        }
+        Turn { peer, number, _guard: turn.lock_owned().await }
     }
 
     /// Makes `link` the peer's link, unless a newer connection claimed it meanwhile.
@@ -193,9 +184,7 @@ impl Peers {
 
     /// Takes the peer's link away and ends its subscriptions.
     pub(crate) fn remove(&self, turn: &Turn) {
-        let link = lock(&self.slots)
-            .get_mut(&turn.peer)
-            .and_then(|slot| slot.link.take());
+        let link = lock(&self.slots).get_mut(&turn.peer).and_then(|slot| slot.link.take());
         if let Some(link) = link {
             link.end();
         }
@@ -209,28 +198,20 @@ impl Peers {
     /// Who is connected, by rising id.
     pub(crate) fn up(&self) -> Vec<NodeId> {
         let slots = lock(&self.slots);
-        slots
-            .iter()
-            .filter(|(_, slot)| slot.link.is_some())
-            .map(|(peer, _)| *peer)
-            .collect()
+        slots.iter().filter(|(_, slot)| slot.link.is_some()).map(|(peer, _)| *peer).collect()
     }
 
     /// The links whose peer no longer has the key it connected with (REP-008).
     pub(crate) fn unregistered(&self, registry: &Registry) -> Vec<Arc<Link>> {
         let slots = lock(&self.slots);
         let links = slots.values().filter_map(|slot| slot.link.clone());
-        links
-            .filter(|link| !is_registered(registry, link.peer, &link.key))
-            .collect()
+        links.filter(|link| !is_registered(registry, link.peer, &link.key)).collect()
     }
 }
 
 /// Whether `peer` is a node whose transport key is `key`.
 pub(crate) fn is_registered(registry: &Registry, peer: NodeId, key: &PublicKey) -> bool {
-    registry
-        .node(peer)
-        .is_some_and(|node| node.transport == *key)
+    registry.node(peer).is_some_and(|node| node.transport == *key)
 }
 
 /// A poisoned lock is taken: no holder leaves the map half changed.

@@ -71,19 +71,11 @@ async fn greet(
     shared: &Shared,
     connection: &Connection,
 ) -> Result<(SendStream, RecvStream), ReadError> {
-    let hello = ControlFrame::Hello {
-        version: PROTOCOL_VERSION,
-        network: shared.network,
-    };
+    let hello = ControlFrame::Hello { version: PROTOCOL_VERSION, network: shared.network };
     let hello = frame::encode(&hello, CONTROL_FRAME_BYTES_MAX).ok_or(LinkFault::Internal)?;
     let mut sending = connection.open_uni().await.map_err(|_| ReadError::Lost)?;
-    sending
-        .set_priority(CONTROL_PRIORITY)
-        .map_err(|_| ReadError::Lost)?;
-    sending
-        .write_chunk(hello)
-        .await
-        .map_err(|_| ReadError::Lost)?;
+    sending.set_priority(CONTROL_PRIORITY).map_err(|_| ReadError::Lost)?;
+    sending.write_chunk(hello).await.map_err(|_| ReadError::Lost)?;
     let mut receiving = connection.accept_uni().await.map_err(|_| ReadError::Lost)?;
     let body = frame::read(&mut receiving, CONTROL_FRAME_BYTES_MAX).await?;
     check_hello(shared, &body.ok_or(LinkFault::Malformed)?)?;

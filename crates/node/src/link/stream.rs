@@ -54,10 +54,7 @@ async fn serve(
         };
         let Ok(frame) = frame else { break };
         let length = frame.len();
-        sending
-            .write_chunk(frame)
-            .await
-            .map_err(|_| ReadError::Lost)?;
+        sending.write_chunk(frame).await.map_err(|_| ReadError::Lost)?;
         shared.counters.feed_out(length);
     }
     // The end tells the peer to ask elsewhere, or again.
@@ -74,10 +71,7 @@ pub(crate) async fn follow(
     match receive(&shared, &link, request, &live).await {
         Ok(()) | Err(ReadError::Lost) => {
             link.follow_ended(&request.into(), &live);
-            let ended = LinkEvent::FeedEnded {
-                from: link.peer,
-                request,
-            };
+            let ended = LinkEvent::FeedEnded { from: link.peer, request };
             // Without a consumer there is nobody to tell.
             let _ = shared.events.feed(ended, 0, &live).await;
         }
@@ -94,10 +88,7 @@ async fn receive(
     let opened = link.connection.open_bi().await;
     let (mut sending, mut receiving) = opened.map_err(|_| ReadError::Lost)?;
     let body = frame::encode(&request, REQUEST_BYTES_MAX).ok_or(LinkFault::Internal)?;
-    sending
-        .write_chunk(body)
-        .await
-        .map_err(|_| ReadError::Lost)?;
+    sending.write_chunk(body).await.map_err(|_| ReadError::Lost)?;
     sending.finish().map_err(|_| ReadError::Lost)?;
     while let Some(body) = frame::read(&mut receiving, FEED_FRAME_BYTES_MAX).await? {
         let frame = FeedFrame::from_wire(&body).map_err(|_| LinkFault::Malformed)?;
@@ -105,16 +96,8 @@ async fn receive(
             return Err(LinkFault::Malformed.into());
         }
         shared.counters.feed_in(body.len());
-        let event = LinkEvent::Feed {
-            from: link.peer,
-            request,
-            frame,
-        };
-        shared
-            .events
-            .feed(event, body.len(), live)
-            .await
-            .map_err(|_| ReadError::Lost)?;
+        let event = LinkEvent::Feed { from: link.peer, request, frame };
+        shared.events.feed(event, body.len(), live).await.map_err(|_| ReadError::Lost)?;
     }
     Ok(())
 }

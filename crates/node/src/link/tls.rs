@@ -25,9 +25,8 @@ pub(crate) const ALPN: &[u8] = b"tidings/1";
 pub(crate) const SERVER_NAME: &str = "tidings";
 
 /// What stands before the 32 key bytes in an Ed25519 SubjectPublicKeyInfo (RFC 8410 §4).
-const PUBLIC_KEY_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const PUBLIC_KEY_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// What stands before the 32 secret bytes in an Ed25519 PrivateKeyInfo (RFC 8410 §7).
 const SECRET_KEY_PREFIX: [u8; 16] = [
@@ -69,12 +68,7 @@ impl Tls {
         let parameters = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
         let certificate = parameters.self_signed(&pair)?.der().clone();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(Self {
-            provider,
-            certificate,
-            secret,
-            registry,
-        })
+        Ok(Self { provider, certificate, secret, registry })
     }
 
     /// How to answer a connection: any registered node may be the other side.
@@ -120,10 +114,7 @@ impl Tls {
 
 /// The key that a connection's peer proved to hold.
 pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
-    let identity = connection
-        .peer_identity()?
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .ok()?;
+    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     key_of(identity.first()?)
 }
 
@@ -178,8 +169,7 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(end_entity)
-            .map(|()| ServerCertVerified::assertion())
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -216,8 +206,7 @@ impl ClientCertVerifier for PeerVerifier {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(end_entity)
-            .map(|()| ClientCertVerified::assertion())
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -281,9 +270,6 @@ mod tests {
         let parameters = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
         let certificate = parameters.self_signed(&pair).unwrap();
         assert_eq!(key_of(certificate.der()), None);
-        assert_eq!(
-            key_of(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])),
-            None
-        );
+        assert_eq!(key_of(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])), None);
     }
 }

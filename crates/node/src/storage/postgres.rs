@@ -71,6 +71,8 @@ impl Backend for Postgres {
         let mut session = PostgresSession { connection: self.options.connect().await? };
         // The server's configuration may have it off; an acknowledgement means the disk.
         session.execute("SET synchronous_commit TO on", Vec::new()).await?;
+        // An abandoned connection may hold the lock until the server notices.
+        session.execute("SET lock_timeout TO '5s'", Vec::new()).await?;
         Ok(session)
     }
 
@@ -81,7 +83,10 @@ impl Backend for Postgres {
 
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), StorageError> {
-        self.execute("BEGIN", Vec::new()).await.map(|_| ())
+        // In one message, which only the unprepared protocol allows; readers are not held up.
+        let sql = "BEGIN; LOCK TABLE logs IN EXCLUSIVE MODE";
+        sqlx::raw_sql(sql).execute(&mut self.connection).await?;
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), StorageError> {

@@ -95,8 +95,11 @@ impl WriteSession {
             Some(session) => Ok(session),
             None => {
                 let mut session = backend.session().await?;
+                // Within a transaction, so that an abandoned commit has ended either way.
+                session.begin().await?;
                 let sql = "SELECT key, node, shard, incarnation, size, total_bytes FROM logs";
                 let rows = session.fetch(sql, Vec::new()).await?;
+                session.commit().await?;
                 let logs = rows.iter().map(log_state).collect::<Result<_, _>>()?;
                 Ok(Self { session, logs })
             }

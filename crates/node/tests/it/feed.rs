@@ -100,8 +100,5 @@ async fn a_reader_that_is_up_to_date_is_fed_from_memory() {
     // Another reader shares the bytes; one that needs storage learns that it fails.
     let mut second = feeds.open(request(log, 0));
     assert_eq!(check_entries(&frame(&mut second).await, 0), 2);
-    assert_eq!(
-        soon(feeds.open(request(log, 1)).frame()).await,
-        Err(SourceUnavailable)
-    );
+    assert_eq!(soon(feeds.open(request(log, 1)).frame()).await, Err(SourceUnavailable));
 }

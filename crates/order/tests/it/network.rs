@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
-    BatchHeader, Block, CertifiedBlock, Dependency, EnvelopeBody, Lane, Operation, PayerEnvelope,
-    Target, Topic,
+    BatchHeader, Block, CertifiedBlock, ClientEnvelope, EnvelopeBody, Lane, Operation,
+    PayerEnvelope, Target, Topic,
 };
 use tidings_order::{
     DecidedBlock, LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer,
@@ -14,8 +14,8 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BoundedVec, EthereumAddress, Genesis, GenesisSalt, NetworkId, NodeId, Period, PicoDollars,
-    Position, RegistryEpoch, ShardId,
+    BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, NetworkId, NodeId, Period,
+    PicoDollars, Position, RegistryEpoch, ShardId,
 };
 
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -25,11 +25,20 @@ pub fn signing_key(number: u8) -> SigningKey {
     SigningKey::from_secret(&[number; 32])
 }
 
-fn node_key(node: NodeId) -> NodeKey {
+pub fn node_key(node: NodeId) -> NodeKey {
     NodeKey::from_secret(&[u8::try_from(node.0).unwrap(); 32]).unwrap()
 }
 
-fn registry(nodes: u32) -> Registry {
+/// A payer of the tests; number 0 is [`PAYER`].
+pub fn payer(number: u8) -> EthereumAddress {
+    EthereumAddress([PAYER.0[0] + number; 20])
+}
+
+fn payer_record(address: EthereumAddress) -> PayerRecord {
+    PayerRecord { address, session_keys: vec![signing_key(50).public_key()] }
+}
+
+pub fn registry(nodes: u32) -> Registry {
     let record = |id: u32| NodeRecord {
         id: NodeId(id),
         name: format!("node-{id}"),
@@ -49,10 +58,7 @@ fn registry(nodes: u32) -> Registry {
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
         sequencers: vec![NodeId(1)],
-        payers: vec![PayerRecord {
-            address: PAYER,
-            session_keys: vec![signing_key(50).public_key()],
-        }],
+        payers: (0..4).map(payer).map(payer_record).collect(),
         fees: FeeSchedule::default(),
     }
 }
@@ -122,6 +128,14 @@ impl Committee {
 
     pub fn submit(&mut self, node: NodeId, operation: Operation) {
         self.with(node, |orderer, context| orderer.submit(operation, context).unwrap());
+    }
+
+    pub fn try_submit(&mut self, node: NodeId, operation: Operation) -> Result<(), ErrorCode> {
+        let mut answer = Ok(());
+        self.with(node, |orderer, context| {
+            answer = orderer.submit(operation, context).map_err(|error| error.0);
+        });
+        answer
     }
 
     /// Lets `ms` pass at every replica.
@@ -220,34 +234,60 @@ impl Committee {
     /// An ordered envelope of the group with key `key`, paid for.
     pub fn envelope(&self, key: u8, expected: Option<u64>, text: &[u8]) -> Operation {
         let key = signing_key(key);
+        let not_after = self.state(NodeId(1)).period().plus(1);
+        let topic = Topic::group(&key.public_key());
         let body = EnvelopeBody {
-            lane: Lane::Ordered,
             expected_position: expected.map(Position),
-            depends_on: None::<Dependency>,
-            ..EnvelopeBody::broadcast(
-                Topic::group(&key.public_key()),
-                PAYER,
-                self.state(NodeId(1)).period().plus(1),
-                text.to_vec().try_into().unwrap(),
-            )
+            ..ordered(topic, not_after, text)
         };
-        let id = body.id();
-        let header = BatchHeader {
-            version: PROTOCOL_VERSION,
-            payer: PAYER,
-            session_key: signing_key(50).public_key(),
-            target: Target::Shard(ShardId(0)),
-            registry_epoch: RegistryEpoch(1),
-            not_after: body.not_after.max(Period(1)),
-            max_fee: PicoDollars(u64::MAX),
-            count: 1,
-            root: BatchHeader::root_of(&[id]),
-        };
-        Operation::Envelope(PayerEnvelope {
-            envelope: body.sign(&key, self.network),
-            batch: header.sign(&signing_key(50), self.network),
-            index: 0,
-            path: BoundedVec::default(),
-        })
+        Operation::Envelope(paid(body.sign(&key, self.network), self.network, |_| {}))
+    }
+
+    /// Hands a replica a message that nobody sent through the committee.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, message: OrderMessage) {
+        self.deliver(from, to, message);
+    }
+
+    /// What `from` has sent and nobody has received yet, taken off the wire.
+    pub fn sent_by(&mut self, from: NodeId) -> Vec<OrderMessage> {
+        let (sent, rest) = self.wire.drain(..).partition(|(sender, ..)| *sender == from);
+        self.wire = rest;
+        let sent: VecDeque<_> = sent;
+        sent.into_iter().map(|(_, _, message)| message).collect()
+    }
+}
+
+/// The body of an ordered envelope paid by [`PAYER`].
+pub fn ordered(topic: Topic, not_after: Period, text: &[u8]) -> EnvelopeBody {
+    let payload = text.to_vec().try_into().unwrap();
+    EnvelopeBody {
+        lane: Lane::Ordered,
+        ..EnvelopeBody::broadcast(topic, PAYER, not_after, payload)
+    }
+}
+
+/// The envelope in a batch of its own, whose header was changed before it was signed.
+pub fn paid(
+    envelope: ClientEnvelope,
+    network: NetworkId,
+    change: impl FnOnce(&mut BatchHeader),
+) -> PayerEnvelope {
+    let mut header = BatchHeader {
+        version: PROTOCOL_VERSION,
+        payer: envelope.body.payer,
+        session_key: signing_key(50).public_key(),
+        target: Target::Shard(ShardId(0)),
+        registry_epoch: RegistryEpoch(1),
+        not_after: envelope.body.not_after,
+        max_fee: PicoDollars(u64::MAX),
+        count: 1,
+        root: BatchHeader::root_of(&[envelope.body.id()]),
+    };
+    change(&mut header);
+    PayerEnvelope {
+        envelope,
+        batch: header.sign(&signing_key(50), network),
+        index: 0,
+        path: BoundedVec::default(),
     }
 }

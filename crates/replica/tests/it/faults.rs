@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 #[test]
 fn a_node_that_was_away_catches_up() {
     // covers: REP-004
+    // covers: REP-005
     let mut cluster = Cluster::new(4);
     cluster.kill(NodeId(3));
     for text in 0..20u8 {

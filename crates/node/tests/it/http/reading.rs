@@ -6,7 +6,7 @@ use tidings_envelope::api::{
     PublishResult, TopicCursor, TopicPage, TopicQuery,
 };
 use tidings_envelope::{AckLevel, ClientEnvelope, SignedCheckpoint};
-use tidings_node::http::{OPENAPI, PUBLISH_BYTES_MAX, QUERY_BYTES_MAX, operations};
+use tidings_node::http::{OPENAPI, PUBLISH_BYTES_MAX, QUERY_BYTES_MAX, operations, status_of};
 use tidings_tlog::{MemoryTree, verify_consistency, verify_inclusion};
 use tidings_types::constants::{PAGE_ENTRIES_MAX, PROTOCOL_VERSION};
 use tidings_types::{EntryHash, ErrorCode, Hash, Height, LogIndex, LogSize, TopicIndex, Wire};
@@ -276,6 +276,31 @@ async fn the_openapi_document_lists_the_routes() {
     served.sort();
     assert_eq!(listed, served);
     check_references(&document, &document);
+}
+
+#[test]
+fn the_table_of_codes_is_the_one_in_use() {
+    // covers: ERR-001
+    // covers: ERR-002
+    // covers: ERR-003
+    let document = include_str!("../../../../../spec/10-errors.md");
+    let rows = document.lines().filter(|line| line.contains("| `"));
+    let listed: Vec<Vec<&str>> =
+        rows.map(|row| row.split('|').map(str::trim).skip(1).take(5).collect()).collect();
+    let yes_or_no = |is| if is { "yes" } else { "no" }.to_owned();
+    let used: Vec<Vec<String>> = ErrorCode::ALL
+        .iter()
+        .map(|code| {
+            vec![
+                (*code as u16).to_string(),
+                format!("`{code}`"),
+                status_of(*code).as_u16().to_string(),
+                yes_or_no(code.retryable()),
+                yes_or_no(code.peer_at_fault()),
+            ]
+        })
+        .collect();
+    assert_eq!(listed, used);
 }
 
 /// Every `$ref` of the document leads somewhere.

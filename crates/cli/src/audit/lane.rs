@@ -1,0 +1,74 @@
+//! Re-executing one shard's blocks from the first.
+
+use anyhow::Result;
+use tidings_envelope::{CertifiedBlock, Registry};
+use tidings_order::{LaneContext, LaneState};
+use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
+
+use super::Verdict;
+use super::peer::Peer;
+
+/// One shard's ordered lane and what was found in it.
+pub struct LaneAudit {
+    shard: ShardId,
+    state: LaneState,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+impl LaneAudit {
+    /// A lane of which nothing is read yet.
+    pub fn new(shard: ShardId) -> Self {
+        Self { shard, state: LaneState::default(), verdict: Verdict::default() }
+    }
+
+    /// Reads to the last block.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn advance(
+        &mut self,
+        peer: &Peer,
+        registry: &Registry,
+        network: NetworkId,
+    ) -> Result<()> {
+        while self.verdict.fault.is_none() {
+            let page = peer.blocks(self.shard, self.state.height().plus(1)).await?;
+            if page.blocks.is_empty() {
+                return Ok(());
+            }
+            for block in page.blocks.into_vec() {
+                if let Err(fault) = self.take(&block, registry, network) {
+                    let height = block.block.header.height;
+                    self.verdict.fault = Some(format!("block {height}: {fault}"));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last incarnation of a node that the lane has opened.
+    pub fn incarnation(&self, node: NodeId) -> Incarnation {
+        self.state.incarnation(node).0
+    }
+
+    /// Takes a block if it is certified and executing it gives the same result.
+    fn take(
+        &mut self,
+        certified: &CertifiedBlock,
+        registry: &Registry,
+        network: NetworkId,
+    ) -> Result<(), String> {
+        let block = &certified.block;
+        certified
+            .certificate
+            .verify(&block.header, network, registry)
+            .map_err(|_| "its certificate does not verify".to_owned())?;
+        let context = LaneContext { network, registry, shard: self.shard };
+        let staged = self.state.check(block, context).map_err(|error| error.to_string())?;
+        self.state.commit(staged);
+        self.verdict.verified += 1;
+        Ok(())
+    }
+}

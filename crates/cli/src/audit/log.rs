@@ -1,0 +1,163 @@
+//! Following one log from its first entry.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use rand::rngs::OsRng;
+use tidings_envelope::{Evidence, LogEntry, LogId, Registry, SignedCheckpoint, Topic};
+use tidings_payer::{Verdict as EntryVerdict, VerdictContext, judge};
+use tidings_tlog::{FollowError, Follower, TopicHead};
+use tidings_types::{EthereumAddress, Hash, NetworkId};
+
+use super::Verdict;
+use super::lane::LaneAudit;
+use super::peer::Peer;
+
+/// Entries that wait for a checkpoint: one flush at most, which is bounded in bytes.
+const WAITING_ENTRIES_MAX: usize = 65_536;
+
+/// One log and what was found in it.
+pub struct LogAudit {
+    follower: Follower,
+    topics: BTreeMap<Topic, TopicHead>,
+    /// Of a flush that is larger than a page.
+    waiting: Vec<LogEntry>,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+impl LogAudit {
+    /// A log of which nothing is read yet.
+    pub fn new(id: LogId) -> Self {
+        Self {
+            follower: Follower::new(id),
+            topics: BTreeMap::new(),
+            waiting: Vec::new(),
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Reads to the end of the log; evidence against its originator, if there is any.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn advance(
+        &mut self,
+        peer: &Peer,
+        registry: &Registry,
+        network: NetworkId,
+    ) -> Result<Option<Evidence>> {
+        let id = self.follower.log();
+        let Some(signer) = registry.node(id.node).map(|node| node.signing) else {
+            self.fault("its node is not in the registry");
+            return Ok(None);
+        };
+        while self.verdict.fault.is_none() {
+            let waiting = u64::try_from(self.waiting.len())?;
+            let page = peer.log_page(id, self.follower.size().plus(waiting)).await?;
+            if page.entries.is_empty() {
+                return self.check_newest(peer, network, signer).await;
+            }
+            self.waiting.extend(page.entries.into_vec());
+            if self.waiting.len() > WAITING_ENTRIES_MAX {
+                self.fault("it goes on without a checkpoint");
+            }
+            if let Some(checkpoint) = page.checkpoint {
+                let context = VerdictContext { network, log: id, registry };
+                if let Some(evidence) = self.take(&checkpoint, &context, signer) {
+                    return Ok(Some(evidence));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks that the newest checkpoint goes on from what was read.
+    async fn check_newest(
+        &mut self,
+        peer: &Peer,
+        network: NetworkId,
+        signer: EthereumAddress,
+    ) -> Result<Option<Evidence>> {
+        let id = self.follower.log();
+        if !self.waiting.is_empty() {
+            self.fault("its last entries are under no checkpoint");
+            return Ok(None);
+        }
+        let newest = peer.checkpoint(id).await?;
+        let (old, new) = (self.follower.size(), newest.checkpoint.size);
+        let proof = match old.0 > 0 && old < new {
+            true => peer.consistency(id, old, new).await?,
+            false => Vec::new(),
+        };
+        Ok(self.extend(&[], &newest, &proof, network, signer))
+    }
+
+    /// Takes the waiting entries if the checkpoint covers them and each is valid.
+    fn take(
+        &mut self,
+        checkpoint: &SignedCheckpoint,
+        context: &VerdictContext<'_>,
+        signer: EthereumAddress,
+    ) -> Option<Evidence> {
+        let entries = std::mem::take(&mut self.waiting);
+        let evidence = self.extend(&entries, checkpoint, &[], context.network, signer);
+        if self.verdict.fault.is_some() {
+            return evidence;
+        }
+        for (entry, verdict) in entries.iter().zip(judge(&entries, context, &mut OsRng)) {
+            let header = &entry.header;
+            if let EntryVerdict::Invalid(code) = verdict {
+                self.fault(&format!("entry {} is invalid: {code}", header.index));
+                return None;
+            }
+            let head = self.topics.entry(header.topic).or_default();
+            match head.advance(header) {
+                Ok(next) => *head = next,
+                Err(broken) => {
+                    self.fault(&format!("entry {}: {broken}", header.index));
+                    return None;
+                }
+            }
+            self.verdict.verified += 1;
+            self.verdict.pruned += u64::from(verdict == EntryVerdict::Pruned);
+        }
+        None
+    }
+
+    fn extend(
+        &mut self,
+        entries: &[LogEntry],
+        checkpoint: &SignedCheckpoint,
+        proof: &[Hash],
+        network: NetworkId,
+        signer: EthereumAddress,
+    ) -> Option<Evidence> {
+        let headers: Vec<_> = entries.iter().map(|entry| entry.header).collect();
+        match self.follower.extend(&headers, checkpoint, proof, network, signer) {
+            Ok(follower) => {
+                self.follower = follower;
+                None
+            }
+            Err(error) => {
+                self.fault(&error.to_string());
+                match error {
+                    FollowError::Conflict(evidence) => Some(*evidence),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Checks that the ordered lane has opened the log's incarnation (ORD-005).
+    pub fn check_incarnation(&mut self, lane: &LaneAudit) {
+        let id = self.follower.log();
+        if lane.verdict.fault.is_none() && id.incarnation > lane.incarnation(id.node) {
+            self.fault("its incarnation was never opened");
+        }
+    }
+
+    fn fault(&mut self, what: &str) {
+        self.verdict.fault.get_or_insert_with(|| what.to_owned());
+    }
+}

@@ -1,0 +1,218 @@
+//! `tidings audit`: follows a node's logs and blocks and verifies everything that it signed.
+
+mod lane;
+mod log;
+mod peer;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use serde::Serialize;
+use tidings_envelope::{Evidence, LogId, Registry};
+use tidings_types::{NetworkId, ShardId, Wire};
+
+use crate::output::Output;
+use crate::{secret_file, shutdown};
+use lane::LaneAudit;
+use log::LogAudit;
+use peer::Peer;
+
+/// What to audit.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// The node's base URL
+    pub node: String,
+    /// Verify what is there, print the verdicts, and end; without, follow until Ctrl-C
+    #[arg(long)]
+    pub once: bool,
+    /// The registry to believe: a file, or another node's URL [default: the node's own]
+    #[arg(long, value_name = "FILE|URL")]
+    pub registry: Option<String>,
+    /// How long to wait between two looks, in milliseconds
+    #[arg(long, default_value_t = 1_000, value_name = "MS")]
+    pub interval_ms: u64,
+    /// Write evidence against a node to this folder
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+}
+
+/// What was found in one log or lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// How many entries or blocks were verified.
+    pub verified: u64,
+    /// How many of them had their payload pruned.
+    pub pruned: u64,
+    /// What is wrong, for people; nothing else is looked at after the first fault.
+    pub fault: Option<String>,
+}
+
+/// The state of an audit.
+struct Auditor {
+    peer: Peer,
+    registry: Registry,
+    network: NetworkId,
+    logs: BTreeMap<LogId, LogAudit>,
+    lanes: BTreeMap<ShardId, LaneAudit>,
+    evidence: Vec<Evidence>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    node: String,
+    network: NetworkId,
+    clean: bool,
+    logs: BTreeMap<String, Verdict>,
+    lanes: BTreeMap<String, Verdict>,
+    evidence: usize,
+}
+
+/// Audits and prints a verdict for each log and each shard's blocks.
+///
+/// # Errors
+/// When the node cannot be reached, or anything that it signed does not verify.
+pub async fn run(options: &Audit, output: Output) -> Result<()> {
+    let stop = shutdown::signalled()?;
+    tokio::pin!(stop);
+    let mut auditor = Auditor::new(options).await?;
+    let mut told = None;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            looked = auditor.look() => looked?,
+        }
+        let report = auditor.report();
+        if options.once || !report.clean {
+            break;
+        }
+        let state = (report.entries(), report.blocks());
+        if told != Some(state) {
+            told = Some(state);
+            output.item(&report, Report::line)?;
+        }
+        tokio::select! {
+            () = &mut stop => break,
+            () = tokio::time::sleep(Duration::from_millis(options.interval_ms)) => {}
+        }
+    }
+    auditor.write_evidence(options.evidence.as_deref())?;
+    let report = auditor.report();
+    output.answer(&report, Report::words)?;
+    match report.clean {
+        true => Ok(()),
+        false => bail!("not everything that the node serves verifies"),
+    }
+}
+
+impl Auditor {
+    async fn new(options: &Audit) -> Result<Self> {
+        let peer = Peer::new(&options.node)?;
+        let source = options.registry.as_deref().unwrap_or(&options.node);
+        let registry = crate::inspect::registry(source).await?;
+        let network = registry.network_id();
+        let theirs = peer.network().await?;
+        ensure!(theirs == network, "the node is of network {theirs}, the registry of {network}");
+        Ok(Self {
+            peer,
+            registry,
+            network,
+            logs: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            evidence: Vec::new(),
+        })
+    }
+
+    /// Verifies all that came since the last look.
+    async fn look(&mut self) -> Result<()> {
+        for id in self.peer.logs().await? {
+            let log = self.logs.entry(id).or_insert_with(|| LogAudit::new(id));
+            let found = log.advance(&self.peer, &self.registry, self.network).await?;
+            self.evidence.extend(found);
+        }
+        for shard in (0..self.registry.shard_count).map(ShardId) {
+            let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
+            lane.advance(&self.peer, &self.registry, self.network).await?;
+        }
+        // Incarnations are numbered by the lane, so the lane is read after the logs.
+        for (id, log) in &mut self.logs {
+            if let Some(lane) = self.lanes.get(&id.shard) {
+                log.check_incarnation(lane);
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let logs: BTreeMap<_, _> =
+            self.logs.iter().map(|(id, log)| (id.to_string(), log.verdict.clone())).collect();
+        let lanes: BTreeMap<_, _> = self
+            .lanes
+            .iter()
+            .map(|(shard, lane)| (shard.to_string(), lane.verdict.clone()))
+            .collect();
+        let clean = logs.values().chain(lanes.values()).all(|verdict| verdict.fault.is_none());
+        Report {
+            node: self.peer.url().to_owned(),
+            network: self.network,
+            clean,
+            logs,
+            lanes,
+            evidence: self.evidence.len(),
+        }
+    }
+
+    fn write_evidence(&self, folder: Option<&std::path::Path>) -> Result<()> {
+        let Some(folder) = folder else { return Ok(()) };
+        for evidence in &self.evidence {
+            std::fs::create_dir_all(folder)?;
+            let bytes = evidence.to_wire();
+            let name = format!("{}.evidence", hex::encode(&tidings_types::sha256(&bytes)[..8]));
+            let path = folder.join(name);
+            if !path.exists() {
+                secret_file::create(&path, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn entries(&self) -> u64 {
+        self.logs.values().map(|verdict| verdict.verified).sum()
+    }
+
+    fn blocks(&self) -> u64 {
+        self.lanes.values().map(|verdict| verdict.verified).sum()
+    }
+
+    /// One line of progress.
+    fn line(&self) -> String {
+        let (entries, logs, blocks) = (self.entries(), self.logs.len(), self.blocks());
+        format!("verified: {entries} entries in {logs} logs, {blocks} blocks")
+    }
+
+    fn words(&self) -> String {
+        let mut lines = vec![format!("{} of network {}", self.node, self.network)];
+        let describe = |kind: &str, name: &str, unit: &str, verdict: &Verdict| match &verdict.fault {
+            Some(fault) => format!("{kind} {name}: FAULT after {} {unit}: {fault}", verdict.verified),
+            None if verdict.pruned > 0 => format!(
+                "{kind} {name}: clean, {} {unit}, {} of them without payload",
+                verdict.verified, verdict.pruned
+            ),
+            None => format!("{kind} {name}: clean, {} {unit}", verdict.verified),
+        };
+        let logs = self.logs.iter().map(|(id, it)| describe("log", id, "entries", it));
+        let lanes = self.lanes.iter().map(|(shard, it)| describe("shard", shard, "blocks", it));
+        lines.extend(logs.chain(lanes));
+        if self.evidence > 0 {
+            lines.push(format!(
+                "{} pieces of evidence against a node; --evidence DIR writes them",
+                self.evidence
+            ));
+        }
+        lines.join("\n")
+    }
+}

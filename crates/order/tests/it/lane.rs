@@ -1,0 +1,210 @@
+//! A lane without agreement: every block is staged, checked as a peer would, and committed.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tidings_envelope::{
+    Block, ClientEnvelope, EnvelopeBody, IncarnationRequest, Operation, Outcome, PeriodMarker,
+    Registry, Topic,
+};
+use tidings_order::{LaneContext, LaneState, Staged, judge_operation};
+use tidings_types::{BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId};
+
+use crate::network::{node_key, ordered, paid, registry, signing_key};
+
+pub struct Lane {
+    pub registry: Registry,
+    pub network: NetworkId,
+    pub state: LaneState,
+    stored: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Lane {
+    /// A lane in its first period.
+    pub fn new() -> Self {
+        let registry = registry(4);
+        let mut lane = Self {
+            network: registry.network_id(),
+            registry,
+            state: LaneState::default(),
+            stored: BTreeMap::new(),
+        };
+        assert_eq!(lane.apply(vec![marker(1)]), [applied(1)]);
+        lane
+    }
+
+    pub fn context(&self) -> LaneContext<'_> {
+        LaneContext { network: self.network, registry: &self.registry, shard: ShardId(0) }
+    }
+
+    /// The next block with these operations, which are valid.
+    pub fn stage(&self, operations: Vec<Operation>) -> Staged {
+        for operation in &operations {
+            let period = self.state.period();
+            let judged =
+                judge_operation(operation, ShardId(0), period, self.network, &self.registry);
+            assert_eq!(judged, Ok(()));
+        }
+        let (staged, waiting) = self.state.stage(operations, self.context());
+        assert!(waiting.is_empty());
+        staged
+    }
+
+    /// Makes the next block final; answers the outcomes in the block's order.
+    pub fn apply(&mut self, operations: Vec<Operation>) -> Vec<Outcome> {
+        let staged = self.stage(operations);
+        assert_eq!(self.state.check(&staged.block, self.context()).as_ref(), Ok(&staged));
+        assert_eq!(self.state.restage(&staged.block, self.context()).as_ref(), Ok(&staged));
+        let block = staged.block.clone();
+        self.commit(staged);
+        block.operations.iter().map(|decided| decided.outcome).collect()
+    }
+
+    /// Makes one operation final in a block of its own.
+    pub fn apply_one(&mut self, operation: Operation) -> Outcome {
+        self.apply(vec![operation]).remove(0)
+    }
+
+    /// Commits, and reads the same state back from what storage would hold.
+    fn commit(&mut self, staged: Staged) {
+        for (key, value) in staged.stored_changes() {
+            match value {
+                Some(value) => self.stored.insert(key, value),
+                None => self.stored.remove(&key),
+            };
+        }
+        let header = staged.block.header;
+        self.state.commit(staged);
+        let restored = LaneState::restore(Some(&header), &self.stored);
+        assert_eq!(restored.as_ref(), Ok(&self.state));
+        assert_eq!(header.period, self.state.period());
+    }
+
+    pub fn begin_period(&mut self) -> Period {
+        let next = self.state.period().plus(1);
+        assert_eq!(self.apply_one(marker(next.0)), applied(next.0));
+        next
+    }
+
+    pub fn pay(&self, envelope: ClientEnvelope) -> Operation {
+        Operation::Envelope(paid(envelope, self.network, |_| {}))
+    }
+
+    /// An envelope of the group with key `key`, changed before it was signed.
+    pub fn envelope(&self, key: u8, change: impl FnOnce(&mut EnvelopeBody)) -> Operation {
+        let key = signing_key(key);
+        let topic = Topic::group(&key.public_key());
+        let mut body = ordered(topic, self.state.period().plus(1), b"text");
+        change(&mut body);
+        self.pay(body.sign(&key, self.network))
+    }
+
+    /// A commit at `expected` to the group with key `key`.
+    pub fn commit_at(&self, key: u8, expected: u64, text: &[u8]) -> Operation {
+        self.envelope(key, |body| {
+            body.expected_position = Some(Position(expected));
+            body.payload = text.to_vec().try_into().unwrap();
+        })
+    }
+
+    pub fn opening(&self, node: u32, previous: u32, nonce: u8) -> Operation {
+        let node = NodeId(node);
+        Operation::OpenIncarnation(IncarnationRequest::sign(
+            node,
+            ShardId(0),
+            Incarnation(previous),
+            [nonce; 32],
+            &node_key(node),
+            self.network,
+        ))
+    }
+}
+
+pub fn marker(period: u64) -> Operation {
+    let pins = BoundedVec::default();
+    Operation::PeriodMarker(PeriodMarker { period: Period(period), pins })
+}
+
+pub fn applied(position: u64) -> Outcome {
+    Outcome::Applied { position: Position(position) }
+}
+
+pub fn conflict(position: u64) -> Outcome {
+    Outcome::Conflict { position: Position(position) }
+}
+
+/// The operations of a block, in its order.
+pub fn operations(block: &Block) -> Vec<Operation> {
+    block.operations.iter().map(|decided| decided.operation.clone()).collect()
+}
+
+/// One block's worth of what a lane may be asked.
+#[derive(Debug, Clone)]
+enum Wish {
+    Marker(u64),
+    Opening(u32, u32),
+    Commit(u8, u64, u8),
+    Proposal(u8, u8, u64),
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![
+        (0u64..3).prop_map(Wish::Marker),
+        (1u32..5, 0u32..3).prop_map(|(node, previous)| Wish::Opening(node, previous)),
+        (1u8..4, 0u64..4, any::<u8>()).prop_map(|(key, at, text)| Wish::Commit(key, at, text)),
+        (1u8..4, 0u8..4, 0u64..3).prop_map(|(key, text, ahead)| Wish::Proposal(key, text, ahead)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// A replica that executes the blocks, one that restores its state from storage at every
+    /// step, and the proposer hold the same state, byte for byte.
+    #[test]
+    fn every_replica_holds_one_state_however_it_came_to_it(
+        wishes in prop::collection::vec(prop::collection::vec(wish(), 0..5), 1..12),
+    ) {
+        // covers: ORD-004
+        let mut lane = Lane::new();
+        let mut replica = lane.state.clone();
+        for wishes in wishes {
+            let period = lane.state.period();
+            let operations = wishes.iter().map(|wish| match wish {
+                Wish::Marker(ahead) => marker(period.plus(*ahead).0),
+                Wish::Opening(node, previous) => lane.opening(*node, *previous, 1),
+                Wish::Commit(key, at, text) => lane.commit_at(*key, *at, &[*text]),
+                Wish::Proposal(key, text, ahead) => lane.envelope(*key, |body| {
+                    body.payload = vec![*text].try_into().unwrap();
+                    body.not_after = period.plus(*ahead);
+                }),
+            });
+            let (staged, waiting) = lane.state.stage(operations.collect(), lane.context());
+            prop_assert_eq!(operations_of(&staged) + waiting.len(), wishes.len());
+            let checked = replica.check(&staged.block, lane.context()).unwrap();
+            replica.commit(checked);
+            lane.commit(staged);
+            prop_assert_eq!(&replica, &lane.state);
+        }
+    }
+}
+
+fn operations_of(staged: &Staged) -> usize {
+    staged.block.operations.len()
+}
+
+#[test]
+fn damaged_storage_is_noticed() {
+    let mut lane = Lane::new();
+    lane.apply(vec![lane.opening(1, 0, 1), lane.commit_at(1, 0, b"commit")]);
+    for key in lane.stored.keys() {
+        for length in 0..lane.stored[key].len() {
+            let mut damaged = lane.stored.clone();
+            damaged.insert(key.clone(), lane.stored[key][..length].to_vec());
+            assert!(LaneState::restore(None, &damaged).is_err());
+        }
+        let mut damaged = lane.stored.clone();
+        damaged.insert(key[..key.len() - 1].to_vec(), lane.stored[key].clone());
+        assert!(LaneState::restore(None, &damaged).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Periods: the next one begins in its turn, and not before its time.
+
+use tidings_envelope::Block;
+use tidings_order::{LaneContext, OrderMessage};
+use tidings_types::{Height, NodeId, Period, Round, ShardId};
+
+use crate::lane::{Lane, applied, conflict, marker};
+use crate::network::Committee;
+
+#[test]
+fn only_the_next_period_begins() {
+    // covers: ORD-006
+    let mut lane = Lane::new();
+    for (period, outcome) in
+        [(1, conflict(1)), (3, conflict(1)), (0, conflict(1)), (2, applied(2)), (2, conflict(2))]
+    {
+        assert_eq!(lane.apply_one(marker(period)), outcome);
+    }
+    assert_eq!(lane.state.period(), Period(2));
+}
+
+/// What a sequencer in a hurry proposes: a block that begins the next period.
+fn hurried(committee: &Committee) -> Block {
+    let context = LaneContext {
+        network: committee.network,
+        registry: &committee.registry,
+        shard: ShardId(0),
+    };
+    let state = committee.state(NodeId(2));
+    let next = marker(state.period().plus(1).0);
+    state.stage(vec![next], context).0.block
+}
+
+/// Proposes the block to node 2; answers how many votes that brings.
+fn votes_for(committee: &mut Committee, block: &Block) -> usize {
+    let message = OrderMessage::Propose { round: Round(0), block: block.clone() };
+    committee.inject(NodeId(1), NodeId(2), message);
+    committee.sent_by(NodeId(2)).len()
+}
+
+#[test]
+fn a_period_has_to_last_before_the_next_one_gets_votes() {
+    // covers: ORD-014
+    let mut committee = Committee::new(4);
+    let block = hurried(&committee);
+    for now_ms in [0, 1, 4_999] {
+        committee.now_ms = now_ms;
+        assert_eq!(votes_for(&mut committee, &block), 0);
+    }
+    committee.now_ms = 5_000;
+    assert_eq!(votes_for(&mut committee, &block), 1);
+}
+
+#[test]
+fn a_hurry_does_not_hold_up_other_blocks() {
+    // covers: ORD-014
+    let mut committee = Committee::new(4);
+    let hurried = hurried(&committee);
+    assert_eq!(votes_for(&mut committee, &hurried), 0);
+    let operation = committee.envelope(9, None, b"meanwhile");
+    committee.submit(NodeId(2), operation);
+    committee.run();
+    assert_eq!(committee.state(NodeId(2)).height(), Height(2));
+}
+
+#[test]
+fn a_node_without_memory_of_the_last_marker_votes() {
+    // covers: ORD-014
+    let mut committee = Committee::new(4);
+    let block = hurried(&committee);
+    committee.kill(NodeId(2));
+    committee.start(NodeId(2));
+    assert_eq!(votes_for(&mut committee, &block), 1);
+}
+
+#[test]
+fn a_late_marker_does_not_shorten_the_period_after_it() {
+    // covers: ORD-014
+    let mut committee = Committee::new(4);
+    committee.kill(NodeId(3));
+    committee.kill(NodeId(4));
+    for _ in 0..3 {
+        committee.pass(9_000);
+    }
+    assert_eq!(committee.state(NodeId(1)).period(), Period(1));
+    committee.start(NodeId(3));
+    committee.pass(600);
+    assert_eq!(committee.state(NodeId(1)).period(), Period(2));
+    // The periods that were missed are not made up for.
+    committee.pass(9_000);
+    assert_eq!(committee.state(NodeId(1)).period(), Period(2));
+    committee.pass(1_000);
+    assert_eq!(committee.state(NodeId(1)).period(), Period(3));
+}

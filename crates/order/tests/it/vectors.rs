@@ -1,0 +1,103 @@
+//! The shared vectors: a lane that an independent implementation played block by block.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tidings_envelope::{
+    Block, CertifiedBlock, DecidedOperation, IncarnationRequest, Operation, Registry,
+};
+use tidings_order::{LaneContext, LaneState, judge_operation};
+use tidings_types::node_key::NodeSignature;
+use tidings_types::{BlockHash, EthereumAddress, NetworkId, ShardId, Wire};
+
+#[derive(Deserialize)]
+struct Suite<Case> {
+    network: NetworkId,
+    registry: Option<Registry>,
+    cases: Vec<Case>,
+}
+
+fn suite<Case: DeserializeOwned>(path: &str) -> Suite<Case> {
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors");
+    let text = std::fs::read_to_string(format!("{vectors}/{path}")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn wire<T: Wire>(text: &str) -> T {
+    T::from_wire(&hex::decode(text).unwrap()).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Step {
+    comment: String,
+    operations: Vec<String>,
+    outcomes: Vec<String>,
+    header: String,
+    hash: BlockHash,
+    state_root: String,
+    block: String,
+    certified: String,
+}
+
+#[test]
+fn a_lane_plays_as_another_implementation_played_it() {
+    // covers: ORD-001
+    // covers: ORD-003
+    // covers: ORD-004
+    // covers: ORD-005
+    // covers: ORD-006
+    // covers: ORD-008
+    // covers: ORD-011
+    let suite = suite::<Step>("ordered/lane.json");
+    let registry = suite.registry.unwrap();
+    assert_eq!((registry.validate(), registry.network_id()), (Ok(()), suite.network));
+    let context = LaneContext { network: suite.network, registry: &registry, shard: ShardId(0) };
+    let mut state = LaneState::default();
+    for case in suite.cases {
+        let comment = &case.comment;
+        let operations: Vec<Operation> = case.operations.iter().map(|text| wire(text)).collect();
+        for operation in &operations {
+            let period = state.period();
+            let judged = judge_operation(operation, ShardId(0), period, suite.network, &registry);
+            assert_eq!(judged, Ok(()), "{comment}");
+        }
+        let (staged, waiting) = state.stage(operations, context);
+        assert!(waiting.is_empty(), "{comment}");
+        let outcome = |decided: &DecidedOperation| hex::encode(decided.outcome.to_wire());
+        let outcomes: Vec<String> = staged.block.operations.iter().map(outcome).collect();
+        assert_eq!(outcomes, case.outcomes, "{comment}");
+        let header = staged.block.header;
+        assert_eq!(hex::encode(header.state_root), case.state_root, "{comment}");
+        assert_eq!(hex::encode(header.to_wire()), case.header, "{comment}");
+        assert_eq!(header.hash(), case.hash, "{comment}");
+        assert_eq!(hex::encode(staged.block.to_wire()), case.block, "{comment}");
+        let certified: CertifiedBlock = wire(&case.certified);
+        assert_eq!(certified.block, staged.block, "{comment}");
+        certified.certificate.verify(&header, suite.network, &registry).unwrap();
+        let checked = state.check(&wire::<Block>(&case.block), context);
+        assert_eq!(checked.as_ref(), Ok(&staged), "{comment}");
+        state.commit(staged);
+    }
+}
+
+#[derive(Deserialize)]
+struct Opening {
+    comment: String,
+    digest: String,
+    signer: EthereumAddress,
+    wire: String,
+}
+
+#[test]
+fn incarnations_are_signed_as_typed_data() {
+    // covers: ORD-005
+    let registry = suite::<Step>("ordered/lane.json").registry.unwrap();
+    let suite = suite::<Opening>("ordered/incarnations.json");
+    for case in suite.cases {
+        let request: IncarnationRequest = wire(&case.wire);
+        assert_eq!(request.verify(suite.network, &registry), Ok(()), "{}", case.comment);
+        let digest = hex::decode(&case.digest).unwrap().try_into().unwrap();
+        let NodeSignature(bytes) = request.signature;
+        let recovered = NodeSignature(bytes).recover(&digest);
+        assert_eq!(recovered, Ok(case.signer), "{}", case.comment);
+    }
+}

@@ -1,0 +1,189 @@
+//! The network that the demo plays on, and the one node that it kills.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `devnet.json` says.
+#[derive(Debug, Deserialize)]
+struct Record {
+    binary: PathBuf,
+    nodes: Vec<Node>,
+    gateway: Gateway,
+}
+
+/// A node of the network.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// Base URL of its HTTP API.
+    pub http: String,
+    log: PathBuf,
+    config: PathBuf,
+    pid: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gateway {
+    http: String,
+    api_key_file: PathBuf,
+}
+
+/// What a node tells about itself.
+#[derive(Debug, Deserialize)]
+struct Status {
+    shards: Vec<Shard>,
+    logs: Vec<Log>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shard {
+    sequencer: Option<u32>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Log {
+    node: u32,
+    shard: u32,
+    incarnation: u32,
+    size: u64,
+}
+
+/// A running network.
+pub struct Stage {
+    record: Record,
+    http: reqwest::Client,
+    revived: Option<Child>,
+}
+
+impl Stage {
+    /// The network that a `devnet.json` describes.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("no network at {}", path.display()))?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        Ok(Self { record: serde_json::from_str(&text)?, http, revived: None })
+    }
+
+    /// The nodes in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.record.nodes
+    }
+
+    /// The gateway's URL and a key to it.
+    ///
+    /// # Errors
+    /// When the key cannot be read.
+    pub fn gateway(&self) -> Result<(String, String)> {
+        let key = std::fs::read_to_string(&self.record.gateway.api_key_file)?;
+        Ok((self.record.gateway.http.clone(), key.trim().into()))
+    }
+
+    /// A node that orders nothing, so that the ordered lane survives it.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn victim(&self) -> Result<usize> {
+        let first = self.nodes().first().context("the network has no nodes")?;
+        let status = self.status(first).await?;
+        let sequencers: Vec<_> = status.shards.iter().filter_map(|it| it.sequencer).collect();
+        let spared = |node: &Node| !sequencers.contains(&node.id);
+        self.nodes().iter().rposition(spared).context("every node is a sequencer")
+    }
+
+    /// Kills a node by SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self, node: usize) -> Result<u32> {
+        let pid = self.nodes()[node].pid.context("the node does not run")?;
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+        ensure!(killed.success(), "process {pid} cannot be killed");
+        Ok(pid)
+    }
+
+    /// Starts the killed node again from its own disk.
+    ///
+    /// # Errors
+    /// When the process cannot be started or does not become ready.
+    pub async fn revive(&mut self, node: usize) -> Result<()> {
+        let Node { log, config, http, .. } = self.nodes()[node].clone();
+        let log = OpenOptions::new().append(true).open(log)?;
+        let mut command = Command::new(&self.record.binary);
+        command.args(["node", "run", "--config"]).arg(config).stdin(Stdio::null());
+        self.revived = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
+        let deadline = Instant::now() + PATIENCE;
+        let url = format!("{http}/readyz");
+        while !self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            ensure!(Instant::now() < deadline, "the node does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node holds as much of every log as `other` did when asked.
+    ///
+    /// # Errors
+    /// When it does not get there in time.
+    pub async fn catches_up(&self, node: usize, other: usize) -> Result<u64> {
+        let wanted = self.status(&self.nodes()[other]).await?.logs;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let held = self.status(&self.nodes()[node]).await?.logs;
+            let has = |wanted: &Log| {
+                let same = |it: &&Log| {
+                    (it.node, it.shard, it.incarnation)
+                        == (wanted.node, wanted.shard, wanted.incarnation)
+                };
+                wanted.size == 0 || held.iter().find(same).is_some_and(|it| it.size >= wanted.size)
+            };
+            if wanted.iter().all(has) {
+                return Ok(held.iter().map(|log| log.size).sum());
+            }
+            if Instant::now() > deadline {
+                bail!("the node holds {held:?}, it should hold {wanted:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs `tidings audit` on a node; it verifies everything that the node holds.
+    ///
+    /// # Errors
+    /// What the audit found.
+    pub fn audit(&self, node: usize) -> Result<()> {
+        let mut command = Command::new(&self.record.binary);
+        let output = command.args(["audit", &self.nodes()[node].http, "--once"]).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the audit failed:\n{said}");
+        Ok(())
+    }
+
+    async fn status(&self, node: &Node) -> Result<Status> {
+        let bytes = self.http.get(format!("{}/v1/status", node.http)).send().await?.bytes().await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.revived.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
