@@ -33,10 +33,8 @@ struct Caps {
 
 impl Caps {
     fn of(&self, step: &str) -> Result<Duration> {
-        let minutes = self
-            .minutes
-            .get(step)
-            .with_context(|| format!(".ci/ci.toml has no cap for {step}"))?;
+        let minutes =
+            self.minutes.get(step).with_context(|| format!(".ci/ci.toml has no cap for {step}"))?;
         Duration::try_from_secs_f64(minutes * 60.0).with_context(|| format!("the cap of {step}"))
     }
 }
@@ -107,19 +105,13 @@ impl Run {
         })?;
         let long = options.long;
         self.step("test", |run, deadline| {
-            let options = suite::Options {
-                long,
-                as_ci: true,
-                ..suite::Options::default()
-            };
+            let options = suite::Options { long, as_ci: true, ..suite::Options::default() };
             let (tally, result) = suite::measure(&root, &options, deadline);
             run.tally += tally;
             result
         })?;
         if options.long {
-            self.step("demo", |_, deadline| {
-                cargo(&root, &["xtask", "demo"], deadline)
-            })?;
+            self.step("demo", |_, deadline| cargo(&root, &["xtask", "demo"], deadline))?;
         }
         Ok(())
     }
@@ -149,10 +141,7 @@ impl Run {
 
 fn command(root: &Path, words: &[&str]) -> Command {
     let mut command = process::cargo(root);
-    command
-        .args(words)
-        .env("CARGO_INCREMENTAL", "0")
-        .stdin(Stdio::null());
+    command.args(words).env("CARGO_INCREMENTAL", "0").stdin(Stdio::null());
     command
 }
 
@@ -162,15 +151,7 @@ fn cargo(root: &Path, words: &[&str], deadline: Option<Instant>) -> Result<()> {
 }
 
 fn clippy(root: &Path, deadline: Option<Instant>) -> Result<()> {
-    let words = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let words = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     cargo(root, &words, deadline)?;
     let own = [
         "clippy",
@@ -209,9 +190,7 @@ fn deny_program(root: &Path, deadline: Option<Instant>) -> Result<PathBuf> {
     }
     if !installed.is_file() {
         let mut command = command(root, &["install", "--locked", "--debug", "cargo-deny"]);
-        command
-            .args(["--version", DENY_VERSION, "--root"])
-            .arg(&tools);
+        command.args(["--version", DENY_VERSION, "--root"]).arg(&tools);
         process::run(&mut command, deadline)?;
     }
     Ok(installed)

@@ -12,9 +12,8 @@ use crate::generated::{self, Mode};
 use crate::repository;
 
 const COMMAND: &str = "cargo xtask codegen";
-const TYPES: [&str; 11] = [
-    "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128",
-];
+const TYPES: [&str; 11] =
+    ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128"];
 const LINE_WIDTH: usize = 96;
 
 /// One named number of the protocol.
@@ -60,13 +59,7 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         mode,
         COMMAND,
     )?;
-    generated::settle(
-        root,
-        &root.join("spec/constants.md"),
-        &markdown(&constants),
-        mode,
-        COMMAND,
-    )
+    generated::settle(root, &root.join("spec/constants.md"), &markdown(&constants), mode, COMMAND)
 }
 
 fn parse(text: &str) -> Result<Constants> {
@@ -87,11 +80,9 @@ fn parse(text: &str) -> Result<Constants> {
             constant.value,
             constant.rust_type
         );
-        for (field, value) in [
-            ("unit", &constant.unit),
-            ("reason", &constant.reason),
-            ("source", &constant.source),
-        ] {
+        for (field, value) in
+            [("unit", &constant.unit), ("reason", &constant.reason), ("source", &constant.source)]
+        {
             ensure!(
                 !value.trim().is_empty() && !value.contains('\n'),
                 "{name}: {field} is one line of text"
@@ -108,9 +99,7 @@ fn parse(text: &str) -> Result<Constants> {
 
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn fits(value: i64, rust_type: &str) -> bool {
@@ -137,10 +126,7 @@ fn rust(constants: &Constants) -> String {
         out.push('\n');
         doc(&mut out, &constant.reason);
         out.push_str("///\n");
-        doc(
-            &mut out,
-            &format!("Unit: {}. Source: {}.", constant.unit, constant.source),
-        );
+        doc(&mut out, &format!("Unit: {}. Source: {}.", constant.unit, constant.source));
         let _ = writeln!(
             out,
             "pub const {}: {} = {};",

@@ -50,10 +50,7 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
     drop(network);
     let status = status?;
     if !status.success() {
-        bail!(
-            "the demo failed ({status}); its logs are in {}",
-            dir.display()
-        );
+        bail!("the demo failed ({status}); its logs are in {}", dir.display());
     }
     Ok(())
 }

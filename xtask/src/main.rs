@@ -28,11 +28,7 @@ use generated::Mode;
 
 /// What `cargo xtask` is asked to do.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Tidings' own tool"
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tidings' own tool")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

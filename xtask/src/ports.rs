@@ -33,9 +33,7 @@ impl Lease {
 /// When there are none, or the lock files cannot be written.
 pub fn lease(count: usize) -> Result<Vec<Lease>> {
     let size = u32::from(RANGE.end() - RANGE.start()) + 1;
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.subsec_nanos());
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     let first = (nanos ^ std::process::id()) % size;
     let mut leases = Vec::new();
     for step in 0..size {
@@ -79,12 +77,7 @@ fn try_lease(port: u16) -> Result<Option<Lease>> {
 
 /// The lock file, or none when it belongs to another user.
 fn open_lock(path: &Path) -> Result<Option<File>> {
-    match OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-    {
+    match OpenOptions::new().create(true).truncate(false).write(true).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),

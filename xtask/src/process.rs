@@ -31,18 +31,9 @@ pub fn cargo(root: &Path) -> Command {
 /// The command as one would type it, for messages.
 pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut words = vec![
-        program
-            .file_name()
-            .unwrap_or(program.as_os_str())
-            .to_string_lossy()
-            .into_owned(),
-    ];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    let mut words =
+        vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }
 
@@ -65,9 +56,7 @@ pub fn run(command: &mut Command, deadline: Option<Instant>) -> Result<()> {
 /// When it cannot start, is interrupted, or outlives `deadline`.
 pub fn status(command: &mut Command, deadline: Option<Instant>) -> Result<ExitStatus> {
     let name = shown(command);
-    let child = command
-        .spawn()
-        .with_context(|| format!("cannot start `{name}`"))?;
+    let child = command.spawn().with_context(|| format!("cannot start `{name}`"))?;
     finish(child, &name, deadline)
 }
 
@@ -89,10 +78,8 @@ pub fn run_lines(
     let (lines, received) = channel();
     let out = child.stdout.take().context("stdout is piped")?;
     let err = child.stderr.take().context("stderr is piped")?;
-    let readers = [
-        pass_on(out, std::io::stdout(), lines.clone()),
-        pass_on(err, std::io::stderr(), lines),
-    ];
+    let readers =
+        [pass_on(out, std::io::stdout(), lines.clone()), pass_on(err, std::io::stderr(), lines)];
     let pid = child.id();
     let _forwarded = signals::Forwarded::new(pid);
     let watchdog = Watchdog::start(pid, deadline);
@@ -102,9 +89,7 @@ pub fn run_lines(
     for reader in readers {
         let _ = reader.join();
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("cannot wait for `{name}`"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for `{name}`"))?;
     watchdog.verdict(&name)?;
     Ok(status)
 }
@@ -132,9 +117,7 @@ fn finish(mut child: Child, name: &str, deadline: Option<Instant>) -> Result<Exi
     let pid = child.id();
     let _forwarded = signals::Forwarded::new(pid);
     let watchdog = Watchdog::start(pid, deadline);
-    let status = child
-        .wait()
-        .with_context(|| format!("cannot wait for `{name}`"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for `{name}`"))?;
     watchdog.verdict(name)?;
     Ok(status)
 }
@@ -229,9 +212,7 @@ pub fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitSta
 /// The program called `name` on the search path.
 pub fn on_path(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -261,9 +242,7 @@ mod tests {
     fn a_deadline_ends_a_child() {
         let mut command = Command::new("sleep");
         command.arg("600");
-        let message = run(&mut command, Some(Instant::now()))
-            .unwrap_err()
-            .to_string();
+        let message = run(&mut command, Some(Instant::now())).unwrap_err().to_string();
         assert!(message.contains("longer than its cap"), "{message}");
     }
 }

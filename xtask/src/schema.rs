@@ -7,14 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 /// Keywords that carry no condition.
-const ANNOTATIONS: [&str; 6] = [
-    "$schema",
-    "$id",
-    "$defs",
-    "$comment",
-    "title",
-    "description",
-];
+const ANNOTATIONS: [&str; 6] = ["$schema", "$id", "$defs", "$comment", "title", "description"];
 
 /// A parsed schema.
 pub struct Schema(Value);
@@ -83,10 +76,8 @@ impl Schema {
             }
             "anyOf" | "oneOf" => {
                 let choices = operand.as_array().context("anyOf and oneOf are lists")?;
-                let fitting = choices
-                    .iter()
-                    .filter(|choice| self.node(choice, value, at).is_ok())
-                    .count();
+                let fitting =
+                    choices.iter().filter(|choice| self.node(choice, value, at).is_ok()).count();
                 let enough = fitting == 1 || keyword == "anyOf" && fitting > 1;
                 ensure!(enough, "{at}: {fitting} of {keyword} fit");
                 Ok(())
@@ -169,11 +160,7 @@ fn check_bound(keyword: &str, operand: &Value, value: &Value, at: &str) -> Resul
     };
     let bound = operand.as_f64().context("a bound is a number")?;
     let fits = measure.is_none_or(|measure| {
-        if keyword.starts_with("min") {
-            measure >= bound
-        } else {
-            measure <= bound
-        }
+        if keyword.starts_with("min") { measure >= bound } else { measure <= bound }
     });
     ensure!(fits, "{at}: breaks {keyword} {operand}");
     Ok(())
@@ -208,10 +195,7 @@ mod tests {
     #[test]
     fn fitting_values_pass() {
         check(r#"{"name": "00ff"}"#, "");
-        check(
-            r#"{"name": "", "sizes": [0, 9], "kind": "b", "either": null}"#,
-            "",
-        );
+        check(r#"{"name": "", "sizes": [0, 9], "kind": "b", "either": null}"#, "");
     }
 
     #[test]
@@ -220,28 +204,16 @@ mod tests {
         check("{}", "$: lacks name");
         check(r#"{"name": "x"}"#, "$.name: does not match \"^[0-9a-f]*$\"");
         check(r#"{"name": "", "sizes": []}"#, "$.sizes: breaks minItems 1");
-        check(
-            r#"{"name": "", "sizes": [1, 10]}"#,
-            "$.sizes[1]: breaks maximum 9",
-        );
-        check(
-            r#"{"name": "", "kind": "c"}"#,
-            "$.kind: is none of [\"a\",\"b\"]",
-        );
+        check(r#"{"name": "", "sizes": [1, 10]}"#, "$.sizes[1]: breaks maximum 9");
+        check(r#"{"name": "", "kind": "c"}"#, "$.kind: is none of [\"a\",\"b\"]");
         check(r#"{"name": "", "either": 1}"#, "$.either: 0 of anyOf fit");
-        check(
-            r#"{"name": "", "other": 1}"#,
-            "$.other: nothing is allowed here",
-        );
+        check(r#"{"name": "", "other": 1}"#, "$.other: nothing is allowed here");
     }
 
     #[test]
     fn an_unknown_keyword_is_refused() {
         let schema = Schema::parse(r#"{"uniqueItems": true}"#).unwrap();
         let message = schema.check(&Value::Null).unwrap_err().to_string();
-        assert!(
-            message.contains("uniqueItems is not supported"),
-            "{message}"
-        );
+        assert!(message.contains("uniqueItems is not supported"), "{message}");
     }
 }

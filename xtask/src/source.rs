@@ -30,27 +30,18 @@ impl Source {
     pub fn new(text: String) -> Self {
         let code = blanked(&text);
         let test_ranges = test_ranges(&code);
-        Self {
-            text,
-            code,
-            test_ranges,
-        }
+        Self { text, code, test_ranges }
     }
 
     /// Whether the byte at `offset` is inside an item under `#[cfg(test)]`.
     pub fn is_test(&self, offset: usize) -> bool {
-        self.test_ranges
-            .iter()
-            .any(|(start, end)| (*start..*end).contains(&offset))
+        self.test_ranges.iter().any(|(start, end)| (*start..*end).contains(&offset))
     }
 
     /// The line of the byte at `offset`, from 1.
     pub fn line(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        1 + self.text.as_bytes()[..end]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
+        1 + self.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count()
     }
 
     /// Offsets in the code at which `pattern` stands as a whole: what comes
@@ -68,11 +59,7 @@ impl Source {
         let mut found = Vec::new();
         for offset in self.occurrences("fn") {
             let rest = &self.code[offset + 2..];
-            let name: String = rest
-                .trim_start()
-                .chars()
-                .take_while(|c| is_name_char(*c))
-                .collect();
+            let name: String = rest.trim_start().chars().take_while(|c| is_name_char(*c)).collect();
             // `fn(u8) -> u8` is a type.
             if name.is_empty() {
                 continue;
@@ -82,11 +69,7 @@ impl Source {
             };
             if self.code.as_bytes()[end - 1] == b'}' {
                 let line = self.line(offset);
-                found.push(Function {
-                    name,
-                    line,
-                    length: self.line(end - 1) - line + 1,
-                });
+                found.push(Function { name, line, length: self.line(end - 1) - line + 1 });
             }
         }
         found
@@ -264,11 +247,7 @@ fn raw_string_end(text: &str, offset: usize) -> Option<usize> {
     }
     let body = offset + 1 + hashes + 1;
     let close = format!("\"{}", "#".repeat(hashes));
-    Some(
-        text[body..]
-            .find(&close)
-            .map_or(text.len(), |length| body + length + close.len()),
-    )
+    Some(text[body..].find(&close).map_or(text.len(), |length| body + length + close.len()))
 }
 
 /// The end of a character literal at `offset`, or none for a lifetime.

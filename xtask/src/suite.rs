@@ -77,17 +77,11 @@ fn steps(
     build.args(["build", "--workspace", "--all-targets"]);
     process::run(&mut build, deadline)?;
 
-    let config = postgres::Config {
-        origin: options.postgres,
-        keep_as: None,
-        port: None,
-        databases: &[],
-    };
+    let config =
+        postgres::Config { origin: options.postgres, keep_as: None, port: None, databases: &[] };
     let postgres = Postgres::start(root, &config)?;
     let prepare = |mut command: Command| {
-        command
-            .env(POSTGRES_VARIABLE, postgres.url())
-            .stdin(Stdio::null());
+        command.env(POSTGRES_VARIABLE, postgres.url()).stdin(Stdio::null());
         if options.long {
             command.env(LONG_VARIABLE, "1");
         }
@@ -99,12 +93,7 @@ fn steps(
         doc.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
         ok &= count(prepare(doc), deadline, tally)?;
         let mut own = cargo(root, options);
-        own.args([
-            "test",
-            "--manifest-path",
-            "xtask/Cargo.toml",
-            "--no-fail-fast",
-        ]);
+        own.args(["test", "--manifest-path", "xtask/Cargo.toml", "--no-fail-fast"]);
         ok &= count(prepare(own), deadline, tally)?;
     }
     drop(postgres);
@@ -136,13 +125,7 @@ fn cargo(root: &Path, options: &Options) -> Command {
 fn main_runner(root: &Path, options: &Options) -> Command {
     let mut command = cargo(root, options);
     if process::on_path("cargo-nextest").is_some() {
-        command.args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--all-targets",
-            "--no-fail-fast",
-        ]);
+        command.args(["nextest", "run", "--workspace", "--all-targets", "--no-fail-fast"]);
         command.args(&options.runner);
     } else {
         command.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
@@ -180,11 +163,7 @@ mod tests {
     use super::*;
 
     fn check(passed: u64, failed: u64, ignored: u64, ok: bool, expected: &str) {
-        let tally = Tally {
-            passed,
-            failed,
-            ignored,
-        };
+        let tally = Tally { passed, failed, ignored };
         let found = match verdict(tally, ok, true) {
             Ok(()) => "good".to_owned(),
             Err(error) => error.to_string(),

@@ -86,10 +86,7 @@ mod tests {
 
     #[test]
     fn closing_lines_are_read() {
-        check(
-            "     Summary [   0.012s] 5 tests run: 5 passed, 0 skipped",
-            Some((5, 0, 0)),
-        );
+        check("     Summary [   0.012s] 5 tests run: 5 passed, 0 skipped", Some((5, 0, 0)));
         check(
             "\u{1b}[32;1m     Summary\u{1b}[0m [ 63.1s] 9/12 tests run: 5 passed (1 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
             Some((5, 4, 3)),

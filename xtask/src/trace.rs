@@ -14,9 +14,8 @@ use crate::tidy::{self, RustFile};
 const COMMAND: &str = "cargo xtask trace";
 
 /// What the numbered documents of spec/ call their rules.
-const PREFIXES: [&str; 12] = [
-    "ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW",
-];
+const PREFIXES: [&str; 12] =
+    ["ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW"];
 
 /// Where a rule stands and who cites it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,10 +49,7 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         }
     }
     for (id, places) in &unknown {
-        offences.push(format!(
-            "{id} is stated nowhere in spec/: {}",
-            places.join(", ")
-        ));
+        offences.push(format!("{id} is stated nowhere in spec/: {}", places.join(", ")));
     }
     offences.extend(gaps(&rules));
     for offence in &offences {
@@ -63,14 +59,8 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         bail!("{} of the trace's conditions fail", offences.len());
     }
     println!("trace: {} rules", rules.len());
-    generated::settle(
-        root,
-        &root.join("spec/trace.md"),
-        &table(&rules),
-        mode,
-        COMMAND,
-    )
-    .context("trace")
+    generated::settle(root, &root.join("spec/trace.md"), &table(&rules), mode, COMMAND)
+        .context("trace")
 }
 
 fn is_numbered(path: &Path) -> bool {
@@ -91,10 +81,7 @@ fn state(rules: &mut Rules, document: &str, text: &str) -> Vec<String> {
         if rule.document.is_empty() {
             document.clone_into(&mut rule.document);
         } else {
-            offences.push(format!(
-                "{document}: {id} is already stated in {}",
-                rule.document
-            ));
+            offences.push(format!("{document}: {id} is already stated in {}", rule.document));
         }
     }
     offences
@@ -109,14 +96,8 @@ fn cite(rules: &mut Rules, unknown: &mut BTreeMap<String, Vec<String>>, file: &R
             continue;
         };
         let is_test = file.is_test(offset)
-            || ["sim/", "fuzz/", "benches/", "demo/"]
-                .iter()
-                .any(|top| file.path.starts_with(top));
-        let citations = if is_test {
-            &mut rule.tests
-        } else {
-            &mut rule.code
-        };
+            || ["sim/", "fuzz/", "benches/", "demo/"].iter().any(|top| file.path.starts_with(top));
+        let citations = if is_test { &mut rule.tests } else { &mut rule.code };
         citations.insert(file.path.clone());
     }
 }
@@ -180,10 +161,8 @@ fn table(rules: &Rules) -> String {
 }
 
 fn listed(paths: &BTreeSet<String>) -> String {
-    let cells: Vec<String> = paths
-        .iter()
-        .map(|path| format!("`{}`", path.trim_start_matches("crates/")))
-        .collect();
+    let cells: Vec<String> =
+        paths.iter().map(|path| format!("`{}`", path.trim_start_matches("crates/"))).collect();
     cells.join(", ")
 }
 
@@ -216,10 +195,7 @@ mod tests {
         let mut rules = stated("**ENV-001** It MUST be.\nSee LOG-007.\n");
         assert_eq!(rules.keys().collect::<Vec<_>>(), ["ENV-001"]);
         let again = state(&mut rules, "spec/04-log.md", "**ENV-001** Again.");
-        assert_eq!(
-            again,
-            ["spec/04-log.md: ENV-001 is already stated in spec/03-envelopes.md"]
-        );
+        assert_eq!(again, ["spec/04-log.md: ENV-001 is already stated in spec/03-envelopes.md"]);
     }
 
     #[test]
@@ -232,10 +208,7 @@ mod tests {
         assert!(cited(&mut rules, &file).is_empty());
         let file = rust_file("crates/envelope/tests/it/a.rs", "//! ENV-002\n");
         assert!(cited(&mut rules, &file).is_empty());
-        assert_eq!(
-            gaps(&rules),
-            ["spec/03-envelopes.md: no code cites ENV-002"]
-        );
+        assert_eq!(gaps(&rules), ["spec/03-envelopes.md: no code cites ENV-002"]);
         assert!(table(&rules).contains("| ENV-001 | 03-envelopes.md | `envelope/src/a.rs` |"));
     }
 

@@ -40,18 +40,13 @@ pub fn run(root: &Path) -> Result<()> {
 
 /// A file beside the suites that is no suite's schema.
 fn stray(dir: &Path, name: &str) -> Option<String> {
-    let of_suite = name
-        .strip_suffix(".schema.json")
-        .is_some_and(|suite| dir.join(suite).is_dir());
+    let of_suite = name.strip_suffix(".schema.json").is_some_and(|suite| dir.join(suite).is_dir());
     (!of_suite).then(|| format!("spec/vectors/{name}: is the schema of no suite"))
 }
 
 fn check_file(dir: &Path, suite: &str, path: &Path) -> Result<usize> {
     let schema_path = dir.join(format!("{suite}.schema.json"));
-    ensure!(
-        schema_path.is_file(),
-        "the suite has no spec/vectors/{suite}.schema.json"
-    );
+    ensure!(schema_path.is_file(), "the suite has no spec/vectors/{suite}.schema.json");
     let schema = Schema::parse(&repository::read(&schema_path)?).context("its schema")?;
     let value: Value = serde_json::from_str(&repository::read(path)?)?;
     let count = check_shape(suite, &value)?;
@@ -62,14 +57,9 @@ fn check_file(dir: &Path, suite: &str, path: &Path) -> Result<usize> {
 /// The number of cases in a well-formed file.
 fn check_shape(suite: &str, value: &Value) -> Result<usize> {
     let field = |name: &str| value.get(name).with_context(|| format!("lacks {name}"));
+    ensure!(field("suite")?.as_str() == Some(suite), "its suite is its folder's name, {suite}");
     ensure!(
-        field("suite")?.as_str() == Some(suite),
-        "its suite is its folder's name, {suite}"
-    );
-    ensure!(
-        field("version")?
-            .as_u64()
-            .is_some_and(|version| version > 0),
+        field("version")?.as_u64().is_some_and(|version| version > 0),
         "its version is a positive integer"
     );
     let cases = field("cases")?.as_array().context("its cases are a list")?;
@@ -93,18 +83,9 @@ mod tests {
     #[test]
     fn a_file_has_suite_version_and_cases() {
         check(r#"{"suite":"tlog","version":1,"cases":[{},{}]}"#, "2 cases");
-        check(
-            r#"{"suite":"tlog","version":1,"cases":[]}"#,
-            "it has no case",
-        );
+        check(r#"{"suite":"tlog","version":1,"cases":[]}"#, "it has no case");
         check(r#"{"suite":"tlog","version":1}"#, "lacks cases");
-        check(
-            r#"{"suite":"tlog","version":0,"cases":[1]}"#,
-            "its version is a positive integer",
-        );
-        check(
-            r#"{"suite":"mls","version":1,"cases":[1]}"#,
-            "its suite is its folder's name, tlog",
-        );
+        check(r#"{"suite":"tlog","version":0,"cases":[1]}"#, "its version is a positive integer");
+        check(r#"{"suite":"mls","version":1,"cases":[1]}"#, "its suite is its folder's name, tlog");
     }
 }

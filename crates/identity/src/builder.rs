@@ -61,11 +61,7 @@ pub struct UpdateIncomplete {
 }
 
 fn list(members: &[Member]) -> String {
-    members
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Collects the actions of one update.
@@ -80,16 +76,8 @@ impl UpdateBuilder<'static> {
     /// An update that opens the inbox of `initial` and `nonce` (IDN-001, IDN-006).
     #[must_use]
     pub fn create(initial: Member, nonce: u64, recovery: Member) -> Self {
-        let actions = vec![Action::Create {
-            initial,
-            nonce,
-            recovery,
-        }];
-        Self {
-            current: None,
-            inbox: inbox_id(&initial, nonce),
-            actions,
-        }
+        let actions = vec![Action::Create { initial, nonce, recovery }];
+        Self { current: None, inbox: inbox_id(&initial, nonce), actions }
     }
 }
 
@@ -97,11 +85,7 @@ impl<'a> UpdateBuilder<'a> {
     /// An update that follows `current`.
     #[must_use]
     pub fn following(current: &'a AssociationState) -> Self {
-        Self {
-            current: Some(current),
-            inbox: current.inbox(),
-            actions: Vec::new(),
-        }
+        Self { current: Some(current), inbox: current.inbox(), actions: Vec::new() }
     }
 
     /// Adds `member`, let in by `added_by`; both will have to sign.
@@ -137,10 +121,7 @@ impl<'a> UpdateBuilder<'a> {
         let actions = BoundedVec::new(self.actions)?;
         let (sequence, previous) = match self.current {
             // The last sequence has no successor, and the state will refuse it.
-            Some(state) => (
-                state.sequence().next().unwrap_or(state.sequence()),
-                state.head(),
-            ),
+            Some(state) => (state.sequence().next().unwrap_or(state.sequence()), state.head()),
             None => (Sequence(0), Hash::default()),
         };
         let body = UpdateBody::new(self.inbox, sequence, previous, actions);
@@ -170,12 +151,7 @@ impl UnsignedUpdate {
         check_shape(&body)?;
         let statement = Statement::new(&body, network);
         let (_, needed) = transition(current, &body, statement.update())?;
-        Ok(Self {
-            body,
-            statement,
-            needed,
-            proofs: BTreeMap::new(),
-        })
+        Ok(Self { body, statement, needed, proofs: BTreeMap::new() })
     }
 
     /// What the signers agree to.
@@ -197,10 +173,7 @@ impl UnsignedUpdate {
 
     /// Who has to sign yet, in ascending order.
     pub fn missing_signers(&self) -> impl Iterator<Item = Member> {
-        self.needed
-            .iter()
-            .filter(|signer| !self.proofs.contains_key(*signer))
-            .copied()
+        self.needed.iter().filter(|signer| !self.proofs.contains_key(*signer)).copied()
     }
 
     /// The request for an account's wallet.
@@ -225,16 +198,9 @@ impl UnsignedUpdate {
     /// [`AttachError::NotNeeded`] when that installation has no part in the update.
     pub fn sign_with_installation(&mut self, key: &SigningKey) -> Result<(), AttachError> {
         let statement = &self.statement;
-        let proof = key.sign(
-            INSTALLATION_LABEL,
-            statement.network(),
-            statement.body_bytes(),
-        );
+        let proof = key.sign(INSTALLATION_LABEL, statement.network(), statement.body_bytes());
         let signer = Member::Installation(key.public_key());
-        self.attach(UpdateSignature {
-            signer,
-            proof: Proof::Ed25519(proof),
-        })
+        self.attach(UpdateSignature { signer, proof: Proof::Ed25519(proof) })
     }
 
     /// Has `wallet` sign in `form`.
@@ -251,9 +217,7 @@ impl UnsignedUpdate {
         if !self.needed.contains(&signer) {
             return Err(AttachError::NotNeeded { signer }.into());
         }
-        let signature = wallet
-            .sign(&self.wallet_request(form))
-            .map_err(WalletError::Wallet)?;
+        let signature = wallet.sign(&self.wallet_request(form)).map_err(WalletError::Wallet)?;
         let proof = match form {
             WalletForm::TypedData => Proof::Eip712(signature),
             WalletForm::Text => Proof::Eip191(signature),
@@ -285,13 +249,8 @@ impl UnsignedUpdate {
             return Err(UpdateIncomplete { missing });
         }
         let proofs = self.proofs.into_iter();
-        let signatures = proofs
-            .map(|(signer, proof)| UpdateSignature { signer, proof })
-            .collect();
+        let signatures = proofs.map(|(signer, proof)| UpdateSignature { signer, proof }).collect();
         let signatures = BoundedVec::new(signatures).expect("an action needs at most two signers");
-        Ok(IdentityUpdate {
-            body: self.body,
-            signatures,
-        })
+        Ok(IdentityUpdate { body: self.body, signatures })
     }
 }

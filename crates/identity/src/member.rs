@@ -92,17 +92,11 @@ impl FromStr for Member {
             return address(text).map(Self::EthereumAccount);
         };
         match kind {
-            "installation" => rest
-                .parse()
-                .map(Self::Installation)
-                .map_err(|_| ParseMemberError),
+            "installation" => rest.parse().map(Self::Installation).map_err(|_| ParseMemberError),
             "eip155" => {
                 let (chain, account) = rest.split_once(':').ok_or(ParseMemberError)?;
                 let chain_id = chain.parse().map_err(|_| ParseMemberError)?;
-                Ok(Self::ContractWallet {
-                    chain_id,
-                    address: address(account)?,
-                })
+                Ok(Self::ContractWallet { chain_id, address: address(account)? })
             }
             "passkey" => {
                 let mut key = [0; 33];
@@ -126,9 +120,7 @@ impl Serialize for Member {
 
 impl<'de> Deserialize<'de> for Member {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -150,45 +142,19 @@ mod tests {
         // covers: IDN-004
         let address = EthereumAddress([0xab; 20]);
         let ab = "ab".repeat(20);
-        check(
-            Member::EthereumAccount(address),
-            &format!("0x{ab}"),
-            &format!("01{ab}"),
-        );
+        check(Member::EthereumAccount(address), &format!("0x{ab}"), &format!("01{ab}"));
         let key = "11".repeat(32);
         let installation = Member::Installation(PublicKey([0x11; 32]));
-        check(
-            installation,
-            &format!("installation:{key}"),
-            &format!("02{key}"),
-        );
-        let contract = Member::ContractWallet {
-            chain_id: 10,
-            address,
-        };
-        check(
-            contract,
-            &format!("eip155:10:0x{ab}"),
-            &format!("03000000000000000a{ab}"),
-        );
+        check(installation, &format!("installation:{key}"), &format!("02{key}"));
+        let contract = Member::ContractWallet { chain_id: 10, address };
+        check(contract, &format!("eip155:10:0x{ab}"), &format!("03000000000000000a{ab}"));
         let key = "02".repeat(33);
-        check(
-            Member::Passkey([2; 33]),
-            &format!("passkey:{key}"),
-            &format!("04{key}"),
-        );
+        check(Member::Passkey([2; 33]), &format!("passkey:{key}"), &format!("04{key}"));
     }
 
     #[test]
     fn other_texts_and_kinds_are_refused() {
-        for text in [
-            "",
-            "0x12",
-            "installation:",
-            "eip155:0x00",
-            "passkey:02",
-            "lens:x",
-        ] {
+        for text in ["", "0x12", "installation:", "eip155:0x00", "passkey:02", "lens:x"] {
             assert_eq!(text.parse::<Member>(), Err(ParseMemberError));
         }
         assert!(Member::from_wire(&[5; 21]).is_err());

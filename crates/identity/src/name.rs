@@ -56,9 +56,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, ParseNameError> {
         let labels_are_full = text.contains('.') && text.split('.').all(|label| !label.is_empty());
-        let is_plain = !text
-            .chars()
-            .any(|letter| letter.is_whitespace() || letter.is_control());
+        let is_plain = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
         match labels_are_full && is_plain && text.len() <= 255 {
             true => Ok(Self(text.to_ascii_lowercase())),
             false => Err(ParseNameError),
@@ -104,9 +102,7 @@ impl FromStr for Recipient {
         if text.starts_with("0x") && text.len() <= 42 {
             return Ok(Self::Address(parse_address(text)?));
         }
-        text.parse()
-            .map(Self::Inbox)
-            .map_err(|_| ParseRecipientError::Form)
+        text.parse().map(Self::Inbox).map_err(|_| ParseRecipientError::Form)
     }
 }
 
@@ -161,14 +157,7 @@ mod tests {
         check(&"07".repeat(32), Ok(Recipient::Inbox(InboxId([7; 32]))));
         check("Alice.eth", Ok(Recipient::Name(Name("alice.eth".into()))));
         check("0x12", Err(ParseAddressError::Form.into()));
-        for text in [
-            "",
-            "alice",
-            "alice..eth",
-            ".eth",
-            "al ice.eth",
-            "al\u{7}ice.eth",
-        ] {
+        for text in ["", "alice", "alice..eth", ".eth", "al ice.eth", "al\u{7}ice.eth"] {
             check(text, Err(ParseRecipientError::Form));
         }
     }
@@ -181,10 +170,7 @@ mod tests {
         assert!(parse_address(CHECKSUMMED).is_ok());
         let upper = format!("0x{}", CHECKSUMMED[2..].to_uppercase());
         assert_eq!(parse_address(&upper), parse_address(CHECKSUMMED));
-        assert_eq!(
-            parse_address(&CHECKSUMMED[2..]),
-            Err(ParseAddressError::Form)
-        );
+        assert_eq!(parse_address(&CHECKSUMMED[2..]), Err(ParseAddressError::Form));
     }
 
     struct Table {

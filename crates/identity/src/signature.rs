@@ -96,9 +96,7 @@ impl UpdateSignature {
         let valid = match (&self.signer, &self.proof) {
             (Member::ContractWallet { .. } | Member::Passkey(_), _)
             | (_, Proof::Erc1271(_) | Proof::WebAuthn(_)) => {
-                return Err(VerifyError::KindReserved {
-                    member: self.signer,
-                });
+                return Err(VerifyError::KindReserved { member: self.signer });
             }
             (Member::EthereumAccount(address), Proof::Eip712(signature)) => {
                 signature.recover(&statement.typed_data_digest()) == Some(*address)
@@ -107,21 +105,14 @@ impl UpdateSignature {
                 signature.recover(&statement.eip191_digest()) == Some(*address)
             }
             (Member::Installation(key), Proof::Ed25519(signature)) => key
-                .verify(
-                    INSTALLATION_LABEL,
-                    statement.network(),
-                    statement.body_bytes(),
-                    signature,
-                )
+                .verify(INSTALLATION_LABEL, statement.network(), statement.body_bytes(), signature)
                 .is_ok(),
             (Member::EthereumAccount(_), Proof::Ed25519(_))
             | (Member::Installation(_), Proof::Eip712(_) | Proof::Eip191(_)) => false,
         };
         match valid {
             true => Ok(()),
-            false => Err(VerifyError::SignatureInvalid {
-                signer: self.signer,
-            }),
+            false => Err(VerifyError::SignatureInvalid { signer: self.signer }),
         }
     }
 }

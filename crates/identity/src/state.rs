@@ -130,10 +130,7 @@ impl AssociationState {
     #[must_use]
     pub fn to_wire(&self) -> Vec<u8> {
         let members = self.members.iter();
-        let members = members.map(|(member, info)| MemberRecord {
-            member: *member,
-            info: *info,
-        });
+        let members = members.map(|(member, info)| MemberRecord { member: *member, info: *info });
         StateRecord {
             version: PROTOCOL_VERSION,
             inbox: self.inbox,
@@ -159,13 +156,8 @@ impl AssociationState {
             }
         }
         let record = StateRecord::from_wire(bytes)?;
-        if !record
-            .members
-            .is_sorted_by(|one, next| one.member < next.member)
-        {
-            return Err(StateDecodeError::Impossible(
-                "members are not in ascending order",
-            ));
+        if !record.members.is_sorted_by(|one, next| one.member < next.member) {
+            return Err(StateDecodeError::Impossible("members are not in ascending order"));
         }
         let members = record.members.into_vec().into_iter();
         let state = Self {
@@ -192,11 +184,8 @@ impl AssociationState {
         if revoked.len() != self.revoked.len() {
             return impossible("an installation is revoked twice");
         }
-        let is_revoked = |member: &Member| {
-            member
-                .installation()
-                .is_some_and(|key| revoked.contains(&key))
-        };
+        let is_revoked =
+            |member: &Member| member.installation().is_some_and(|key| revoked.contains(&key));
         if is_revoked(&self.recovery) || !self.recovery.is_supported() {
             return impossible("recovery is revoked or of a reserved kind");
         }

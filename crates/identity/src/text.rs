@@ -83,16 +83,9 @@ impl Statement {
     pub fn typed_data_json(&self) -> String {
         let bytes32 = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
         let data = TypedData {
-            types: Types {
-                domain: DOMAIN_FIELDS,
-                update: UPDATE_FIELDS,
-            },
+            types: Types { domain: DOMAIN_FIELDS, update: UPDATE_FIELDS },
             primary_type: "InboxUpdate",
-            domain: Domain {
-                name: "Tidings",
-                version: "1",
-                salt: bytes32(&self.network.0),
-            },
+            domain: Domain { name: "Tidings", version: "1", salt: bytes32(&self.network.0) },
             message: Message {
                 inbox: bytes32(&self.inbox.0),
                 sequence: self.sequence.to_string(),
@@ -113,10 +106,7 @@ impl Statement {
             text.push('\n');
         }
         let (previous, update) = (hex::encode(self.previous), hex::encode(self.update));
-        text.push_str(&format!(
-            "\nInbox: {}\nSequence: {}\n",
-            self.inbox, self.sequence
-        ));
+        text.push_str(&format!("\nInbox: {}\nSequence: {}\n", self.inbox, self.sequence));
         text.push_str(&format!("Previous: {previous}\nUpdate: {update}\n"));
         text.push_str(&format!("Network: {}", self.network));
         text
@@ -174,39 +164,15 @@ struct Field {
 }
 
 const DOMAIN_FIELDS: [Field; 3] = [
-    Field {
-        name: "name",
-        r#type: "string",
-    },
-    Field {
-        name: "version",
-        r#type: "string",
-    },
-    Field {
-        name: "salt",
-        r#type: "bytes32",
-    },
+    Field { name: "name", r#type: "string" },
+    Field { name: "version", r#type: "string" },
+    Field { name: "salt", r#type: "bytes32" },
 ];
 
 const UPDATE_FIELDS: [Field; 5] = [
-    Field {
-        name: "inbox",
-        r#type: "bytes32",
-    },
-    Field {
-        name: "sequence",
-        r#type: "uint64",
-    },
-    Field {
-        name: "previous",
-        r#type: "bytes32",
-    },
-    Field {
-        name: "summary",
-        r#type: "string",
-    },
-    Field {
-        name: "update",
-        r#type: "bytes32",
-    },
+    Field { name: "inbox", r#type: "bytes32" },
+    Field { name: "sequence", r#type: "uint64" },
+    Field { name: "previous", r#type: "bytes32" },
+    Field { name: "summary", r#type: "string" },
+    Field { name: "update", r#type: "bytes32" },
 ];

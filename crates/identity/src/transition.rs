@@ -174,10 +174,7 @@ impl AssociationState {
         if self.contains(&member) {
             return Err(ApplyError::AlreadyMember { member });
         }
-        if member
-            .installation()
-            .is_some_and(|key| self.is_revoked(&key))
-        {
+        if member.installation().is_some_and(|key| self.is_revoked(&key)) {
             return Err(ApplyError::Revoked { member });
         }
         if self.members.len() >= IDENTITY_MEMBERS_MAX {
@@ -228,13 +225,7 @@ pub(crate) fn transition(
     for action in body.actions.iter() {
         match *action {
             Action::Create { initial, .. } => {
-                state.add(
-                    initial,
-                    MemberInfo {
-                        added_by: initial,
-                        added_at,
-                    },
-                )?;
+                state.add(initial, MemberInfo { added_by: initial, added_at })?;
                 needed.insert(initial);
             }
             Action::AddMember { member, added_by } => {

@@ -91,9 +91,7 @@ impl Action {
     /// The members that the action names.
     pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
         let (first, second) = match *self {
-            Self::Create {
-                initial, recovery, ..
-            } => (initial, Some(recovery)),
+            Self::Create { initial, recovery, .. } => (initial, Some(recovery)),
             Self::AddMember { member, added_by } => (member, Some(added_by)),
             Self::RevokeMember { member } => (member, None),
             Self::ChangeRecovery { recovery } => (recovery, None),
@@ -106,15 +104,8 @@ impl fmt::Display for Action {
     /// The line that people read in their wallet before they sign (IDN-009).
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create {
-                initial,
-                nonce,
-                recovery,
-            } => {
-                write!(
-                    formatter,
-                    "Create inbox {nonce} of {initial} with recovery {recovery}"
-                )
+            Self::Create { initial, nonce, recovery } => {
+                write!(formatter, "Create inbox {nonce} of {initial} with recovery {recovery}")
             }
             Self::AddMember { member, added_by } => {
                 write!(formatter, "Add {member} on the authority of {added_by}")
@@ -153,13 +144,7 @@ impl UpdateBody {
         previous: Hash,
         actions: BoundedVec<Action, IDENTITY_ACTIONS_PER_UPDATE_MAX>,
     ) -> Self {
-        Self {
-            version: PROTOCOL_VERSION,
-            inbox,
-            sequence,
-            previous,
-            actions,
-        }
+        Self { version: PROTOCOL_VERSION, inbox, sequence, previous, actions }
     }
 
     /// The update's hash, which later updates name; signatures never enter it (IDN-002).
@@ -181,10 +166,7 @@ pub struct IdentityUpdate {
 /// The id of the inbox that `initial` opens with `nonce` (IDN-001).
 #[must_use]
 pub fn inbox_id(initial: &Member, nonce: u64) -> InboxId {
-    InboxId(labelled_hash(
-        "inbox id",
-        &[&initial.to_wire(), &nonce.to_be_bytes()],
-    ))
+    InboxId(labelled_hash("inbox id", &[&initial.to_wire(), &nonce.to_be_bytes()]))
 }
 
 #[cfg(test)]

@@ -94,9 +94,7 @@ impl ParsedUpdate {
     /// [`ParseError`] for bytes that are too many, of another version, or not canonical.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         if bytes.len() > IDENTITY_UPDATE_BYTES_MAX {
-            return Err(ParseError::TooLarge {
-                length_bytes: bytes.len(),
-            });
+            return Err(ParseError::TooLarge { length_bytes: bytes.len() });
         }
         if let Some((version, _)) = bytes.split_first_chunk::<2>() {
             let version = u16::from_be_bytes(*version);
@@ -121,21 +119,14 @@ impl ParsedUpdate {
         let update = self.0;
         check_shape(&update.body)?;
         // IDN-007: one order and no repetition, so that nobody can pad an update.
-        if !update
-            .signatures
-            .is_sorted_by(|one, next| one.signer < next.signer)
-        {
+        if !update.signatures.is_sorted_by(|one, next| one.signer < next.signer) {
             return Err(VerifyError::SignersUnordered);
         }
         let statement = Statement::new(&update.body, network);
         for signature in update.signatures.iter() {
             signature.verify(&statement)?;
         }
-        Ok(VerifiedUpdate {
-            network,
-            hash: statement.update(),
-            update,
-        })
+        Ok(VerifiedUpdate { network, hash: statement.update(), update })
     }
 }
 
@@ -182,10 +173,7 @@ impl VerifiedUpdate {
 
     /// Who signed, in ascending order.
     pub fn signers(&self) -> impl Iterator<Item = Member> {
-        self.update
-            .signatures
-            .iter()
-            .map(|signature| signature.signer)
+        self.update.signatures.iter().map(|signature| signature.signer)
     }
 }
 
@@ -197,10 +185,7 @@ pub(crate) fn check_shape(body: &UpdateBody) -> Result<(), VerifyError> {
             return Err(VerifyError::KindReserved { member });
         }
     }
-    if rest
-        .iter()
-        .any(|action| matches!(action, Action::Create { .. }))
-    {
+    if rest.iter().any(|action| matches!(action, Action::Create { .. })) {
         return Err(VerifyError::CreateMisplaced);
     }
     let is_first = body.sequence == Sequence(0);

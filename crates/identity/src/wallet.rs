@@ -79,9 +79,7 @@ impl LocalWallet {
     /// # Errors
     /// [`WalletSecretInvalid`] when the secret is zero or not below the group order.
     pub fn from_secret(secret: &[u8; 32]) -> Result<Self, WalletSecretInvalid> {
-        NodeKey::from_secret(secret)
-            .map(Self)
-            .map_err(|_| WalletSecretInvalid)
+        NodeKey::from_secret(secret).map(Self).map_err(|_| WalletSecretInvalid)
     }
 
     /// The 32-byte secret, wiped when dropped.

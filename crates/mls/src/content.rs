@@ -151,10 +151,21 @@ pub(crate) struct ContentFrame {
     pub(crate) version: u16,
     /// Keeps two messages of the same words apart.
     pub(crate) nonce: [u8; 16],
+    /// The message that this installation sent before in this group (MLS-024).
+    pub(crate) previous: Option<Predecessor>,
     /// The sender's clock, for display.
     pub(crate) sent_at: TimestampSeconds,
     /// What is said.
     pub(crate) content: Content,
+}
+
+/// A message that came before another of the same installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub(crate) struct Predecessor {
+    /// Which message.
+    pub(crate) id: MessageId,
+    /// In which epoch it was sent; whoever joined later will never see it.
+    pub(crate) epoch: u64,
 }
 
 impl ContentFrame {
@@ -195,6 +206,9 @@ pub struct ReceivedMessage {
     pub installation: PublicKey,
     /// In which epoch.
     pub epoch: u64,
+    /// The message that the same installation sent before, if this one can have it: it is shown
+    /// first, whichever arrives first (MLS-024).
+    pub after: Option<MessageId>,
     /// The sender's clock, for display.
     pub sent_at: TimestampSeconds,
     /// What it says.
@@ -209,6 +223,7 @@ mod tests {
         ContentFrame {
             version: PROTOCOL_VERSION,
             nonce: [1; 16],
+            previous: None,
             sent_at: TimestampSeconds(5),
             content,
         }
@@ -283,6 +298,7 @@ mod tests {
             let frame = ContentFrame {
                 version: PROTOCOL_VERSION,
                 nonce: bytes("nonce").try_into().unwrap(),
+                previous: None,
                 sent_at: TimestampSeconds(case["sent_at"].as_u64().unwrap()),
                 content: Content::text(case["text"].as_str().unwrap()).unwrap(),
             };

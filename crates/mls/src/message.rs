@@ -11,7 +11,7 @@ use tidings_types::ed25519::PublicKey;
 use tidings_types::{InboxId, Period, TimestampSeconds, Wire};
 use tls_codec::DeserializeBytes;
 
-use crate::content::{Content, ContentFrame, Origin, ReceivedMessage};
+use crate::content::{Content, ContentFrame, Origin, Predecessor, ReceivedMessage};
 use crate::error::{OpenError, SealError};
 use crate::generation::Generation;
 use crate::group::{Group, GroupId};
@@ -59,7 +59,8 @@ impl Group {
             return Err(SealError::LeavePending);
         }
         let nonce = self.provider.rand().random_array().map_err(|_| SealError::Library)?;
-        let frame = ContentFrame { version: PROTOCOL_VERSION, nonce, sent_at, content };
+        let previous = self.record.last_sent;
+        let frame = ContentFrame { version: PROTOCOL_VERSION, nonce, previous, sent_at, content };
         let bytes = frame.to_wire();
         let message = self
             .mls
@@ -81,7 +82,8 @@ impl Group {
         };
         let envelope = self.seal(&generation, body, &message)?;
         let origin = self.origin(self.record.inbox, self.record.installation, self.epoch());
-        let message = origin.received(frame, &bytes);
+        let message = origin.received(frame, &bytes, self.record.joined_at());
+        self.record.last_sent = Some(Predecessor { id: message.id, epoch: message.epoch });
         Ok(OutgoingMessage { envelope, message })
     }
 
@@ -146,7 +148,8 @@ impl Group {
             .ok_or(OpenError::NotAMessage)?;
         let frame = ContentFrame::parse(&bytes).ok_or(OpenError::ContentUnknown)?;
         let origin = self.origin(inbox, installation, epoch);
-        Ok(OpenedMessage::Message(origin.received(frame, &bytes)))
+        let joined_at = self.record.joined_at();
+        Ok(OpenedMessage::Message(origin.received(frame, &bytes, joined_at)))
     }
 
     /// The generation whose topic this is, if entries admitted then are read (MLS-020).
@@ -196,13 +199,15 @@ impl Group {
 }
 
 impl Origin {
-    /// The message with this frame, whose bytes are `bytes`.
-    fn received(&self, frame: ContentFrame, bytes: &[u8]) -> ReceivedMessage {
+    /// The message with this frame, whose bytes are `bytes`, for one who joined in `joined_at`.
+    fn received(&self, frame: ContentFrame, bytes: &[u8], joined_at: u64) -> ReceivedMessage {
+        let previous = frame.previous.filter(|previous| previous.epoch >= joined_at);
         ReceivedMessage {
             id: self.message_id(bytes),
             sender: self.inbox,
             installation: self.installation,
             epoch: self.epoch,
+            after: previous.map(|previous| previous.id),
             sent_at: frame.sent_at,
             content: frame.content,
         }

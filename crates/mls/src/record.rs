@@ -11,6 +11,7 @@ use tidings_types::{
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
+use crate::content::Predecessor;
 use crate::generation::{EXPORTER_LABEL, Generation, SEED_BYTES};
 use crate::group::GroupId;
 use crate::provider::Provider;
@@ -90,6 +91,10 @@ pub(crate) struct Record {
     tags: BoundedVec<EpochTag, TAGS_MAX>,
     departed: BoundedVec<Departed, DEPARTED_MAX>,
     pub(crate) pending: Option<PendingRecord>,
+    /// The epoch in which this installation came in.
+    joined: Option<u64>,
+    /// The last message that this installation sent.
+    pub(crate) last_sent: Option<Predecessor>,
 }
 
 /// Who a record belongs to.
@@ -116,7 +121,14 @@ impl Record {
             tags: BoundedVec::default(),
             departed: BoundedVec::default(),
             pending: None,
+            joined: None,
+            last_sent: None,
         }
+    }
+
+    /// The epoch in which this installation came in.
+    pub(crate) fn joined_at(&self) -> u64 {
+        self.joined.unwrap_or_default()
     }
 
     /// The stored record.
@@ -156,6 +168,7 @@ impl Record {
 
     /// Notes the tag of an epoch that begins (MLS-011).
     pub(crate) fn note_epoch(&mut self, epoch: u64, tag: TranscriptTag) {
+        self.joined.get_or_insert(epoch);
         self.tags = newest(self.tags.to_vec(), EpochTag { epoch, tag });
         let oldest = self.tags.first().map_or(0, |tag| tag.epoch);
         let kept = self.departed.iter().filter(|it| it.epoch >= oldest).copied().collect();

@@ -88,10 +88,13 @@ impl NodeConfig {
         for field in FIELDS {
             if let Some(value) = variable(&format!("TIDINGS_NODE_{}", field.to_uppercase())) {
                 let number = value.parse().ok().filter(|_| NUMBERS.contains(field));
-                table.insert((*field).into(), match number {
-                    Some(number) => toml::Value::Integer(number),
-                    None => toml::Value::String(value),
-                });
+                table.insert(
+                    (*field).into(),
+                    match number {
+                        Some(number) => toml::Value::Integer(number),
+                        None => toml::Value::String(value),
+                    },
+                );
             }
         }
         let mut config: Self = table.try_into().map_err(|error| invalid(format!("{error}")))?;

@@ -2,9 +2,9 @@
 
 pub mod config;
 pub mod feed;
-pub mod link;
 pub mod http;
 pub mod hub;
+pub mod link;
 pub mod metrics;
 mod runtime;
 pub mod storage;

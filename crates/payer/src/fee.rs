@@ -59,9 +59,7 @@ pub fn fee(
         .and_then(|product| product.checked_mul(u128::from(schedule.congestion_permille)))
         .ok_or(MoneyOverflow)?;
     let rounded = exact.div_ceil(PERMILLE * PERMILLE);
-    u64::try_from(rounded)
-        .map(PicoDollars)
-        .map_err(|_| MoneyOverflow)
+    u64::try_from(rounded).map(PicoDollars).map_err(|_| MoneyOverflow)
 }
 
 /// What a log entry costs, by its header alone, so that bills verify after payloads are pruned
@@ -74,12 +72,7 @@ pub fn entry_fee(
     header: &EntryHeader,
 ) -> Result<PicoDollars, MoneyOverflow> {
     let class = FeeClass::of(&header.topic, Lane::Broadcast);
-    fee(
-        schedule,
-        header.payload_length,
-        header.retention_days,
-        class,
-    )
+    fee(schedule, header.payload_length, header.retention_days, class)
 }
 
 #[cfg(test)]
@@ -121,12 +114,7 @@ mod tests {
         check(schedule(u64::MAX, 0, 1_000, 1_000), 0, 0, Some(u64::MAX));
         check(schedule(u64::MAX, 1, 1_000, 1_000), 1, 1, None);
         check(schedule(u64::MAX, 0, 1_001, 1_000), 0, 0, None);
-        check(
-            schedule(u64::MAX, u64::MAX, u32::MAX, u32::MAX),
-            u32::MAX,
-            u16::MAX,
-            None,
-        );
+        check(schedule(u64::MAX, u64::MAX, u32::MAX, u32::MAX), u32::MAX, u16::MAX, None);
     }
 
     #[test]
@@ -135,10 +123,7 @@ mod tests {
         let group = Topic::group(&PublicKey([1; 32]));
         assert_eq!(FeeClass::of(&group, Lane::Broadcast), FeeClass::Broadcast);
         assert_eq!(FeeClass::of(&group, Lane::Ordered), FeeClass::Ordered);
-        assert_eq!(
-            FeeClass::of(&Topic::mailbox(3), Lane::Broadcast),
-            FeeClass::Stamped
-        );
+        assert_eq!(FeeClass::of(&Topic::mailbox(3), Lane::Broadcast), FeeClass::Stamped);
         let identity = Topic::identity(InboxId([1; 32]));
         assert_eq!(FeeClass::of(&identity, Lane::Ordered), FeeClass::Ordered);
     }

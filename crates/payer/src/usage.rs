@@ -26,21 +26,14 @@ impl Usage {
     /// [`MoneyOverflow`] when a component does not fit (FEE-003).
     pub fn plus(self, other: Self) -> Result<Self, MoneyOverflow> {
         Ok(Self {
-            envelopes: self
-                .envelopes
-                .checked_add(other.envelopes)
-                .ok_or(MoneyOverflow)?,
+            envelopes: self.envelopes.checked_add(other.envelopes).ok_or(MoneyOverflow)?,
             bytes: self.bytes.checked_add(other.bytes).ok_or(MoneyOverflow)?,
             fee: self.fee.plus(other.fee)?,
         })
     }
 
     fn of(header: &EntryHeader) -> Self {
-        Self {
-            envelopes: 1,
-            bytes: u64::from(header.payload_length),
-            fee: header.fee,
-        }
+        Self { envelopes: 1, bytes: u64::from(header.payload_length), fee: header.fee }
     }
 }
 
@@ -87,32 +80,23 @@ impl UsageTally {
     /// What `payer` used in `period`.
     #[must_use]
     pub fn usage(&self, period: Period, payer: EthereumAddress) -> Usage {
-        self.by_payer
-            .get(&(period, payer))
-            .copied()
-            .unwrap_or_default()
+        self.by_payer.get(&(period, payer)).copied().unwrap_or_default()
     }
 
     /// Who used what in `period`, by address.
     pub fn payers(&self, period: Period) -> impl Iterator<Item = (EthereumAddress, Usage)> {
         let all = (period, EthereumAddress([0; 20]))..=(period, EthereumAddress([0xff; 20]));
-        self.by_payer
-            .range(all)
-            .map(|((_, payer), usage)| (*payer, *usage))
+        self.by_payer.range(all).map(|((_, payer), usage)| (*payer, *usage))
     }
 
     /// Everything, by period and address.
     pub fn iter(&self) -> impl Iterator<Item = (Period, EthereumAddress, Usage)> {
-        self.by_payer
-            .iter()
-            .map(|((period, payer), usage)| (*period, *payer, *usage))
+        self.by_payer.iter().map(|((period, payer), usage)| (*period, *payer, *usage))
     }
 
     /// Takes out the periods before `period`, which are closed.
     pub fn take_before(&mut self, period: Period) -> Self {
         let open = self.by_payer.split_off(&(period, EthereumAddress([0; 20])));
-        Self {
-            by_payer: std::mem::replace(&mut self.by_payer, open),
-        }
+        Self { by_payer: std::mem::replace(&mut self.by_payer, open) }
     }
 }

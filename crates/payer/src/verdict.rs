@@ -58,9 +58,9 @@ pub fn judge(
         Ok(Some(Signed { batch, .. })) if !holds(batch) => {
             Verdict::Invalid(ErrorCode::BatchSignatureInvalid)
         }
-        Ok(Some(Signed {
-            write: Some(write), ..
-        })) if !holds(write) => Verdict::Invalid(ErrorCode::WriteProofInvalid),
+        Ok(Some(Signed { write: Some(write), .. })) if !holds(write) => {
+            Verdict::Invalid(ErrorCode::WriteProofInvalid)
+        }
         Ok(Some(_)) => Verdict::Valid,
     });
     verdicts.collect()
@@ -115,13 +115,10 @@ struct Signed {
 impl Signatures {
     fn of(&mut self, envelope: &PayerEnvelope, network: NetworkId) -> Signed {
         let statements = &mut self.statements;
-        let batch = *self
-            .batches
-            .entry(envelope.batch.to_wire())
-            .or_insert_with(|| {
-                statements.push(envelope.batch.statement(network));
-                statements.len() - 1
-            });
+        let batch = *self.batches.entry(envelope.batch.to_wire()).or_insert_with(|| {
+            statements.push(envelope.batch.statement(network));
+            statements.len() - 1
+        });
         let write = envelope.envelope.statement(network).map(|statement| {
             statements.push(statement);
             statements.len() - 1

@@ -54,6 +54,10 @@ pub enum Alarm {
 }
 
 /// What the shell does for the replica.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Make the set durable, then say so by `persisted`. Sets become durable in order.

@@ -33,28 +33,16 @@ pub fn examine_flush(
     registry: &Registry,
     rng: &mut impl CryptoRngCore,
 ) -> ExaminedFlush {
-    let context = VerdictContext {
-        network,
-        log: flush.checkpoint.checkpoint.log,
-        registry,
-    };
+    let context = VerdictContext { network, log: flush.checkpoint.checkpoint.log, registry };
     let verdicts = judge(&flush.entries, &context, rng);
     let records = flush.entries.into_vec().into_iter().map(record).collect();
-    ExaminedFlush {
-        records,
-        checkpoint: flush.checkpoint,
-        verdicts,
-    }
+    ExaminedFlush { records, checkpoint: flush.checkpoint, verdicts }
 }
 
 fn record(entry: LogEntry) -> EntryRecord {
     let hash = entry.header.hash();
     let payload = entry.payload.map(|payload| Arc::from(payload.into_vec()));
-    EntryRecord {
-        header: entry.header,
-        hash,
-        payload,
-    }
+    EntryRecord { header: entry.header, hash, payload }
 }
 
 /// Why a stretch was not taken.
@@ -139,11 +127,7 @@ impl FollowedLog {
         signer: EthereumAddress,
         period: Period,
     ) -> Result<Option<Taken>, Refusal> {
-        let ExaminedFlush {
-            mut records,
-            checkpoint,
-            mut verdicts,
-        } = examined;
+        let ExaminedFlush { mut records, checkpoint, mut verdicts } = examined;
         let Some(first) = records.first().map(|record| record.header.index) else {
             return Ok(None);
         };
@@ -151,9 +135,7 @@ impl FollowedLog {
         match intake.map_err(|_| Refusal::Gap)? {
             Intake::Ignore => return Ok(None),
             Intake::Take { skip } => {
-                let skip = usize::try_from(skip)
-                    .unwrap_or(usize::MAX)
-                    .min(records.len());
+                let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(records.len());
                 records.drain(..skip);
                 verdicts.drain(..skip);
             }
@@ -162,26 +144,15 @@ impl FollowedLog {
             return Err(Refusal::RegistryBehind);
         }
         let headers: Vec<EntryHeader> = records.iter().map(|record| record.header).collect();
-        let extended = self
-            .follower
-            .extend(&headers, &checkpoint, &[], network, signer);
+        let extended = self.follower.extend(&headers, &checkpoint, &[], network, signer);
         self.follower = extended.map_err(Refusal::Follow)?;
         let size = self.follower.size();
-        self.writing
-            .push_back((size, checkpoint.checkpoint.digest(network)));
+        self.writing.push_back((size, checkpoint.checkpoint.digest(network)));
         let invalid = self.first_fault(&records, &verdicts, period);
         self.honest &= invalid.is_none();
         let frontier = self.follower.frontier().to_wire();
         let log = self.follower.log();
-        Ok(Some(Taken {
-            flush: Flush {
-                log,
-                entries: records,
-                checkpoint,
-                frontier,
-            },
-            invalid,
-        }))
+        Ok(Some(Taken { flush: Flush { log, entries: records, checkpoint, frontier }, invalid }))
     }
 
     /// Gives up what `from` sent and waits for another offer.
@@ -213,10 +184,7 @@ impl FollowedLog {
             let header = &record.header;
             let head = self.topics.entry(header.topic).or_default();
             let chained = head.advance(header);
-            *head = TopicHead {
-                next: header.topic_index.plus(1),
-                last: record.hash,
-            };
+            *head = TopicHead { next: header.topic_index.plus(1), last: record.hash };
             let code = match (verdict, chained) {
                 (Verdict::Invalid(code), _) if !excused(*code, header, period) => Some(*code),
                 (_, Err(broken)) => Some(broken.code()),
@@ -249,13 +217,8 @@ fn excused(code: ErrorCode, header: &EntryHeader, period: Period) -> bool {
 }
 
 fn needs_newer_registry(records: &[EntryRecord], verdicts: &[Verdict], period: Period) -> bool {
-    records
-        .iter()
-        .zip(verdicts)
-        .any(|(record, verdict)| match verdict {
-            Verdict::Invalid(code) => {
-                depends_on_registry(*code) && is_fresh(&record.header, period)
-            }
-            _ => false,
-        })
+    records.iter().zip(verdicts).any(|(record, verdict)| match verdict {
+        Verdict::Invalid(code) => depends_on_registry(*code) && is_fresh(&record.header, period),
+        _ => false,
+    })
 }

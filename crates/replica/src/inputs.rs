@@ -1,233 +1,28 @@
-//! What happens to a replica: requests, peers, disk and time.
+//! What happens to a replica: links, feeds, the registry and time.
 
 use std::sync::Arc;
 
 use tidings_envelope::api::PublishResponse;
-use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedReceipt, Registry};
+use tidings_envelope::{CertifiedBlock, LogId, Registry, SignedAcknowledgement};
 use tidings_order::OrderMessage;
+use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
 };
-use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, ShardId};
+use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, ShardId};
 
-use crate::effect::{Alarm, Effect, Now, RequestId, WriteTicket};
+use crate::effect::{Alarm, Effect, Now, RequestId};
 use crate::followed::{ExaminedFlush, FollowedLog, Refusal, Taken};
 use crate::lane::{LaneEffect, Opening};
-use crate::own_log::{Found, OwnLog, Proven};
-use crate::publish::{BroadcastItem, Item, PreparedPublish};
+use crate::own_log::OwnLog;
 use crate::replica::{AfterWrite, Replica};
-use crate::requests::{Fate, Waiter};
-use crate::store::{Decided, WriteSet};
+use crate::store::WriteSet;
 use crate::wire::{ControlFrame, FeedRequest, Have};
 
 /// How often peers are told what is durable here, at most.
 const HAVE_INTERVAL_MS: u64 = 100;
 
 impl Replica {
-    /// Takes a publish request; [`Effect::Reply`] answers it.
-    pub fn publish(&mut self, request: RequestId, prepared: PreparedPublish, now: Now) {
-        let late = |item: &Item| match item {
-            Item::Ordered { .. } => ErrorCode::OrderingUnavailable,
-            Item::Broadcast(_) | Item::Refused { .. } => ErrorCode::ReplicationPending,
-        };
-        let when_late = prepared.items.iter().map(late).collect();
-        let deadline_ms = now
-            .monotonic_ms
-            .saturating_add(self.config.publish_timeout_ms);
-        self.requests
-            .open(request, prepared.level, when_late, deadline_ms);
-        if let Some(response) = self.requests.close_if_empty(request) {
-            self.effects.push_back(Effect::Reply(request, response));
-        }
-        for (item, content) in prepared.items.into_iter().enumerate() {
-            let waiter = Waiter { request, item };
-            let refused = match content {
-                Item::Refused { id, code } => {
-                    self.answer_repeat(waiter, id, now).err().map(|()| code)
-                }
-                _ if self.draining => Some(ErrorCode::ShuttingDown),
-                _ if self.storage_failing => Some(ErrorCode::StorageUnavailable),
-                Item::Broadcast(item) => self.publish_broadcast(waiter, *item, now).err(),
-                Item::Ordered {
-                    id,
-                    not_after,
-                    shard,
-                    operation,
-                } => match self.recall(waiter, shard, not_after, id) {
-                    true => None,
-                    false => self
-                        .with_lane(shard, now, |lane, context| {
-                            lane.submit(id, *operation, waiter, context)
-                        })
-                        .unwrap_or(Err(ErrorCode::WrongShard))
-                        .err(),
-                },
-            };
-            if let Some(code) = refused {
-                self.settle(waiter, Fate::Refused(code));
-            }
-        }
-        self.advance(now);
-    }
-
-    fn publish_broadcast(
-        &mut self,
-        waiter: Waiter,
-        item: BroadcastItem,
-        now: Now,
-    ) -> Result<(), ErrorCode> {
-        let id = item.id;
-        if self.answer_stored(waiter, id, now) {
-            return Ok(());
-        }
-        if self.superseded.contains(&item.shard) {
-            return Err(ErrorCode::ShuttingDown);
-        }
-        let level = self
-            .requests
-            .level(waiter.request)
-            .ok_or(ErrorCode::Internal)?;
-        let period = item.header.fee_period;
-        let own = self.own.get_mut(&item.shard).ok_or(ErrorCode::NotReady)?;
-        let index = own.push(item, waiter, level)?;
-        self.recent.insert(id, (own.id(), index));
-        self.recent_order.push_back((period, id));
-        Ok(())
-    }
-
-    /// Answers an envelope that came before, if this is one (ENV-010).
-    fn answer_repeat(
-        &mut self,
-        waiter: Waiter,
-        id: Option<(tidings_types::EnvelopeId, Period)>,
-        now: Now,
-    ) -> Result<(), ()> {
-        let (id, not_after) = id.ok_or(())?;
-        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
-        let recalled = shards
-            .into_iter()
-            .any(|shard| self.recall(waiter, shard, not_after, id));
-        if recalled || self.answer_stored(waiter, id, now) {
-            Ok(())
-        } else {
-            Err(())
-        }
-    }
-
-    /// Asks the shell for a decision of the ordered lane, if there was one.
-    fn recall(
-        &mut self,
-        waiter: Waiter,
-        shard: ShardId,
-        not_after: Period,
-        id: tidings_types::EnvelopeId,
-    ) -> bool {
-        let state = self.lane_state(shard);
-        let Some((height, index)) = state.and_then(|state| state.decision(not_after, id)) else {
-            return false;
-        };
-        let Waiter { request, item } = waiter;
-        self.effects.push_back(Effect::Recall {
-            request,
-            item,
-            shard,
-            height,
-            index,
-        });
-        true
-    }
-
-    /// Lets a repeat of a broadcast envelope wait for, or be given, the first one's receipt.
-    fn answer_stored(&mut self, waiter: Waiter, id: tidings_types::EnvelopeId, _now: Now) -> bool {
-        let Some((log, index)) = self.recent.get(&id).copied() else {
-            return false;
-        };
-        let level = self.requests.level(waiter.request);
-        let own = self.own.get_mut(&log.shard).filter(|own| own.id() == log);
-        let against = match (own, level) {
-            (Some(own), Some(level)) => match own.wait(index, waiter, level) {
-                Found::Waiting => {
-                    let proven = own.collect(&self.registry);
-                    self.settle_proven(proven);
-                    return true;
-                }
-                Found::InStorage => own.covered().cloned(),
-            },
-            _ => None,
-        };
-        let Waiter { request, item } = waiter;
-        match against {
-            Some(against) if against.checkpoint.checkpoint.size.0 > index.0 => {
-                let against = Box::new(against);
-                self.effects.push_back(Effect::Prove {
-                    request,
-                    item,
-                    log,
-                    index,
-                    against,
-                });
-            }
-            // It is in a log of an earlier start, whose acknowledgements are not at hand: the
-            // envelope is safe, and the asker may ask again or read it.
-            _ => self.settle(waiter, Fate::Refused(ErrorCode::Repeated)),
-        }
-        true
-    }
-
-    /// The shell's answer to [`Effect::Prove`].
-    pub fn proved(
-        &mut self,
-        request: RequestId,
-        item: usize,
-        against: tidings_envelope::api::AcknowledgedCheckpoint,
-        found: Option<(EntryHeader, MerklePath)>,
-    ) {
-        let fate = match found {
-            Some((header, path)) => Fate::Stored {
-                header,
-                path,
-                covered: against,
-            },
-            None => Fate::Refused(ErrorCode::StorageUnavailable),
-        };
-        self.settle(Waiter { request, item }, fate);
-    }
-
-    /// The shell's answer to [`Effect::Recall`].
-    pub fn recalled(&mut self, request: RequestId, item: usize, found: Option<OrderedReceipt>) {
-        let fate = match found {
-            Some(receipt) => Fate::Ordered(Box::new(receipt)),
-            None => Fate::Refused(ErrorCode::StorageUnavailable),
-        };
-        self.settle(Waiter { request, item }, fate);
-    }
-
-    fn settle(&mut self, waiter: Waiter, fate: Fate) {
-        if let Some(response) = self.requests.settle(waiter, fate) {
-            self.effects
-                .push_back(Effect::Reply(waiter.request, response));
-        }
-    }
-
-    fn settle_proven(&mut self, proven: Vec<Proven>) {
-        for Proven {
-            waiter,
-            header,
-            path,
-            covered,
-        } in proven
-        {
-            self.settle(
-                waiter,
-                Fate::Stored {
-                    header,
-                    path,
-                    covered,
-                },
-            );
-        }
-    }
-
     /// A link to a peer is up.
     pub fn peer_up(&mut self, peer: NodeId, now: Now) {
         self.peers.insert(peer);
@@ -278,12 +73,7 @@ impl Replica {
         match frame {
             ControlFrame::Hello { .. } => {}
             ControlFrame::Have(logs) => self.offered(from, &logs),
-            ControlFrame::Acknowledge {
-                log,
-                size,
-                acknowledgement,
-                ..
-            } => {
+            ControlFrame::Acknowledge { log, size, acknowledgement, .. } => {
                 if acknowledgement.replica == from {
                     self.acknowledged(log, size, acknowledgement);
                 }
@@ -295,31 +85,15 @@ impl Replica {
                 let shard = block.header.shard;
                 self.order_message(shard, from, OrderMessage::Propose { round, block }, now);
             }
-            ControlFrame::Vote {
-                shard,
-                height,
-                block,
-                vote,
-            } => {
-                self.order_message(
-                    shard,
-                    from,
-                    OrderMessage::Vote {
-                        height,
-                        block,
-                        vote,
-                    },
-                    now,
-                );
+            ControlFrame::Vote { shard, height, block, vote } => {
+                self.order_message(shard, from, OrderMessage::Vote { height, block, vote }, now);
             }
         }
         self.advance(now);
     }
 
     fn order_message(&mut self, shard: ShardId, from: NodeId, message: OrderMessage, now: Now) {
-        self.with_lane(shard, now, |lane, context| {
-            lane.orderer().receive(from, message, context)
-        });
+        self.with_lane(shard, now, |lane, context| lane.orderer().receive(from, message, context));
     }
 
     /// A peer says how much it holds of some logs (REP-005).
@@ -330,20 +104,12 @@ impl Replica {
             if is_mine || !is_known_node || !self.lanes.contains_key(&log.shard) {
                 continue;
             }
-            let followed = self
-                .followed
-                .entry(*log)
-                .or_insert_with(|| FollowedLog::new(*log));
+            let followed = self.followed.entry(*log).or_insert_with(|| FollowedLog::new(*log));
             followed.subscription.offer(from, *size);
         }
     }
 
-    fn acknowledged(
-        &mut self,
-        log: LogId,
-        size: LogSize,
-        acknowledgement: tidings_envelope::SignedAcknowledgement,
-    ) {
+    fn acknowledged(&mut self, log: LogId, size: LogSize, acknowledgement: SignedAcknowledgement) {
         let registry = Arc::clone(&self.registry);
         let Some(own) = self.own.get_mut(&log.shard).filter(|own| own.id() == log) else {
             return;
@@ -355,9 +121,7 @@ impl Replica {
     /// A final block came from a peer's feed.
     pub fn block(&mut self, certified: CertifiedBlock, now: Now) {
         let shard = certified.block.header.shard;
-        self.with_lane(shard, now, |lane, context| {
-            lane.orderer().learn(certified, context)
-        });
+        self.with_lane(shard, now, |lane, context| lane.orderer().learn(certified, context));
         self.advance(now);
     }
 
@@ -376,10 +140,7 @@ impl Replica {
                 if let Some((index, code)) = invalid {
                     self.alarm(Alarm::InvalidEntry { log, index, code });
                 }
-                let set = WriteSet {
-                    flushes: vec![flush],
-                    ..WriteSet::default()
-                };
+                let set = WriteSet { flushes: vec![flush], ..WriteSet::default() };
                 self.persist(set, AfterWrite::Followed(log, size));
             }
             Err(refusal) => {
@@ -396,11 +157,9 @@ impl Replica {
             Refusal::RegistryBehind => return,
             Refusal::Gap => ErrorCode::EntryOutOfOrder,
             Refusal::Follow(error) => {
-                if let tidings_tlog::FollowError::Conflict(evidence) = &error {
-                    let set = WriteSet {
-                        evidence: vec![(**evidence).clone()],
-                        ..WriteSet::default()
-                    };
+                if let FollowError::Conflict(evidence) = &error {
+                    let set =
+                        WriteSet { evidence: vec![(**evidence).clone()], ..WriteSet::default() };
                     self.persist(set, AfterWrite::Nothing);
                     self.alarm(Alarm::Evidence(evidence.clone()));
                 }
@@ -412,141 +171,6 @@ impl Replica {
 
     fn alarm(&mut self, alarm: Alarm) {
         self.effects.push_back(Effect::Alarm(alarm));
-    }
-
-    /// The write set is durable, and so is every one before it.
-    pub fn persisted(&mut self, ticket: WriteTicket, now: Now) {
-        self.storage_failing = false;
-        while self
-            .writes
-            .front()
-            .is_some_and(|(oldest, ..)| *oldest <= ticket)
-        {
-            if let Some((_, set, after)) = self.writes.pop_front() {
-                self.after_write(set, after, now);
-            }
-        }
-        self.advance(now);
-    }
-
-    /// A write set could not be written; the shell goes on trying the same set.
-    ///
-    /// Whoever waits is told so; what was admitted may still become durable, and asking again
-    /// with the same id is safe.
-    pub fn storage_failed(&mut self, now: Now) {
-        self.storage_failing = true;
-        for (request, response) in self
-            .requests
-            .expire(now.monotonic_ms, Some(ErrorCode::StorageUnavailable))
-        {
-            self.effects.push_back(Effect::Reply(request, response));
-        }
-    }
-
-    fn after_write(&mut self, set: WriteSet, after: AfterWrite, now: Now) {
-        match after {
-            AfterWrite::OwnFlush(shard, size) => {
-                self.serve(set);
-                let registry = Arc::clone(&self.registry);
-                if let Some(own) = self.own.get_mut(&shard) {
-                    let proven = own.is_durable(size, &registry);
-                    self.settle_proven(proven);
-                }
-            }
-            AfterWrite::Followed(log, size) => {
-                self.serve(set);
-                if let Some(followed) = self.followed.get_mut(&log) {
-                    followed.is_durable(size);
-                }
-                self.acknowledge(log);
-            }
-            AfterWrite::Proposal(shard, block) => {
-                self.with_lane(shard, now, |lane, context| {
-                    lane.proposal_is_durable(block, context);
-                });
-            }
-            AfterWrite::Decided(shard, places) => {
-                for decided in set.decided {
-                    self.serve_block(shard, decided, places.clone());
-                }
-            }
-            AfterWrite::Nothing => {}
-        }
-    }
-
-    fn serve(&mut self, set: WriteSet) {
-        for flush in set.flushes {
-            self.effects.push_back(Effect::Serve(Arc::new(flush)));
-        }
-    }
-
-    fn serve_block(
-        &mut self,
-        shard: ShardId,
-        decided: Decided,
-        places: Vec<crate::store::OrderedPlace>,
-    ) {
-        let certified = Arc::new(decided.certified);
-        self.effects
-            .push_back(Effect::ServeBlock(Arc::clone(&certified), places));
-        let operations = certified.block.operations.iter();
-        for (index, operation) in (0u32..).zip(operations) {
-            let tidings_envelope::Operation::Envelope(envelope) = &operation.operation else {
-                continue;
-            };
-            let body = &envelope.envelope.body;
-            let id = body.id();
-            let waiters = self.lanes.get_mut(&shard).map(|lane| lane.take_waiters(id));
-            for waiter in waiters.unwrap_or_default() {
-                let repeated = tidings_envelope::Outcome::Refused {
-                    code: ErrorCode::Repeated,
-                };
-                let first_told = operation.outcome == repeated;
-                if first_told && self.recall(waiter, shard, body.not_after, id) {
-                    continue;
-                }
-                let fate = match certified.receipt(index) {
-                    Some(receipt) => Fate::Ordered(Box::new(receipt)),
-                    None => Fate::Refused(ErrorCode::Internal),
-                };
-                self.settle(waiter, fate);
-            }
-        }
-    }
-
-    /// Signs that everything up to the newest durable checkpoint is held (REP-006).
-    fn acknowledge(&mut self, log: LogId) {
-        let signer = &self.config;
-        let held = self
-            .followed
-            .get(&log)
-            .and_then(FollowedLog::acknowledgeable);
-        let Some((size, checkpoint)) = held.filter(|_| self.peers.contains(&log.node)) else {
-            return;
-        };
-        let acknowledgement = tidings_envelope::SignedAcknowledgement::sign(
-            signer.node,
-            checkpoint,
-            &signer.key,
-            self.network,
-        );
-        let frame = ControlFrame::Acknowledge {
-            log,
-            size,
-            checkpoint,
-            acknowledgement,
-        };
-        self.effects.push_back(Effect::Control(log.node, frame));
-    }
-
-    fn acknowledge_all_of(&mut self, peer: NodeId) {
-        let logs: Vec<LogId> = self
-            .followed
-            .keys()
-            .copied()
-            .filter(|log| log.node == peer)
-            .collect();
-        logs.into_iter().for_each(|log| self.acknowledge(log));
     }
 
     /// The registry changed.
@@ -570,7 +194,7 @@ impl Replica {
         for (request, response) in self.requests.expire(now.monotonic_ms, None) {
             self.effects.push_back(Effect::Reply(request, response));
         }
-        self.forget_old(now);
+        self.forget_old();
         self.advance(now);
     }
 
@@ -581,11 +205,7 @@ impl Replica {
         let opening = self.with_lane(shard, now, |lane, context| lane.open_incarnation(context));
         match opening {
             Some(Opening::Open(incarnation)) if !self.own.contains_key(&shard) => {
-                let log = LogId {
-                    node: self.config.node,
-                    shard,
-                    incarnation,
-                };
+                let log = LogId { node: self.config.node, shard, incarnation };
                 self.own.insert(shard, OwnLog::new(log));
                 self.told_at_ms = 0;
             }
@@ -598,14 +218,10 @@ impl Replica {
     }
 
     /// Ids are kept until nobody can present the envelope again (ENV-010).
-    fn forget_old(&mut self, now: Now) {
+    fn forget_old(&mut self) {
         let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
         let period = self.period();
-        while self
-            .recent_order
-            .front()
-            .is_some_and(|(admitted, _)| admitted.plus(kept) < period)
-        {
+        while self.recent_order.front().is_some_and(|(admitted, _)| admitted.plus(kept) < period) {
             if let Some((_, id)) = self.recent_order.pop_front() {
                 self.recent.remove(&id);
             }
@@ -614,18 +230,17 @@ impl Replica {
         for lane in self.lanes.values_mut() {
             lane.retain_waiters(|waiter| requests.level(waiter.request).is_some());
         }
-        let _ = now;
     }
 
     /// Does whatever the last input made possible.
-    fn advance(&mut self, now: Now) {
-        self.poll_lanes(now);
+    pub(crate) fn advance(&mut self, now: Now) {
+        self.poll_lanes();
         self.flush_own(now);
         self.poll_subscriptions();
         self.tell_all(now);
     }
 
-    fn poll_lanes(&mut self, _now: Now) {
+    fn poll_lanes(&mut self) {
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
             while let Some(effect) = self.lanes.get_mut(&shard).and_then(|lane| lane.poll()) {
@@ -635,18 +250,12 @@ impl Replica {
                     }
                     LaneEffect::Persist(block) => {
                         let hash = block.header.hash();
-                        let set = WriteSet {
-                            proposals: vec![*block],
-                            ..WriteSet::default()
-                        };
+                        let set = WriteSet { proposals: vec![*block], ..WriteSet::default() };
                         self.persist(set, AfterWrite::Proposal(shard, hash));
                     }
                     LaneEffect::Decided(decided) => {
                         let places = decided.places.clone();
-                        let set = WriteSet {
-                            decided: vec![*decided],
-                            ..WriteSet::default()
-                        };
+                        let set = WriteSet { decided: vec![*decided], ..WriteSet::default() };
                         self.persist(set, AfterWrite::Decided(shard, places));
                     }
                 }
@@ -665,10 +274,7 @@ impl Replica {
             self.own.extend(own.map(|own| (shard, own)));
             if let Some(flush) = flush {
                 let size = flush.checkpoint.checkpoint.size;
-                let set = WriteSet {
-                    flushes: vec![flush],
-                    ..WriteSet::default()
-                };
+                let set = WriteSet { flushes: vec![flush], ..WriteSet::default() };
                 self.persist(set, AfterWrite::OwnFlush(shard, size));
             }
         }
@@ -678,10 +284,10 @@ impl Replica {
         for (log, followed) in &mut self.followed {
             while let Some(step) = followed.subscription.poll() {
                 self.effects.push_back(match step {
-                    tidings_tlog::Step::Subscribe { peer, from } => {
+                    Step::Subscribe { peer, from } => {
                         Effect::Subscribe(peer, FeedRequest::Log { log: *log, from })
                     }
-                    tidings_tlog::Step::Unsubscribe { peer } => Effect::Unsubscribe(peer, *log),
+                    Step::Unsubscribe { peer } => Effect::Unsubscribe(peer, *log),
                 });
             }
         }
@@ -698,8 +304,7 @@ impl Replica {
             return;
         }
         self.told_at_ms = now.monotonic_ms;
-        self.told
-            .extend(grown.iter().map(|(log, size)| (*log, *size)));
+        self.told.extend(grown.iter().map(|(log, size)| (*log, *size)));
         let peers: Vec<NodeId> = self.peers.iter().copied().collect();
         for peer in peers {
             self.tell(peer, grown.clone().into_iter().collect());
@@ -708,24 +313,16 @@ impl Replica {
 
     fn tell(&mut self, peer: NodeId, logs: Vec<(LogId, LogSize)>) {
         for chunk in logs.chunks(HAVE_LOGS_MAX) {
-            let have = chunk
-                .iter()
-                .map(|(log, size)| Have {
-                    log: *log,
-                    size: *size,
-                })
-                .collect();
+            let have = chunk.iter().map(|(log, size)| Have { log: *log, size: *size }).collect();
             if let Ok(have) = BoundedVec::new(have) {
-                self.effects
-                    .push_back(Effect::Control(peer, ControlFrame::Have(have)));
+                self.effects.push_back(Effect::Control(peer, ControlFrame::Have(have)));
             }
         }
     }
 
     /// Answers everything that still waits, as at the end of a process.
     pub fn close(&mut self, now: Now) -> Vec<(RequestId, PublishResponse)> {
-        self.requests
-            .expire(now.monotonic_ms, Some(ErrorCode::ShuttingDown))
+        self.requests.expire(now.monotonic_ms, Some(ErrorCode::ShuttingDown))
     }
 
     /// Takes over another snapshot of the registry at the same network only.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{IncarnationRequest, Operation};
+use tidings_envelope::{Block, IncarnationRequest, Operation};
 use tidings_order::{
     LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer, StateCorrupt,
 };
@@ -16,9 +16,13 @@ use crate::wire::ControlFrame;
 const INCARNATION_RETRY_MS: u64 = 1_000;
 
 /// What the lane wants done.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 pub(crate) enum LaneEffect {
     Send(NodeId, ControlFrame),
-    Persist(Box<tidings_envelope::Block>),
+    Persist(Box<Block>),
     Decided(Box<Decided>),
 }
 
@@ -75,9 +79,7 @@ impl Lane {
         context: OrderContext<'_>,
     ) -> Result<(), ErrorCode> {
         // A repeat is submitted again all the same: the first may have been lost on the way.
-        self.orderer
-            .submit(operation, context)
-            .map_err(|error| error.0)?;
+        self.orderer.submit(operation, context).map_err(|error| error.0)?;
         self.waiters.entry(id).or_default().push(waiter);
         Ok(())
     }
@@ -107,14 +109,10 @@ impl Lane {
             }
             None => {}
         }
-        let waited_ms = self
-            .asked_at_ms
-            .map(|asked| context.now_ms.saturating_sub(asked));
+        let waited_ms = self.asked_at_ms.map(|asked| context.now_ms.saturating_sub(asked));
         if waited_ms.is_none_or(|waited| waited >= INCARNATION_RETRY_MS) {
             self.asked_at_ms = Some(context.now_ms);
-            let OrderContext {
-                node, key, network, ..
-            } = context;
+            let OrderContext { node, key, network, .. } = context;
             let shard = self.orderer.shard();
             let request = IncarnationRequest::sign(node, shard, number, self.nonce, key, network);
             // A refusal is not final: the next tick asks again.
@@ -134,14 +132,11 @@ impl Lane {
             OrderEffect::Send(to, message) => LaneEffect::Send(to, frame(shard, message)),
             OrderEffect::Persist(block) => LaneEffect::Persist(Box::new(block)),
             OrderEffect::Decided(decided) => {
-                let places = decided
-                    .places
-                    .iter()
-                    .map(|(topic, position, index)| OrderedPlace {
-                        topic: *topic,
-                        position: *position,
-                        index: *index,
-                    });
+                let places = decided.places.iter().map(|(topic, position, index)| OrderedPlace {
+                    topic: *topic,
+                    position: *position,
+                    index: *index,
+                });
                 LaneEffect::Decided(Box::new(Decided {
                     certified: decided.certified.clone(),
                     places: places.collect(),
@@ -160,15 +155,8 @@ fn frame(shard: ShardId, message: OrderMessage) -> ControlFrame {
     match message {
         OrderMessage::Order(operation) => ControlFrame::Order { shard, operation },
         OrderMessage::Propose { round, block } => ControlFrame::Propose { round, block },
-        OrderMessage::Vote {
-            height,
-            block,
-            vote,
-        } => ControlFrame::Vote {
-            shard,
-            height,
-            block,
-            vote,
-        },
+        OrderMessage::Vote { height, block, vote } => {
+            ControlFrame::Vote { shard, height, block, vote }
+        }
     }
 }

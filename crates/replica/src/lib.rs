@@ -5,6 +5,8 @@
 //! [`prepare_publish`] and [`examine_flush`], can run on other threads.
 #![deny(clippy::disallowed_methods)]
 
+mod answers;
+mod durable;
 mod effect;
 mod followed;
 mod inputs;

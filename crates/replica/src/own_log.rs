@@ -96,9 +96,7 @@ impl OwnLog {
 
     pub(crate) fn size(&self) -> LogSize {
         let durable = self.flushes.iter().rev().find(|flush| flush.durable);
-        durable
-            .map(|flush| flush.checkpoint.checkpoint.size)
-            .unwrap_or_default()
+        durable.map(|flush| flush.checkpoint.checkpoint.size).unwrap_or_default()
     }
 
     /// The newest checkpoint that a quorum holds, with the signatures that say so.
@@ -149,10 +147,7 @@ impl OwnLog {
     /// When the next flush may begin, if something waits for it.
     pub(crate) fn flush_due_ms(&self) -> Option<u64> {
         let idle = !self.in_flight && !self.pending.is_empty();
-        idle.then(|| {
-            self.flushed_at_ms
-                .saturating_add(ORIGINATOR_FLUSH_INTERVAL_MS_MIN)
-        })
+        idle.then(|| self.flushed_at_ms.saturating_add(ORIGINATOR_FLUSH_INTERVAL_MS_MIN))
     }
 
     /// Builds the next flush when it is due: indexes, entries, checkpoint, each made once.
@@ -172,11 +167,7 @@ impl OwnLog {
             tree.append(record.hash.0);
             bytes += record.payload.as_ref().map_or(0, |payload| payload.len());
             let index = record.header.index;
-            waiters.extend(
-                waiting
-                    .into_iter()
-                    .map(|(waiter, level)| (waiter, index, level)),
-            );
+            waiters.extend(waiting.into_iter().map(|(waiter, level)| (waiter, index, level)));
             headers.push(record.header);
             entries.push(record);
         }
@@ -197,12 +188,7 @@ impl OwnLog {
         });
         self.in_flight = true;
         self.flushed_at_ms = now.monotonic_ms;
-        Some(Flush {
-            log: self.id,
-            entries,
-            checkpoint,
-            frontier: self.frontier.to_wire(),
-        })
+        Some(Flush { log: self.id, entries, checkpoint, frontier: self.frontier.to_wire() })
     }
 
     /// Gives an envelope its place in the log and in its topic's chain (LOG-002, LOG-003).
@@ -216,15 +202,8 @@ impl OwnLog {
             ..item.header
         };
         let hash = header.hash();
-        *head = TopicHead {
-            next: head.next.plus(1),
-            last: hash,
-        };
-        EntryRecord {
-            header,
-            hash,
-            payload: Some(Arc::clone(&item.payload)),
-        }
+        *head = TopicHead { next: head.next.plus(1), last: hash };
+        EntryRecord { header, hash, payload: Some(Arc::clone(&item.payload)) }
     }
 
     /// The flush that ends at `size` is on disk.
@@ -246,10 +225,7 @@ impl OwnLog {
     ) -> Vec<Proven> {
         let replica = acknowledgement.replica;
         let committee = registry.committee(self.id.shard);
-        let Some(node) = registry
-            .node(replica)
-            .filter(|_| committee.contains(&replica))
-        else {
+        let Some(node) = registry.node(replica).filter(|_| committee.contains(&replica)) else {
             return Vec::new();
         };
         let signer = node.signing;
@@ -257,11 +233,7 @@ impl OwnLog {
         let Some(flush) = self.flush_ending(size) else {
             return Vec::new();
         };
-        if replica == own
-            || acknowledgement
-                .verify(flush.digest, network, signer)
-                .is_err()
-        {
+        if replica == own || acknowledgement.verify(flush.digest, network, signer).is_err() {
             return Vec::new();
         }
         flush.acknowledgements.insert(replica, acknowledgement);
@@ -293,9 +265,8 @@ impl OwnLog {
                 }
             }
             let open = std::mem::take(&mut flush.waiters);
-            let (ready, open): (Vec<_>, Vec<_>) = open
-                .into_iter()
-                .partition(|(_, _, level)| is_covered || *level == AckLevel::Local);
+            let (ready, open): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|(_, _, level)| is_covered || *level == AckLevel::Local);
             flush.waiters = open;
             flush.prove(ready, quorum, &mut proven);
         }
@@ -320,16 +291,9 @@ impl OwnLog {
 impl FlushRecord {
     fn covered(&self, quorum: usize) -> AcknowledgedCheckpoint {
         // The originator's checkpoint is its own acknowledgement.
-        let others = self
-            .acknowledgements
-            .values()
-            .take(quorum.saturating_sub(1))
-            .copied();
+        let others = self.acknowledgements.values().take(quorum.saturating_sub(1)).copied();
         let acknowledgements = BoundedVec::new(others.collect()).unwrap_or_default();
-        AcknowledgedCheckpoint {
-            checkpoint: self.checkpoint,
-            acknowledgements,
-        }
+        AcknowledgedCheckpoint { checkpoint: self.checkpoint, acknowledgements }
     }
 
     fn prove(
@@ -350,12 +314,7 @@ impl FlushRecord {
                 continue;
             };
             let path = BoundedVec::new(path).unwrap_or_default();
-            proven.push(Proven {
-                waiter,
-                header: *header,
-                path,
-                covered: covered.clone(),
-            });
+            proven.push(Proven { waiter, header: *header, path, covered: covered.clone() });
         }
     }
 }

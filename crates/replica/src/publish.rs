@@ -1,12 +1,13 @@
 //! The part of a publish request that needs no replica state, to be run on any thread.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand_core::CryptoRngCore;
-use tidings_envelope::api::PublishRequest;
+use tidings_envelope::api::{EnvelopeBytes, PublishRequest};
 use tidings_envelope::{
-    AckLevel, AdmissionContext, AdmittedEnvelope, EntryHeader, Lane, Operation, ParsedEnvelope,
-    VerifiedEnvelope, verify_all,
+    AckLevel, AdmissionContext, AdmittedEnvelope, EntryHeader, EnvelopeBody, Lane, Operation,
+    ParsedEnvelope, VerifiedEnvelope, verify_all,
 };
 use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -80,30 +81,20 @@ pub fn prepare_publish(
             (Err(code), _) => Item::Refused { id: None, code },
             (Ok(verified), Some(code)) => {
                 let not_after = verified.envelope().body.not_after;
-                Item::Refused {
-                    id: Some((*id, not_after)),
-                    code,
-                }
+                Item::Refused { id: Some((*id, not_after)), code }
             }
             (Ok(verified), None) => admit(verified, request, index, path, context),
         });
     }
     refuse_repeats(&mut items);
-    Ok(PreparedPublish {
-        level: request.level,
-        items,
-    })
+    Ok(PreparedPublish { level: request.level, items })
 }
 
 fn parse_listed(request: &PublishRequest) -> Vec<Result<ParsedEnvelope, ErrorCode>> {
     let listed = request.ids.iter().zip(request.envelopes.iter());
-    let parse = |(id, bytes): (&EnvelopeId, &tidings_envelope::api::EnvelopeBytes)| {
+    let parse = |(id, bytes): (&EnvelopeId, &EnvelopeBytes)| {
         let parsed = ParsedEnvelope::parse(bytes)?;
-        if parsed.id() == *id {
-            Ok(parsed)
-        } else {
-            Err(ErrorCode::EnvelopeIdMismatch)
-        }
+        if parsed.id() == *id { Ok(parsed) } else { Err(ErrorCode::EnvelopeIdMismatch) }
     };
     listed.map(parse).collect()
 }
@@ -130,10 +121,7 @@ fn admit(
     context: &AdmissionContext<'_>,
 ) -> Item {
     let (id, not_after) = (verified.id(), verified.envelope().body.not_after);
-    let refused = |code| Item::Refused {
-        id: Some((id, not_after)),
-        code,
-    };
+    let refused = |code| Item::Refused { id: Some((id, not_after)), code };
     let admitted = match verified.admit(&request.batch, index, path, context) {
         Ok(admitted) => admitted,
         Err(code) => return refused(code),
@@ -147,12 +135,7 @@ fn admit(
         },
         Lane::Ordered => {
             let operation = Box::new(Operation::Envelope(admitted.into_envelope()));
-            Item::Ordered {
-                id,
-                not_after,
-                shard,
-                operation,
-            }
+            Item::Ordered { id, not_after, shard, operation }
         }
     }
 }
@@ -185,17 +168,12 @@ fn broadcast_item(
         fee_period: context.period,
         fee: owed,
     };
-    Ok(BroadcastItem {
-        id: admitted.id(),
-        shard,
-        payload,
-        header,
-    })
+    Ok(BroadcastItem { id: admitted.id(), shard, payload, header })
 }
 
 fn owed(
     context: &AdmissionContext<'_>,
-    body: &tidings_envelope::EnvelopeBody,
+    body: &EnvelopeBody,
     length: u32,
 ) -> Result<PicoDollars, ErrorCode> {
     let class = FeeClass::of(&body.topic, body.lane);
@@ -205,7 +183,7 @@ fn owed(
 
 /// An id listed twice in one request is taken once.
 fn refuse_repeats(items: &mut [Item]) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for item in items {
         let id = match item {
             Item::Broadcast(item) => item.id,
@@ -213,10 +191,7 @@ fn refuse_repeats(items: &mut [Item]) {
             Item::Refused { .. } => continue,
         };
         if !seen.insert(id) {
-            *item = Item::Refused {
-                id: None,
-                code: ErrorCode::Repeated,
-            };
+            *item = Item::Refused { id: None, code: ErrorCode::Repeated };
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The replica's state and what it answers about itself; `inputs` holds what changes it.
+//! The replica's state and what it answers about itself; `inputs`, `answers` and `durable` hold what changes it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -128,10 +128,8 @@ impl Replica {
                 lanes.insert(shard, lane.map_err(|_| RestoreError::Lane(shard))?);
             }
         }
-        let mut recent_order: Vec<_> = recent
-            .iter()
-            .map(|entry| (entry.fee_period, entry.id))
-            .collect();
+        let mut recent_order: Vec<_> =
+            recent.iter().map(|entry| (entry.fee_period, entry.id)).collect();
         recent_order.sort_unstable();
         Ok(Self {
             config,
@@ -143,10 +141,7 @@ impl Replica {
             superseded: BTreeSet::new(),
             peers: BTreeSet::new(),
             requests: Requests::default(),
-            recent: recent
-                .into_iter()
-                .map(|entry| (entry.id, (entry.log, entry.index)))
-                .collect(),
+            recent: recent.into_iter().map(|entry| (entry.id, (entry.log, entry.index))).collect(),
             recent_order: recent_order.into(),
             writes: VecDeque::new(),
             next_ticket: 0,
@@ -173,11 +168,7 @@ impl Replica {
     /// Protocol time: the latest period of any shard followed here.
     #[must_use]
     pub fn period(&self) -> Period {
-        self.lanes
-            .values()
-            .map(|lane| lane.state().period())
-            .max()
-            .unwrap_or_default()
+        self.lanes.values().map(|lane| lane.state().period()).max().unwrap_or_default()
     }
 
     /// A shard's ordered state, if this node follows it.
@@ -199,13 +190,8 @@ impl Replica {
     /// How much of each log is durable here.
     #[must_use]
     pub fn durable_logs(&self) -> BTreeMap<LogId, LogSize> {
-        let followed = self
-            .followed
-            .iter()
-            .map(|(log, followed)| (*log, followed.durable()));
-        followed
-            .chain(self.own.values().map(|own| (own.id(), own.size())))
-            .collect()
+        let followed = self.followed.iter().map(|(log, followed)| (*log, followed.durable()));
+        followed.chain(self.own.values().map(|own| (own.id(), own.size()))).collect()
     }
 
     /// Whether every shard of this node can take envelopes.
@@ -248,18 +234,11 @@ impl Replica {
     #[must_use]
     pub fn poll_timeout_ms(&self) -> Option<u64> {
         let flush = self.own.values().filter_map(OwnLog::flush_due_ms).min();
-        flush
-            .into_iter()
-            .chain(self.requests.next_deadline_ms())
-            .min()
+        flush.into_iter().chain(self.requests.next_deadline_ms()).min()
     }
 
     pub(crate) fn signing(&self) -> Signing<'_> {
-        Signing {
-            key: &self.config.key,
-            network: self.network,
-            period: self.period(),
-        }
+        Signing { key: &self.config.key, network: self.network, period: self.period() }
     }
 
     /// Runs `input` on a shard's lane with the context that orderers need.

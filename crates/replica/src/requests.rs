@@ -17,13 +17,13 @@ pub(crate) struct Waiter {
 }
 
 /// An envelope's fate.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 #[derive(Debug, Clone)]
 pub(crate) enum Fate {
-    Stored {
-        header: EntryHeader,
-        path: MerklePath,
-        covered: AcknowledgedCheckpoint,
-    },
+    Stored { header: EntryHeader, path: MerklePath, covered: AcknowledgedCheckpoint },
     Ordered(Box<OrderedReceipt>),
     Refused(ErrorCode),
 }
@@ -54,16 +54,7 @@ impl Requests {
     ) {
         let open = when_late.len();
         let fates = vec![None; open];
-        self.waiting.insert(
-            id,
-            Request {
-                level,
-                deadline_ms,
-                fates,
-                when_late,
-                open,
-            },
-        );
+        self.waiting.insert(id, Request { level, deadline_ms, fates, when_late, open });
     }
 
     pub(crate) fn level(&self, id: RequestId) -> Option<AckLevel> {
@@ -86,15 +77,8 @@ impl Requests {
 
     /// Answers a request without envelopes, which nothing would ever settle.
     pub(crate) fn close_if_empty(&mut self, id: RequestId) -> Option<PublishResponse> {
-        let is_empty = self
-            .waiting
-            .get(&id)
-            .is_some_and(|request| request.open == 0);
-        if is_empty {
-            self.waiting.remove(&id).map(Request::respond)
-        } else {
-            None
-        }
+        let is_empty = self.waiting.get(&id).is_some_and(|request| request.open == 0);
+        if is_empty { self.waiting.remove(&id).map(Request::respond) } else { None }
     }
 
     /// Answers every request, or those whose deadline has passed; open items get their late code
@@ -105,12 +89,8 @@ impl Requests {
         instead: Option<ErrorCode>,
     ) -> Vec<(RequestId, PublishResponse)> {
         let due = |request: &Request| instead.is_some() || request.deadline_ms <= now_ms;
-        let ids: Vec<RequestId> = self
-            .waiting
-            .iter()
-            .filter(|(_, request)| due(request))
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<RequestId> =
+            self.waiting.iter().filter(|(_, request)| due(request)).map(|(id, _)| *id).collect();
         let mut answered = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(mut request) = self.waiting.remove(&id) {
@@ -124,10 +104,7 @@ impl Requests {
     }
 
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        self.waiting
-            .values()
-            .map(|request| request.deadline_ms)
-            .min()
+        self.waiting.values().map(|request| request.deadline_ms).min()
     }
 }
 
@@ -138,27 +115,17 @@ impl Request {
         let mut results = Vec::with_capacity(self.fates.len());
         for fate in self.fates {
             results.push(match fate {
-                None => PublishResult::Refused {
-                    code: ErrorCode::Internal,
-                },
+                None => PublishResult::Refused { code: ErrorCode::Internal },
                 Some(Fate::Refused(code)) => PublishResult::Refused { code },
                 Some(Fate::Ordered(receipt)) => PublishResult::Ordered(*receipt),
-                Some(Fate::Stored {
-                    header,
-                    path,
-                    covered,
-                }) => {
+                Some(Fate::Stored { header, path, covered }) => {
                     let known = checkpoints.iter().position(|known| *known == covered);
                     let place = known.unwrap_or_else(|| {
                         checkpoints.push(covered);
                         checkpoints.len() - 1
                     });
                     let checkpoint = u16::try_from(place).unwrap_or(u16::MAX);
-                    PublishResult::Stored {
-                        header,
-                        path,
-                        checkpoint,
-                    }
+                    PublishResult::Stored { header, path, checkpoint }
                 }
             });
         }

@@ -23,14 +23,8 @@ impl EntryRecord {
     /// The entry's wire structure.
     #[must_use]
     pub fn to_entry(&self) -> LogEntry {
-        let payload = self
-            .payload
-            .as_ref()
-            .and_then(|bytes| bytes.to_vec().try_into().ok());
-        LogEntry {
-            header: self.header,
-            payload,
-        }
+        let payload = self.payload.as_ref().and_then(|bytes| bytes.to_vec().try_into().ok());
+        LogEntry { header: self.header, payload }
     }
 
     /// The header's canonical bytes, as storage keeps them.
@@ -57,10 +51,7 @@ impl Flush {
     /// The index of the first entry.
     #[must_use]
     pub fn first(&self) -> LogIndex {
-        self.entries
-            .first()
-            .map(|entry| entry.header.index)
-            .unwrap_or_default()
+        self.entries.first().map(|entry| entry.header.index).unwrap_or_default()
     }
 }
 

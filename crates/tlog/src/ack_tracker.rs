@@ -98,10 +98,7 @@ impl AckTracker {
         needed: usize,
         replicas: impl IntoIterator<Item = (NodeId, EthereumAddress)>,
     ) -> Self {
-        let replicas = replicas
-            .into_iter()
-            .filter(|(node, _)| *node != log.node)
-            .collect();
+        let replicas = replicas.into_iter().filter(|(node, _)| *node != log.node).collect();
         Self {
             network,
             log,
@@ -129,15 +126,10 @@ impl AckTracker {
         replicas: impl IntoIterator<Item = (NodeId, EthereumAddress)>,
     ) -> Option<LogSize> {
         let own = self.log.node;
-        self.replicas = replicas
-            .into_iter()
-            .filter(|(node, _)| *node != own)
-            .collect();
+        self.replicas = replicas.into_iter().filter(|(node, _)| *node != own).collect();
         self.needed = needed;
         for pending in self.checkpoints.values_mut() {
-            pending
-                .acknowledgements
-                .retain(|node, _| self.replicas.contains_key(node));
+            pending.acknowledgements.retain(|node, _| self.replicas.contains_key(node));
         }
         self.held.retain(|node, _| self.replicas.contains_key(node));
         self.advance()
@@ -157,18 +149,11 @@ impl AckTracker {
             return Err(RegressError { last, offered });
         }
         let digest = signed.checkpoint.digest(self.network);
-        let pending = CoveredCheckpoint {
-            checkpoint: signed,
-            digest,
-            acknowledgements: BTreeMap::new(),
-        };
+        let pending =
+            CoveredCheckpoint { checkpoint: signed, digest, acknowledgements: BTreeMap::new() };
         self.checkpoints.insert(offered, pending);
         if self.checkpoints.len() > PENDING_CHECKPOINTS_MAX {
-            let oldest = self
-                .checkpoints
-                .keys()
-                .copied()
-                .find(|size| Some(*size) != self.covered);
+            let oldest = self.checkpoints.keys().copied().find(|size| Some(*size) != self.covered);
             oldest.and_then(|size| self.checkpoints.remove(&size));
         }
         Ok(self.advance())
@@ -187,10 +172,7 @@ impl AckTracker {
         acknowledgement: SignedAcknowledgement,
     ) -> Result<Option<LogSize>, AckError> {
         let replica = acknowledgement.replica;
-        let signer = self
-            .replicas
-            .get(&replica)
-            .ok_or(AckError::NotAReplica(replica))?;
+        let signer = self.replicas.get(&replica).ok_or(AckError::NotAReplica(replica))?;
         let Some(pending) = self.checkpoints.get_mut(&size) else {
             let newest = self.checkpoints.last_key_value().map(|(newest, _)| *newest);
             return match newest.is_some_and(|newest| size < newest) {
@@ -221,9 +203,7 @@ impl AckTracker {
 
     /// How much of the log each replica has signed that it holds; zero where nothing came.
     pub fn held(&self) -> impl Iterator<Item = (NodeId, LogSize)> {
-        self.replicas
-            .keys()
-            .map(|node| (*node, self.held.get(node).copied().unwrap_or_default()))
+        self.replicas.keys().map(|node| (*node, self.held.get(node).copied().unwrap_or_default()))
     }
 
     /// Finds the newest covered checkpoint and forgets those before it.

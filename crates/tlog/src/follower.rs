@@ -91,11 +91,7 @@ impl Follower {
     /// A follower that holds nothing of `log` yet.
     #[must_use]
     pub fn new(log: LogId) -> Self {
-        Self {
-            log,
-            frontier: Frontier::default(),
-            latest: None,
-        }
+        Self { log, frontier: Frontier::default(), latest: None }
     }
 
     /// A follower that goes on from what storage holds.
@@ -113,11 +109,7 @@ impl Follower {
             checkpoint.log == log && (!same_size || checkpoint.root == frontier.root())
         });
         match fits {
-            true => Ok(Self {
-                log,
-                frontier,
-                latest,
-            }),
+            true => Ok(Self { log, frontier, latest }),
             false => Err(FollowerInvalid(log)),
         }
     }
@@ -166,25 +158,13 @@ impl Follower {
         let offered = &checkpoint.checkpoint;
         let frontier = self.appended(headers, checkpoint)?;
         if offered.size < frontier.size() {
-            return Err(FollowError::Regress {
-                held: frontier.size(),
-                covered: offered.size,
-            });
+            return Err(FollowError::Regress { held: frontier.size(), covered: offered.size });
         }
-        let (here, there) = (
-            (frontier.size(), &frontier.root()),
-            (offered.size, &offered.root),
-        );
+        let (here, there) = ((frontier.size(), &frontier.root()), (offered.size, &offered.root));
         verify_consistency(here, there, consistency)
             .map_err(|_| FollowError::RootMismatch(frontier.size()))?;
-        let known = self
-            .latest
-            .filter(|latest| latest.checkpoint.size > offered.size);
-        Ok(Self {
-            log: self.log,
-            frontier,
-            latest: known.or(Some(*checkpoint)),
-        })
+        let known = self.latest.filter(|latest| latest.checkpoint.size > offered.size);
+        Ok(Self { log: self.log, frontier, latest: known.or(Some(*checkpoint)) })
     }
 
     /// Checks all that does not depend on the entries.
@@ -198,14 +178,8 @@ impl Follower {
         if expected != found {
             return Err(FollowError::WrongLog { expected, found });
         }
-        signed
-            .verify(network, signer)
-            .map_err(|_| FollowError::SignatureInvalid)?;
-        match self
-            .latest
-            .as_ref()
-            .and_then(|latest| root_conflict(latest, signed))
-        {
+        signed.verify(network, signer).map_err(|_| FollowError::SignatureInvalid)?;
+        match self.latest.as_ref().and_then(|latest| root_conflict(latest, signed)) {
             Some(evidence) => Err(FollowError::Conflict(Box::new(evidence))),
             None => Ok(()),
         }
@@ -224,10 +198,7 @@ impl Follower {
                 return Err(FollowError::UnknownVersion(expected));
             }
             if header.index != expected {
-                return Err(FollowError::Gap {
-                    expected,
-                    found: header.index,
-                });
+                return Err(FollowError::Gap { expected, found: header.index });
             }
             frontier.append(header.hash().0);
             match &self.latest {

@@ -43,10 +43,7 @@ impl Frontier {
     pub fn new(size: LogSize, peaks: Vec<Hash>) -> Result<Self, FrontierInvalid> {
         match size.0 <= SIZE_MAX && size.0.count_ones() as usize == peaks.len() {
             true => Ok(Self { size, peaks }),
-            false => Err(FrontierInvalid {
-                size,
-                peaks: peaks.len(),
-            }),
+            false => Err(FrontierInvalid { size, peaks: peaks.len() }),
         }
     }
 
@@ -66,12 +63,7 @@ impl Frontier {
     pub fn append(&mut self, leaf: Hash) {
         let merges = self.size.0.trailing_ones();
         let mut node = leaf;
-        for left in self
-            .peaks
-            .split_off(self.peaks.len() - merges as usize)
-            .iter()
-            .rev()
-        {
+        for left in self.peaks.split_off(self.peaks.len() - merges as usize).iter().rev() {
             node = node_hash(left, &node);
         }
         self.peaks.push(node);
@@ -130,9 +122,7 @@ impl DeserializeBytes for Frontier {
     fn tls_deserialize_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), tls_codec::Error> {
         let (fields, rest) = FrontierFields::tls_deserialize_bytes(bytes)?;
         if fields.version != VERSION {
-            return Err(tls_codec::Error::DecodingError(
-                "unknown frontier version".into(),
-            ));
+            return Err(tls_codec::Error::DecodingError("unknown frontier version".into()));
         }
         let frontier = Self::new(fields.size, fields.peaks.into_vec())
             .map_err(|error| tls_codec::Error::DecodingError(error.to_string()))?;
@@ -147,9 +137,7 @@ mod tests {
     use super::*;
 
     fn leaves(count: u64) -> Vec<Hash> {
-        (0..count)
-            .map(|leaf| merkle::leaf_hash(&leaf.to_be_bytes()))
-            .collect()
+        (0..count).map(|leaf| merkle::leaf_hash(&leaf.to_be_bytes())).collect()
     }
 
     #[test]

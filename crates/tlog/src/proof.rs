@@ -47,16 +47,10 @@ impl ProofPlan {
     /// [`ProofError::OutOfRange`] when there is no such leaf.
     pub fn inclusion(index: LogIndex, size: LogSize) -> Result<Self, ProofError> {
         if index.0 >= size.0 {
-            return Err(ProofError::OutOfRange {
-                asked: index.0,
-                size,
-            });
+            return Err(ProofError::OutOfRange { asked: index.0, size });
         }
         let mut nodes = Vec::new();
-        let mut within = LeafRange {
-            begin: 0,
-            end: size.0,
-        };
+        let mut within = LeafRange { begin: 0, end: size.0 };
         while within.count() > 1 {
             let (left, right) = halves(within);
             match index.0 < left.end {
@@ -75,19 +69,13 @@ impl ProofPlan {
     /// [`ProofError::OutOfRange`] when `old` is above `new`.
     pub fn consistency(old: LogSize, new: LogSize) -> Result<Self, ProofError> {
         if old > new {
-            return Err(ProofError::OutOfRange {
-                asked: old.0,
-                size: new,
-            });
+            return Err(ProofError::OutOfRange { asked: old.0, size: new });
         }
         let mut nodes = Vec::new();
         if old.0 == 0 || old == new {
             return Ok(Self { nodes });
         }
-        let mut within = LeafRange {
-            begin: 0,
-            end: new.0,
-        };
+        let mut within = LeafRange { begin: 0, end: new.0 };
         while within.end != old.0 {
             let (left, right) = halves(within);
             match old.0 <= left.end {
@@ -113,10 +101,7 @@ impl ProofPlan {
     /// # Errors
     /// [`ProofError::Missing`] when `source` lacks one of [`ProofPlan::subtrees`].
     pub fn build(&self, source: &impl NodeSource) -> Result<Vec<Hash>, ProofError> {
-        self.nodes
-            .iter()
-            .map(|node| node.hash(source).map_err(ProofError::Missing))
-            .collect()
+        self.nodes.iter().map(|node| node.hash(source).map_err(ProofError::Missing)).collect()
     }
 }
 
@@ -179,11 +164,7 @@ pub fn verify_consistency(
             true => old_root == new_root,
             false => *old_root == sha256(&[]),
         };
-        return if holds && proof.is_empty() {
-            Ok(())
-        } else {
-            Err(ProofInvalid)
-        };
+        return if holds && proof.is_empty() { Ok(()) } else { Err(ProofInvalid) };
     }
     let (seed, steps) = match old.0.is_power_of_two() {
         true => (old_root, proof),
@@ -225,16 +206,7 @@ fn roots_from_consistency(old: u64, new: u64, seed: Hash, steps: &[Hash]) -> Opt
 /// The children of an inner node: the left one is the largest perfect tree that is not all of it.
 fn halves(node: LeafRange) -> (LeafRange, LeafRange) {
     let middle = node.begin + (1 << (node.count() - 1).ilog2());
-    (
-        LeafRange {
-            begin: node.begin,
-            end: middle,
-        },
-        LeafRange {
-            begin: middle,
-            end: node.end,
-        },
-    )
+    (LeafRange { begin: node.begin, end: middle }, LeafRange { begin: middle, end: node.end })
 }
 
 fn pushed(mut nodes: Vec<LeafRange>, node: LeafRange) -> Vec<LeafRange> {
@@ -301,10 +273,7 @@ mod tests {
             .subtrees()
             .map(|subtree| (subtree, tree.subtree(subtree.level, subtree.index).unwrap()))
             .collect();
-        assert_eq!(
-            plan.build(&fetched),
-            consistency_proof(&tree, LogSize(23), LogSize(45))
-        );
+        assert_eq!(plan.build(&fetched), consistency_proof(&tree, LogSize(23), LogSize(45)));
         let (missing, _) = fetched.pop_first().unwrap();
         assert_eq!(plan.build(&fetched), Err(ProofError::Missing(missing)));
     }
@@ -313,13 +282,7 @@ mod tests {
     fn nothing_is_proved_outside_the_tree() {
         let tree: MemoryTree = (0..4).map(leaf).collect();
         let outside = inclusion_proof(&tree, LogIndex(4), LogSize(4));
-        assert_eq!(
-            outside,
-            Err(ProofError::OutOfRange {
-                asked: 4,
-                size: LogSize(4)
-            })
-        );
+        assert_eq!(outside, Err(ProofError::OutOfRange { asked: 4, size: LogSize(4) }));
         assert!(consistency_proof(&tree, LogSize(5), LogSize(4)).is_err());
         assert!(inclusion_proof(&tree, LogIndex(0), LogSize(9)).is_err());
     }

@@ -38,11 +38,7 @@ impl RecentTree {
                 nodes: peaks.by_ref().take(is_peak.into()).collect(),
             }
         });
-        Self {
-            base: size,
-            size,
-            levels: levels.collect(),
-        }
+        Self { base: size, size, levels: levels.collect() }
     }
 
     /// How many leaves are known only by their frontier.
@@ -63,10 +59,7 @@ impl RecentTree {
         let mut node = leaf;
         for level in 0.. {
             if level == self.levels.len() {
-                self.levels.push(Level {
-                    first: 0,
-                    nodes: Vec::new(),
-                });
+                self.levels.push(Level { first: 0, nodes: Vec::new() });
             }
             let Level { nodes, .. } = &mut self.levels[level];
             nodes.push(node);
@@ -81,9 +74,7 @@ impl RecentTree {
     /// The frontier at the tree's size.
     #[must_use]
     pub fn frontier(&self) -> Frontier {
-        let peaks = (0..64u8)
-            .rev()
-            .filter(|level| (self.size.0 >> level) & 1 == 1);
+        let peaks = (0..64u8).rev().filter(|level| (self.size.0 >> level) & 1 == 1);
         let peaks = peaks.map(|level| self.subtree(level, (self.size.0 >> level) - 1));
         let peaks: Option<Vec<_>> = peaks.collect();
         peaks
@@ -126,21 +117,14 @@ impl RecentTree {
             }
         }
         let root = edge.unwrap_or_else(|| sha256(&[]));
-        RecentProver {
-            tree: self,
-            edges,
-            root,
-        }
+        RecentProver { tree: self, edges, root }
     }
 }
 
 impl NodeSource for RecentTree {
     fn subtree(&self, level: u8, index: u64) -> Option<Hash> {
         let level = self.levels.get(usize::from(level))?;
-        level
-            .nodes
-            .get(usize::try_from(index.checked_sub(level.first)?).ok()?)
-            .copied()
+        level.nodes.get(usize::try_from(index.checked_sub(level.first)?).ok()?).copied()
     }
 }
 
@@ -172,10 +156,7 @@ impl RecentProver<'_> {
     /// [`ProofError::OutOfRange`] when the leaf is before the base or after the last one.
     pub fn inclusion_proof(&self, index: LogIndex) -> Result<Vec<Hash>, ProofError> {
         let size = self.tree.size;
-        let outside = ProofError::OutOfRange {
-            asked: index.0,
-            size,
-        };
+        let outside = ProofError::OutOfRange { asked: index.0, size };
         if index.0 < self.tree.base.0 || index.0 >= size.0 {
             return Err(outside);
         }

@@ -137,10 +137,7 @@ impl Subscription {
             return Ok(Intake::Ignore);
         }
         if first > self.next {
-            let gap = Gap {
-                expected: self.next,
-                found: first,
-            };
+            let gap = Gap { expected: self.next, found: first };
             self.reject(peer, LogSize(self.next.0));
             return Err(gap);
         }
@@ -184,10 +181,7 @@ impl Subscription {
                 self.source = None;
                 Some(Step::Unsubscribe { peer })
             }
-            None => Some(Step::Subscribe {
-                peer: best,
-                from: self.next,
-            }),
+            None => Some(Step::Subscribe { peer: best, from: self.next }),
         }
     }
 
@@ -198,11 +192,7 @@ impl Subscription {
                 let able = (!self.stalled.contains(peer), self.can_serve(*peer));
                 (able, *peer == originator, *size, Reverse(*peer))
             };
-            return self
-                .offers
-                .iter()
-                .max_by_key(|offer| rank(*offer))
-                .map(|(peer, _)| *peer);
+            return self.offers.iter().max_by_key(|offer| rank(*offer)).map(|(peer, _)| *peer);
         };
         let offered = |peer| self.offers.get(&peer).copied();
         let bar = offered(source).max(Some(LogSize(self.next.0)));
@@ -212,10 +202,7 @@ impl Subscription {
 
     /// Whether `peer` offers entries that have not come, and has not stalled.
     fn can_serve(&self, peer: NodeId) -> bool {
-        let offers_more = self
-            .offers
-            .get(&peer)
-            .is_some_and(|size| size.0 > self.next.0);
+        let offers_more = self.offers.get(&peer).is_some_and(|size| size.0 > self.next.0);
         offers_more && !self.stalled.contains(&peer)
     }
 }

@@ -80,12 +80,8 @@ impl Tile {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TileInvalid> {
         let (hashes, rest) = bytes.as_chunks::<32>();
         match rest.is_empty() && (1..=TILE_HASHES).contains(&hashes.len()) {
-            true => Ok(Self {
-                hashes: hashes.to_vec(),
-            }),
-            false => Err(TileInvalid {
-                length: bytes.len(),
-            }),
+            true => Ok(Self { hashes: hashes.to_vec() }),
+            false => Err(TileInvalid { length: bytes.len() }),
         }
     }
 }
@@ -135,29 +131,20 @@ impl TileBuilder {
         for level in 1..u64::BITS / TILE_LEVELS {
             let count = size.0 >> (TILE_LEVELS * level);
             let held = (count % TILE_HASHES as u64) as usize;
-            let id = TileId {
-                level: level as u8,
-                index: count >> TILE_LEVELS,
-            };
+            let id = TileId { level: level as u8, index: count >> TILE_LEVELS };
             let stored = edge.get(&id).map(Tile::hashes).unwrap_or_default();
             // Storage may have gone further than `size`; what it has never changes.
             unfinished.push(stored.get(..held).ok_or(invalid)?.to_vec());
         }
-        Ok(Self {
-            size,
-            unfinished,
-            written: BTreeMap::new(),
-        })
+        Ok(Self { size, unfinished, written: BTreeMap::new() })
     }
 
     /// The unfinished tiles above level 0 of a log of `size` leaves.
     pub fn edge(size: LogSize) -> impl Iterator<Item = TileId> {
         (1..u64::BITS / TILE_LEVELS).filter_map(move |level| {
             let count = size.0 >> (TILE_LEVELS * level);
-            (!count.is_multiple_of(TILE_HASHES as u64)).then_some(TileId {
-                level: level as u8,
-                index: count >> TILE_LEVELS,
-            })
+            (!count.is_multiple_of(TILE_HASHES as u64))
+                .then_some(TileId { level: level as u8, index: count >> TILE_LEVELS })
         })
     }
 
@@ -185,12 +172,7 @@ impl TileBuilder {
             let full = hashes.len() == TILE_HASHES;
             if level > 0 || full {
                 let index = self.size.0 >> (TILE_LEVELS * (u32::from(level) + 1));
-                self.written.insert(
-                    TileId { level, index },
-                    Tile {
-                        hashes: hashes.clone(),
-                    },
-                );
+                self.written.insert(TileId { level, index }, Tile { hashes: hashes.clone() });
             }
             if !full {
                 break;
@@ -237,9 +219,7 @@ impl TileSource {
         subtrees: impl IntoIterator<Item = Subtree>,
     ) -> BTreeSet<TileId> {
         let tiles = subtrees.into_iter().map(|subtree| span(subtree).0);
-        tiles
-            .filter(|tile| tile.level > 0 || tile.index < size.0 >> TILE_LEVELS)
-            .collect()
+        tiles.filter(|tile| tile.level > 0 || tile.index < size.0 >> TILE_LEVELS).collect()
     }
 
     fn hashes(&self, tile: TileId) -> Option<&[Hash]> {
@@ -285,10 +265,7 @@ mod tests {
         whole: &MemoryTree,
     ) {
         let needed = TileSource::tiles_needed(builder.size(), plan.subtrees());
-        let tiles = needed
-            .iter()
-            .map(|tile| (*tile, stored[tile].clone()))
-            .collect();
+        let tiles = needed.iter().map(|tile| (*tile, stored[tile].clone())).collect();
         let source = TileSource::new(builder.size(), builder.tail().to_vec(), tiles);
         assert_eq!(plan.build(&source), plan.build(whole));
     }
@@ -341,9 +318,7 @@ mod tests {
 
     #[test]
     fn stored_form_is_whole_hashes() {
-        let tile = Tile {
-            hashes: (0..256).map(leaf).collect(),
-        };
+        let tile = Tile { hashes: (0..256).map(leaf).collect() };
         assert!(tile.is_full());
         assert_eq!(Tile::from_bytes(&tile.to_bytes()), Ok(tile.clone()));
         assert_eq!(Tile::from_bytes(&[]), Err(TileInvalid { length: 0 }));

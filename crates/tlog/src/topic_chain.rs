@@ -40,14 +40,8 @@ impl TopicHead {
     /// [`TopicChainBroken`] when its number or its previous hash is not the one due.
     pub fn advance(&self, header: &EntryHeader) -> Result<Self, TopicChainBroken> {
         match header.topic_index == self.next && header.previous == self.last {
-            true => Ok(Self {
-                next: self.next.plus(1),
-                last: header.hash(),
-            }),
-            false => Err(TopicChainBroken {
-                expected: self.next,
-                found: header.topic_index,
-            }),
+            true => Ok(Self { next: self.next.plus(1), last: header.hash() }),
+            false => Err(TopicChainBroken { expected: self.next, found: header.topic_index }),
         }
     }
 }

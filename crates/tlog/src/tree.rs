@@ -57,11 +57,7 @@ impl LeafRange {
     pub(crate) fn hash(self, source: &impl NodeSource) -> Result<Hash, Subtree> {
         let mut hashes = Vec::with_capacity(8);
         for subtree in self.subtrees() {
-            hashes.push(
-                source
-                    .subtree(subtree.level, subtree.index)
-                    .ok_or(subtree)?,
-            );
+            hashes.push(source.subtree(subtree.level, subtree.index).ok_or(subtree)?);
         }
         let mut hashes = hashes.into_iter().rev();
         Ok(match hashes.next() {
@@ -110,12 +106,7 @@ impl MemoryTree {
     /// The root over the first `size` leaves, if there are that many (RFC 6962 §2.1).
     #[must_use]
     pub fn root_at(&self, size: LogSize) -> Option<Hash> {
-        LeafRange {
-            begin: 0,
-            end: size.0,
-        }
-        .hash(self)
-        .ok()
+        LeafRange { begin: 0, end: size.0 }.hash(self).ok()
     }
 }
 
@@ -129,10 +120,7 @@ impl FromIterator<Hash> for MemoryTree {
 
 impl NodeSource for MemoryTree {
     fn subtree(&self, level: u8, index: u64) -> Option<Hash> {
-        self.levels
-            .get(usize::from(level))?
-            .get(usize::try_from(index).ok()?)
-            .copied()
+        self.levels.get(usize::from(level))?.get(usize::try_from(index).ok()?).copied()
     }
 }
 
@@ -154,15 +142,11 @@ mod tests {
     #[test]
     fn a_tree_knows_every_earlier_root() {
         // covers: LOG-009
-        let leaves: Vec<_> = (0..50u64)
-            .map(|leaf| merkle::leaf_hash(&leaf.to_be_bytes()))
-            .collect();
+        let leaves: Vec<_> =
+            (0..50u64).map(|leaf| merkle::leaf_hash(&leaf.to_be_bytes())).collect();
         let tree: MemoryTree = leaves.iter().copied().collect();
         for size in 0..=50usize {
-            assert_eq!(
-                tree.root_at(LogSize(size as u64)),
-                Some(merkle::root(&leaves[..size]))
-            );
+            assert_eq!(tree.root_at(LogSize(size as u64)), Some(merkle::root(&leaves[..size])));
         }
         assert_eq!(tree.root_at(LogSize(51)), None);
     }

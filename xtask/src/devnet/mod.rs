@@ -199,42 +199,23 @@ fn plan(root: &Path, dir: PathBuf, options: &Options) -> Result<Plan> {
 
 fn shape(options: &Options, recorded: Option<Shape>) -> Result<Shape> {
     // Another number of nodes makes another network, which owes nothing to the first.
-    let recorded = recorded
-        .as_ref()
-        .filter(|shape| options.nodes.is_none_or(|nodes| nodes == shape.nodes));
-    let nodes = options
-        .nodes
-        .or(recorded.map(|shape| shape.nodes))
-        .unwrap_or(NODES_DEFAULT);
-    let shards = options
-        .shards
-        .or(recorded.map(|shape| shape.shards))
-        .unwrap_or(1);
+    let recorded =
+        recorded.as_ref().filter(|shape| options.nodes.is_none_or(|nodes| nodes == shape.nodes));
+    let nodes = options.nodes.or(recorded.map(|shape| shape.nodes)).unwrap_or(NODES_DEFAULT);
+    let shards = options.shards.or(recorded.map(|shape| shape.shards)).unwrap_or(1);
     let replication = options
         .replication
         .or(recorded.map(|shape| shape.replication))
         .unwrap_or(nodes.min(NODES_DEFAULT));
     ensure!(nodes > 0, "a network has at least one node");
-    ensure!(
-        shards.is_power_of_two(),
-        "the number of shards is a power of two"
-    );
-    ensure!(
-        (1..=nodes).contains(&replication),
-        "a shard has 1 to {nodes} nodes"
-    );
-    let seed = options
-        .seed
-        .as_deref()
-        .or(recorded.map(|shape| shape.seed.as_str()));
+    ensure!(shards.is_power_of_two(), "the number of shards is a power of two");
+    ensure!((1..=nodes).contains(&replication), "a shard has 1 to {nodes} nodes");
+    let seed = options.seed.as_deref().or(recorded.map(|shape| shape.seed.as_str()));
     Ok(Shape {
         nodes,
         shards,
         replication,
-        store: options
-            .store
-            .or(recorded.map(|shape| shape.store))
-            .unwrap_or(Store::Sqlite),
+        store: options.store.or(recorded.map(|shape| shape.store)).unwrap_or(Store::Sqlite),
         seed: seed_or_random(seed)?,
     })
 }

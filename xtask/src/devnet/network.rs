@@ -67,13 +67,8 @@ impl Network {
             Some(record) => resume(plan, record)?,
             None => lay_out(plan)?,
         };
-        let mut network = Self {
-            record,
-            members: Vec::new(),
-            postgres,
-            _ports: ports,
-            _lock: lock,
-        };
+        let mut network =
+            Self { record, members: Vec::new(), postgres, _ports: ports, _lock: lock };
         network.record.binary.clone_from(&plan.binary);
         network.record.supervisor_pid = Some(std::process::id());
         network.launch()?;
@@ -135,11 +130,7 @@ impl Network {
         let child = process::dies_with_us(&mut command, SIGTERM)
             .spawn()
             .with_context(|| format!("cannot start {}", self.record.binary.display()))?;
-        Ok(Member {
-            name: name.to_owned(),
-            child,
-            ended: false,
-        })
+        Ok(Member { name: name.to_owned(), child, ended: false })
     }
 
     /// Watches over the network until the user asks it to stop; says on stderr
@@ -243,13 +234,8 @@ fn lay_out(plan: &Plan) -> Result<Laid> {
         }
     };
     let layout = initialise(plan, &ports, postgres.as_ref())?;
-    let mut record = Record::new(
-        plan.dir.clone(),
-        plan.binary.clone(),
-        plan.shape.clone(),
-        ports,
-        layout,
-    );
+    let mut record =
+        Record::new(plan.dir.clone(), plan.binary.clone(), plan.shape.clone(), ports, layout);
     record.postgres = postgres.as_ref().map(database);
     record.store()?;
     Ok((record, leases, postgres))
@@ -276,21 +262,11 @@ fn initialise(plan: &Plan, ports: &[u16], postgres: Option<&Postgres>) -> Result
         command.args(["--postgres-url", &postgres.url()]);
     }
     let name = process::shown(&command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{name}`"))?;
-    ensure!(
-        output.status.success(),
-        "`{name}` failed: {}",
-        output.status
-    );
+    let output = command.output().with_context(|| format!("cannot start `{name}`"))?;
+    ensure!(output.status.success(), "`{name}` failed: {}", output.status);
     let layout: Layout = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{name}` printed something else than a layout"))?;
-    ensure!(
-        layout.nodes.len() == shape.nodes,
-        "`{name}` laid out {} nodes",
-        layout.nodes.len()
-    );
+    ensure!(layout.nodes.len() == shape.nodes, "`{name}` laid out {} nodes", layout.nodes.len());
     Ok(layout)
 }
 
@@ -314,12 +290,9 @@ fn start_postgres(plan: &Plan, port: Option<u16>) -> Result<Postgres> {
 /// A name for the data folder that is the same at each start in one `dir`.
 pub fn postgres_name(dir: &Path) -> String {
     // FNV-1a: two networks of one machine must differ, nothing more.
-    let hash = dir
-        .to_string_lossy()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = dir.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("devnet-{hash:016x}")
 }
 
@@ -339,17 +312,13 @@ fn database(postgres: &Postgres) -> Database {
 pub fn remove_remains(dir: &Path) -> Result<()> {
     for item in fs::read_dir(dir)? {
         let path = item?.path();
-        let kept = path
-            .file_name()
-            .is_some_and(|name| name == super::lock::FILE || name == super::LOG);
+        let kept =
+            path.file_name().is_some_and(|name| name == super::lock::FILE || name == super::LOG);
         if kept {
             continue;
         }
-        let removed = if path.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())

@@ -51,9 +51,7 @@ pub fn is_ready(http: &str) -> bool {
 fn address(http: &str) -> Result<SocketAddr> {
     let rest = http.strip_prefix("http://").unwrap_or(http);
     let authority = rest.split('/').next().unwrap_or(rest);
-    authority
-        .parse()
-        .with_context(|| format!("{http} is not the address of a loopback server"))
+    authority.parse().with_context(|| format!("{http} is not the address of a loopback server"))
 }
 
 /// An HTTP answer.
@@ -67,10 +65,7 @@ fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes)).context("its answer is not HTTP")
@@ -82,10 +77,7 @@ fn parse(text: &str) -> Option<Answer> {
     if !words.next()?.starts_with("HTTP/1.") {
         return None;
     }
-    Some(Answer {
-        status: words.next()?.parse().ok()?,
-        body: body.to_owned(),
-    })
+    Some(Answer { status: words.next()?.parse().ok()?, body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -105,11 +97,7 @@ mod tests {
     #[test]
     fn addresses_come_with_and_without_a_scheme() {
         let expected: SocketAddr = "127.0.0.1:10001".parse().unwrap();
-        for http in [
-            "127.0.0.1:10001",
-            "http://127.0.0.1:10001",
-            "http://127.0.0.1:10001/",
-        ] {
+        for http in ["127.0.0.1:10001", "http://127.0.0.1:10001", "http://127.0.0.1:10001/"] {
             assert_eq!(address(http).unwrap(), expected);
         }
         assert!(address("nowhere").is_err());
@@ -127,12 +115,7 @@ mod tests {
             String::from_utf8_lossy(&request[..size]).into_owned()
         });
         assert!(is_ready(&http));
-        assert!(
-            server
-                .join()
-                .unwrap()
-                .starts_with("GET /readyz HTTP/1.1\r\n")
-        );
+        assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
         assert!(!is_ready(&http));
     }
 }

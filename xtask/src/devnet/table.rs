@@ -8,12 +8,7 @@ use super::record::Record;
 
 /// A row per process: name, pid, state, addresses, data, log.
 pub fn table(record: &Record, here: &Path) -> String {
-    let shown = |path: &Path| {
-        path.strip_prefix(here)
-            .unwrap_or(path)
-            .display()
-            .to_string()
-    };
+    let shown = |path: &Path| path.strip_prefix(here).unwrap_or(path).display().to_string();
     let mut rows = vec![row(["name", "pid", "state", "http", "quic", "data", "log"])];
     for node in &record.layout.nodes {
         rows.push([
@@ -72,11 +67,7 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     for cells in rows {
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
-            let width = rows
-                .iter()
-                .map(|other| other[column].chars().count())
-                .max()
-                .unwrap_or(0);
+            let width = rows.iter().map(|other| other[column].chars().count()).max().unwrap_or(0);
             let _ = write!(line, "{cell:<width$}  ");
         }
         let _ = writeln!(out, "{}", line.trim_end());
@@ -86,12 +77,7 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// What to type to talk over the network.
 pub fn how_to_chat(record: &Record, here: &Path) -> String {
-    let shown = |path: &Path| {
-        path.strip_prefix(here)
-            .unwrap_or(path)
-            .display()
-            .to_string()
-    };
+    let shown = |path: &Path| path.strip_prefix(here).unwrap_or(path).display().to_string();
     let program = shown(&record.binary);
     let network = shown(&Record::path(&record.dir));
     format!(
@@ -112,11 +98,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [
-            row(["name", "pid"]),
-            row(["n", "12345"]),
-            row(["gateway", "-"]),
-        ];
+        let rows = [row(["name", "pid"]), row(["n", "12345"]), row(["gateway", "-"])];
         assert_eq!(aligned(&rows), "name     pid\nn        12345\ngateway  -\n");
     }
 }

@@ -18,35 +18,16 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("tlog", &["types", "identity", "envelope"]),
     ("order", &["types", "identity", "envelope"]),
     ("payer", &["types", "identity", "envelope"]),
-    (
-        "replica",
-        &["types", "identity", "envelope", "tlog", "order", "payer"],
-    ),
+    ("replica", &["types", "identity", "envelope", "tlog", "order", "payer"]),
     ("chain", &["types", "envelope", "payer"]),
-    (
-        "node",
-        &[
-            "types", "identity", "envelope", "tlog", "order", "payer", "replica", "chain",
-        ],
-    ),
-    (
-        "client",
-        &[
-            "types", "identity", "envelope", "mls", "tlog", "order", "payer",
-        ],
-    ),
-    (
-        "gateway",
-        &[
-            "types", "identity", "envelope", "mls", "tlog", "order", "payer", "chain",
-        ],
-    ),
+    ("node", &["types", "identity", "envelope", "tlog", "order", "payer", "replica", "chain"]),
+    ("client", &["types", "identity", "envelope", "mls", "tlog", "order", "payer"]),
+    ("gateway", &["types", "identity", "envelope", "mls", "tlog", "order", "payer", "chain"]),
 ];
 
 /// Crates at the top, which may depend on anything and on which nothing depends.
-const UNRESTRICTED: [&str; 8] = [
-    "cli", "demo", "sim", "fuzz", "bench", "benches", "examples", "bindings",
-];
+const UNRESTRICTED: [&str; 8] =
+    ["cli", "demo", "sim", "fuzz", "bench", "benches", "examples", "bindings"];
 
 /// A package of the workspace, as `cargo metadata` describes it.
 #[derive(Debug, Deserialize)]
@@ -105,10 +86,7 @@ pub fn packages(root: &Path) -> Result<Vec<Package>> {
         .output()
         .context("cannot start cargo metadata")?;
     if !output.status.success() {
-        bail!(
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     Ok(metadata.packages)
@@ -139,10 +117,7 @@ pub fn check(packages: &[Package]) -> Vec<String> {
 }
 
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
-    EDGES
-        .iter()
-        .find(|(from, _)| *from == name)
-        .map(|(_, allowed)| *allowed)
+    EDGES.iter().find(|(from, _)| *from == name).map(|(_, allowed)| *allowed)
 }
 
 #[cfg(test)]

@@ -14,25 +14,19 @@ const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 100;
 
 /// Text files that must not name a place on somebody's machine.
-const TEXT_EXTENSIONS: [&str; 11] = [
-    "rs", "toml", "md", "json", "sh", "yml", "yaml", "js", "ts", "sql", "sol",
-];
+const TEXT_EXTENSIONS: [&str; 11] =
+    ["rs", "toml", "md", "json", "sh", "yml", "yaml", "js", "ts", "sql", "sol"];
 /// Written in two parts, so that this file passes its own check.
-const MACHINE_PATHS: [&str; 3] = [
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-];
+const MACHINE_PATHS: [&str; 3] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
 /// Offences in one Rust file.
 pub fn check_file(file: &RustFile) -> Vec<String> {
     let mut offences = Vec::new();
     let lines = file.source.text.lines().count();
     if lines > FILE_LINES_MAX {
-        offences.push(file.offence(
-            0,
-            &format!("{lines} lines; a file has at most {FILE_LINES_MAX}"),
-        ));
+        offences
+            .push(file.offence(0, &format!("{lines} lines; a file has at most {FILE_LINES_MAX}")));
     }
     if !file.source.text.starts_with("//!") {
         offences.push(file.offence(0, "a file begins with its `//!` doc"));
@@ -152,10 +146,7 @@ mod tests {
 
     #[test]
     fn unfinished_code_is_found() {
-        check(
-            "//! todo!\nfn f() { todo!() }\n",
-            &["a.rs:2: `todo!`: write it"],
-        );
+        check("//! todo!\nfn f() { todo!() }\n", &["a.rs:2: `todo!`: write it"]);
         check(
             "//! A.\n#[ignore = \"slow\"]\nfn f() {}\n",
             &["a.rs:2: `#[ignore`: a test runs or is deleted"],

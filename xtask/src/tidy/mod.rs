@@ -15,9 +15,8 @@ use crate::source::Source;
 pub use edges::Package;
 
 /// Crates that do no I/O: time and randomness are arguments.
-pub const PROTOCOL_CRATES: [&str; 8] = [
-    "types", "identity", "envelope", "mls", "tlog", "order", "payer", "replica",
-];
+pub const PROTOCOL_CRATES: [&str; 8] =
+    ["types", "identity", "envelope", "mls", "tlog", "order", "payer", "replica"];
 
 /// A Rust file and its path below the repository's top.
 pub struct RustFile {
@@ -89,18 +88,12 @@ pub fn rust_files(root: &Path) -> Result<Vec<RustFile>> {
         .iter()
         .map(|path| {
             let text = repository::read(path).context("tidy")?;
-            Ok(RustFile {
-                path: repository::relative(root, path),
-                source: Source::new(text),
-            })
+            Ok(RustFile { path: repository::relative(root, path), source: Source::new(text) })
         })
         .collect()
 }
 
 #[cfg(test)]
 pub fn rust_file(path: &str, text: &str) -> RustFile {
-    RustFile {
-        path: path.to_owned(),
-        source: Source::new(text.to_owned()),
-    }
+    RustFile { path: path.to_owned(), source: Source::new(text.to_owned()) }
 }

@@ -12,25 +12,13 @@ const BANNED: [(&str, &str); 21] = [
     ("tokio", "a protocol crate has no runtime"),
     ("Instant", "time is an argument in a protocol crate"),
     ("SystemTime", "time is an argument in a protocol crate"),
-    (
-        "thread_rng",
-        "randomness is an argument in a protocol crate",
-    ),
+    ("thread_rng", "randomness is an argument in a protocol crate"),
     ("ThreadRng", "randomness is an argument in a protocol crate"),
     ("OsRng", "randomness is an argument in a protocol crate"),
     ("getrandom", "randomness is an argument in a protocol crate"),
-    (
-        "from_entropy",
-        "randomness is an argument in a protocol crate",
-    ),
-    (
-        "from_os_rng",
-        "randomness is an argument in a protocol crate",
-    ),
-    (
-        "rand::random",
-        "randomness is an argument in a protocol crate",
-    ),
+    ("from_entropy", "randomness is an argument in a protocol crate"),
+    ("from_os_rng", "randomness is an argument in a protocol crate"),
+    ("rand::random", "randomness is an argument in a protocol crate"),
     ("rand::rng", "randomness is an argument in a protocol crate"),
     ("TcpStream", "a protocol crate opens no socket"),
     ("TcpListener", "a protocol crate opens no socket"),
@@ -39,10 +27,7 @@ const BANNED: [(&str, &str); 21] = [
     ("std::fs", "a protocol crate opens no file"),
     ("std::process", "a protocol crate starts no process"),
     ("std::thread", "a protocol crate starts no thread"),
-    (
-        "std::env",
-        "configuration is an argument in a protocol crate",
-    ),
+    ("std::env", "configuration is an argument in a protocol crate"),
 ];
 
 /// Modules of `std` that must not come in through `use std::{…}` either.
@@ -84,10 +69,9 @@ pub fn check_file(file: &RustFile) -> Vec<String> {
     }
     for (offset, module) in grouped_imports(&file.source.code) {
         if !file.is_test(offset) && BANNED_STD.contains(&module) {
-            offences.push(file.offence(
-                offset,
-                &format!("`std::{module}`: a protocol crate does no I/O"),
-            ));
+            offences.push(
+                file.offence(offset, &format!("`std::{module}`: a protocol crate does no I/O")),
+            );
         }
     }
     offences
@@ -124,9 +108,7 @@ fn grouped_imports(code: &str) -> Vec<(usize, &str)> {
 
 fn first_segment(path: &str) -> &str {
     let path = path.trim();
-    path.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .next()
-        .unwrap_or(path)
+    path.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or(path)
 }
 
 /// Protocol crates whose `lib.rs` does not deny the methods of clippy.toml.
@@ -147,17 +129,11 @@ pub fn check_dependencies(packages: &[Package]) -> Vec<String> {
         if !is_protocol(package.short_name()) {
             continue;
         }
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|found| found.is_normal())
-        {
+        for dependency in package.dependencies.iter().filter(|found| found.is_normal()) {
             let name = dependency.name.as_str();
             if BANNED_DEPENDENCIES.contains(&name) {
-                offences.push(format!(
-                    "{}: a protocol crate must not depend on {name}",
-                    package.name
-                ));
+                offences
+                    .push(format!("{}: a protocol crate must not depend on {name}", package.name));
             }
             if name == "rand" && dependency.uses_default_features {
                 offences.push(format!(
@@ -177,27 +153,19 @@ mod tests {
 
     fn check(text: &str, expected: &[&str]) {
         let offences = check_file(&rust_file("crates/order/src/lib.rs", text));
-        let expected: Vec<String> = expected
-            .iter()
-            .map(|what| format!("crates/order/src/lib.rs:{what}"))
-            .collect();
+        let expected: Vec<String> =
+            expected.iter().map(|what| format!("crates/order/src/lib.rs:{what}")).collect();
         assert_eq!(offences, expected);
     }
 
     #[test]
     fn impure_code_is_found() {
-        check(
-            "async fn f() {}",
-            &["1: `async`: a protocol crate has no async code"],
-        );
+        check("async fn f() {}", &["1: `async`: a protocol crate has no async code"]);
         check(
             "use std::time::{Duration,\n    Instant};",
             &["2: `Instant`: time is an argument in a protocol crate"],
         );
-        check(
-            "use std::{fmt, fs::{self, File}};",
-            &["1: `std::fs`: a protocol crate does no I/O"],
-        );
+        check("use std::{fmt, fs::{self, File}};", &["1: `std::fs`: a protocol crate does no I/O"]);
         check(
             "fn f() { let _ = std::net::lookup(); }",
             &["1: `std::net`: a protocol crate opens no socket"],

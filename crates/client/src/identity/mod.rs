@@ -3,10 +3,10 @@
 mod draft;
 mod own;
 
-pub use std::time::Duration;
-use draft::IdentityDraft;
+pub use draft::IdentityDraft;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tidings_envelope::Topic;

@@ -5,6 +5,7 @@
 
 mod account;
 mod conversations;
+mod early;
 mod inboxes;
 mod messages;
 mod outbox;

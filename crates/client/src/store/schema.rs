@@ -45,6 +45,15 @@ CREATE TABLE held (
 );
 CREATE INDEX held_by_conversation ON held (conversation, position);
 
+-- Messages that came before the one that their author sent before them.
+CREATE TABLE early (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, after BLOB NOT NULL, admitted INTEGER NOT NULL,
+    id BLOB NOT NULL UNIQUE, envelope BLOB NOT NULL, conversation BLOB NOT NULL,
+    sender BLOB NOT NULL, installation BLOB NOT NULL, epoch INTEGER NOT NULL,
+    content BLOB NOT NULL, sent_at INTEGER NOT NULL
+);
+CREATE INDEX early_by_predecessor ON early (after);
+
 -- What is signed, or to be stamped, and not acknowledged.
 CREATE TABLE outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, message INTEGER, topic BLOB NOT NULL,

@@ -8,7 +8,7 @@ use tidings_types::{EnvelopeId, Period, Position, Wire};
 use crate::core::{Core, Engine};
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::store::{Delivery, NewMessage, Scope};
+use crate::store::{Delivery, NewMessage, Scope, StoreError, Tx};
 use crate::verify::{Broadcast, advance, is_behind};
 use crate::{ConversationId, Message};
 
@@ -70,20 +70,20 @@ impl Core {
             return self.hold(id, topic, wanted.max(position.plus(1)), &incoming);
         }
         let delta = group.take_delta();
-        let written: Result<Option<Message>, ClientError> = self.store().transact(|tx| {
+        let written: Result<Vec<Message>, ClientError> = self.store().transact(|tx| {
             tx.apply_delta(Scope::Group(id), delta)?;
             if let Some(cursor) = &incoming.cursor {
                 tx.put_cursor(topic, cursor)?;
             }
             let is_new = tx.mark_seen(incoming.id)?;
-            let Ok(OpenedMessage::Message(message)) = &opened else { return Ok(None) };
-            let content = message.content.to_wire();
-            let new = received(id, incoming.id, message, &content);
-            let number = if is_new { tx.insert_message(&new)? } else { None };
-            let row = number.map(|number| tx.view().message(number)).transpose()?.flatten();
-            Ok(row.map(Message::from_row).transpose()?)
+            match &opened {
+                Ok(OpenedMessage::Message(message)) if is_new => {
+                    Ok(put_message(tx, id, &incoming, message)?)
+                }
+                _ => Ok(Vec::new()),
+            }
         });
-        if let Some(message) = self.reload_on_failure(engine, id, written)? {
+        for message in self.reload_on_failure(engine, id, written)? {
             self.events.tell(&Event::Message(message));
         }
         if let Err(error) = opened {
@@ -138,6 +138,50 @@ impl Core {
             }
         }
     }
+}
+
+/// How many periods a message waits for the one that its author sent before it.
+const EARLY_PERIODS: u64 = 3;
+
+impl Core {
+    /// Shows messages whose predecessors have not come in time: their authors never got them
+    /// through.
+    pub(crate) fn release_overdue(&self, now: Period) -> Result<(), ClientError> {
+        let released: Vec<Message> = self.store().transact(|tx| {
+            let numbers = tx.release_overdue(now.minus(EARLY_PERIODS))?;
+            messages(tx, &numbers)
+        })?;
+        for message in released {
+            self.events.tell(&Event::Message(message));
+        }
+        Ok(())
+    }
+}
+
+/// Stores a message in its author's order; answers what can be shown now (MLS-024).
+fn put_message(
+    tx: &Tx<'_>,
+    conversation: ConversationId,
+    incoming: &Incoming<'_>,
+    message: &ReceivedMessage,
+) -> Result<Vec<Message>, StoreError> {
+    let content = message.content.to_wire();
+    let new = received(conversation, incoming.id, message, &content);
+    if let Some(after) = message.after {
+        if !tx.view().has_message(after.0)? {
+            tx.put_early(&new, after.0, incoming.admitted)?;
+            return Ok(Vec::new());
+        }
+    }
+    let mut numbers = Vec::from_iter(tx.insert_message(&new)?);
+    numbers.extend(tx.release_early(message.id.0)?);
+    messages(tx, &numbers)
+}
+
+fn messages(tx: &Tx<'_>, numbers: &[u64]) -> Result<Vec<Message>, StoreError> {
+    let rows = numbers.iter().map(|number| tx.view().message(*number));
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    rows.into_iter().flatten().map(Message::from_row).collect()
 }
 
 fn received<'a>(

@@ -149,6 +149,7 @@ async fn run(
             }
             NodeFrame::Heartbeat { period } | NodeFrame::Hello { period, .. } => {
                 core.nodes.heard_period(period);
+                core.release_overdue(period)?;
             }
             NodeFrame::CaughtUp(_) => catching_up = catching_up.saturating_sub(1),
             NodeFrame::Refused { topic: Some(topic), code } => {

@@ -47,6 +47,7 @@ impl Core {
                 }
             }
             self.ensure_published(&mut engine).await?;
+            self.release_overdue(self.last_period())?;
         }
         drop(engine);
         if let Err(error) = self.flush_outbox().await {

@@ -190,7 +190,7 @@ impl Peer {
     ) -> Vec<OrderedReceipt> {
         let ordered =
             admitted.filter(|envelope| envelope.envelope().envelope.body.lane == Lane::Ordered);
-        let decided: Vec<_> = ordered.map(|envelope| decide(envelope)).collect();
+        let decided: Vec<_> = ordered.map(decide).collect();
         let Some(shard) = decided.first().map(|decided| shard_of(decided, registry)) else {
             return Vec::new();
         };

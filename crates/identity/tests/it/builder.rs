@@ -60,34 +60,24 @@ fn a_draft_asks_exactly_those_who_have_to_sign() {
         .add_member(installation, person(&owner))
         .build(NETWORK)
         .unwrap();
-    assert_eq!(
-        draft.signers().collect::<Vec<_>>(),
-        [person(&owner), installation]
-    );
+    assert_eq!(draft.signers().collect::<Vec<_>>(), [person(&owner), installation]);
 
     let stranger = SigningKey::from_secret(&[4; 32]);
     let signer = Member::Installation(stranger.public_key());
     let not_needed = AttachError::NotNeeded { signer };
     assert_eq!(draft.sign_with_installation(&stranger), Err(not_needed));
-    let not_needed = AttachError::NotNeeded {
-        signer: person(&other),
-    };
+    let not_needed = AttachError::NotNeeded { signer: person(&other) };
     let asked = draft.sign_with_wallet(&other, WalletForm::Text);
     assert_eq!(asked, Err(WalletError::Attach(not_needed)));
 
     draft.sign_with_wallet(&owner, WalletForm::Text).unwrap();
-    let missing = UpdateIncomplete {
-        missing: vec![installation],
-    };
+    let missing = UpdateIncomplete { missing: vec![installation] };
     assert!(missing.to_string().contains(&installation.to_string()));
     assert_eq!(draft.clone().finish(), Err(missing));
     draft.sign_with_installation(&device).unwrap();
     let bytes = draft.finish().unwrap().to_wire();
     let state = AssociationState::advance(None, NETWORK, &bytes).unwrap();
-    assert_eq!(
-        state.installations().collect::<Vec<_>>(),
-        [device.public_key()]
-    );
+    assert_eq!(state.installations().collect::<Vec<_>>(), [device.public_key()]);
     assert_eq!(state.info(&installation).unwrap().added_by, person(&owner));
 }
 
@@ -95,60 +85,38 @@ fn a_draft_asks_exactly_those_who_have_to_sign() {
 fn a_wallet_that_refuses_or_errs_leaves_the_draft_as_it_was() {
     // covers: IDN-010
     let owner = wallet(1);
-    let mut draft = UpdateBuilder::create(person(&owner), 0, person(&owner))
-        .build(NETWORK)
-        .unwrap();
+    let mut draft =
+        UpdateBuilder::create(person(&owner), 0, person(&owner)).build(NETWORK).unwrap();
     let address = owner.address();
-    let refusing = Stubborn {
-        address,
-        answer: Err(Refused),
-    };
+    let refusing = Stubborn { address, answer: Err(Refused) };
     let asked = draft.sign_with_wallet(&refusing, WalletForm::TypedData);
     assert_eq!(asked, Err(WalletError::Wallet(Refused)));
-    let erring = Stubborn {
-        address,
-        answer: Ok(WalletSignature([27; 65])),
-    };
-    let invalid = VerifyError::SignatureInvalid {
-        signer: person(&owner),
-    };
+    let erring = Stubborn { address, answer: Ok(WalletSignature([27; 65])) };
+    let invalid = VerifyError::SignatureInvalid { signer: person(&owner) };
     let asked = draft.sign_with_wallet(&erring, WalletForm::TypedData);
-    assert_eq!(
-        asked,
-        Err(WalletError::Attach(AttachError::Invalid(invalid)))
-    );
-    assert_eq!(
-        draft.missing_signers().collect::<Vec<_>>(),
-        [person(&owner)]
-    );
+    assert_eq!(asked, Err(WalletError::Attach(AttachError::Invalid(invalid))));
+    assert_eq!(draft.missing_signers().collect::<Vec<_>>(), [person(&owner)]);
 }
 
 #[test]
 fn what_the_log_would_refuse_is_not_built() {
     // covers: IDN-006 IDN-018
     let (owner, other) = (wallet(1), wallet(2));
-    let mut draft = UpdateBuilder::create(person(&owner), 0, person(&owner))
-        .build(NETWORK)
-        .unwrap();
-    draft
-        .sign_with_wallet(&owner, WalletForm::TypedData)
-        .unwrap();
+    let mut draft =
+        UpdateBuilder::create(person(&owner), 0, person(&owner)).build(NETWORK).unwrap();
+    draft.sign_with_wallet(&owner, WalletForm::TypedData).unwrap();
     let bytes = draft.finish().unwrap().to_wire();
     let state = AssociationState::advance(None, NETWORK, &bytes).unwrap();
 
     let empty = UpdateBuilder::following(&state).build(NETWORK).unwrap_err();
     assert_eq!(empty, BuildError::Shape(VerifyError::NoActions));
     let member = person(&other);
-    let half_wrong = UpdateBuilder::following(&state)
-        .change_recovery(member)
-        .revoke_member(member);
+    let half_wrong = UpdateBuilder::following(&state).change_recovery(member).revoke_member(member);
     let refused = half_wrong.build(NETWORK).unwrap_err();
     assert_eq!(refused, BuildError::Apply(ApplyError::NotMember { member }));
     assert_eq!(state.recovery(), person(&owner));
     let crowd = (0..=IDENTITY_ACTIONS_PER_UPDATE_MAX)
-        .fold(UpdateBuilder::following(&state), |draft, _| {
-            draft.change_recovery(member)
-        });
+        .fold(UpdateBuilder::following(&state), |draft, _| draft.change_recovery(member));
     assert!(matches!(crowd.build(NETWORK), Err(BuildError::Length(_))));
 }
 

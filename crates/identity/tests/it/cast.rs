@@ -52,10 +52,7 @@ impl Actor {
                 Proof::Eip712(signature)
             }
         };
-        UpdateSignature {
-            signer: self.member(),
-            proof,
-        }
+        UpdateSignature { signer: self.member(), proof }
     }
 }
 
@@ -75,15 +72,10 @@ pub fn body(
 /// The update with signatures of all `signers`, in order.
 pub fn signed(body: &UpdateBody, signers: &[&Actor], as_text: bool) -> IdentityUpdate {
     let statement = Statement::new(body, NETWORK);
-    let mut signatures: Vec<_> = signers
-        .iter()
-        .map(|signer| signer.sign(&statement, as_text))
-        .collect();
+    let mut signatures: Vec<_> =
+        signers.iter().map(|signer| signer.sign(&statement, as_text)).collect();
     signatures.sort_by_key(|signature| signature.signer);
-    IdentityUpdate {
-        body: body.clone(),
-        signatures: BoundedVec::new(signatures).unwrap(),
-    }
+    IdentityUpdate { body: body.clone(), signatures: BoundedVec::new(signatures).unwrap() }
 }
 
 /// The state after `actions`, signed by `signers`.

@@ -17,10 +17,7 @@ fn member() -> impl Strategy<Value = Member> {
         any::<[u8; 20]>().prop_map(|bytes| Member::EthereumAccount(EthereumAddress(bytes))),
         any::<[u8; 32]>().prop_map(|bytes| Member::Installation(PublicKey(bytes))),
         (any::<u64>(), any::<[u8; 20]>()).prop_map(|(chain_id, bytes)| {
-            Member::ContractWallet {
-                chain_id,
-                address: EthereumAddress(bytes),
-            }
+            Member::ContractWallet { chain_id, address: EthereumAddress(bytes) }
         }),
         vec(any::<u8>(), 33).prop_map(|bytes| Member::Passkey(bytes.try_into().unwrap())),
     ]
@@ -81,20 +78,12 @@ fn some_state() -> AssociationState {
     let (owner, phone, laptop) = (wallet(1), device(1), device(2));
     let person = owner.member();
     let inbox = tidings_identity::inbox_id(&person, 0);
-    let create = Action::Create {
-        initial: person,
-        nonce: 0,
-        recovery: person,
-    };
-    let add = |actor: &crate::cast::Actor| Action::AddMember {
-        member: actor.member(),
-        added_by: person,
-    };
+    let create = Action::Create { initial: person, nonce: 0, recovery: person };
+    let add =
+        |actor: &crate::cast::Actor| Action::AddMember { member: actor.member(), added_by: person };
     let actions = vec![create, add(&phone), add(&laptop)];
     let state = advance(None, inbox, actions, &[&owner, &phone, &laptop]).unwrap();
-    let revoke = Action::RevokeMember {
-        member: phone.member(),
-    };
+    let revoke = Action::RevokeMember { member: phone.member() };
     advance(Some(&state), inbox, vec![revoke], &[&owner]).unwrap()
 }
 
@@ -145,10 +134,8 @@ proptest! {
 fn the_largest_supported_update_is_within_the_limit() {
     // covers: IDN-003
     let member = |number: usize| Member::Installation(PublicKey([number as u8; 32]));
-    let actions = (0..32).map(|i| Action::AddMember {
-        member: member(i),
-        added_by: member(i + 32),
-    });
+    let actions =
+        (0..32).map(|i| Action::AddMember { member: member(i), added_by: member(i + 32) });
     let signatures = (0..64).map(|i| UpdateSignature {
         signer: member(i),
         proof: Proof::Eip712(WalletSignature([0; 65])),
@@ -166,9 +153,7 @@ fn the_state_does_not_depend_on_how_signers_sign() {
     // covers: IDN-002
     let owner = wallet(1);
     let state = some_state();
-    let actions = vec![Action::ChangeRecovery {
-        recovery: wallet(2).member(),
-    }];
+    let actions = vec![Action::ChangeRecovery { recovery: wallet(2).member() }];
     let body = body(Some(&state), state.inbox(), actions);
     let after = |as_text| {
         let update = signed(&body, &[&owner], as_text).to_wire();
@@ -200,10 +185,7 @@ fn states_that_no_log_leads_to_are_refused() {
     assert!(AssociationState::from_wire(&state_bytes(person, &rows, &keys[1..])).is_ok());
     let check = |bytes: Vec<u8>| {
         let refused = AssociationState::from_wire(&bytes);
-        assert!(
-            matches!(refused, Err(StateDecodeError::Impossible(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StateDecodeError::Impossible(_))), "{refused:?}");
     };
     check(state_bytes(person, &[rows[1], rows[0]], &[]));
     check(state_bytes(person, &[rows[0], rows[0]], &[]));
@@ -212,16 +194,9 @@ fn states_that_no_log_leads_to_are_refused() {
     check(state_bytes(two, &rows, &keys[1..]));
     check(state_bytes(person, &[(one, person, 6)], &[]));
     check(state_bytes(Member::Passkey([2; 33]), &rows, &[]));
-    check(state_bytes(
-        person,
-        &[(Member::Passkey([2; 33]), person, 0)],
-        &[],
-    ));
+    check(state_bytes(person, &[(Member::Passkey([2; 33]), person, 0)], &[]));
     let mut future = state_bytes(person, &rows, &[]);
     future[1] = 2;
     let refused = AssociationState::from_wire(&future);
-    assert_eq!(
-        refused,
-        Err(StateDecodeError::UnknownVersion { version: 2 })
-    );
+    assert_eq!(refused, Err(StateDecodeError::UnknownVersion { version: 2 }));
 }

@@ -34,28 +34,19 @@ struct Whim {
 impl Whim {
     fn wish(&self, model: &Model) -> Wish {
         let allowed = |rule: &dyn Fn(usize) -> bool| -> Vec<usize> {
-            let chosen: Vec<usize> = (0..ACTORS)
-                .filter(|who| !self.sensible || rule(*who))
-                .collect();
+            let chosen: Vec<usize> =
+                (0..ACTORS).filter(|who| !self.sensible || rule(*who)).collect();
             if chosen.is_empty() { vec![0] } else { chosen }
         };
         let is_member = |who| model.parents.contains_key(&who);
         let is_barred = |who| model.barred.contains(&who);
         match self.kind {
             0..6 => Wish::Add {
-                who: *self
-                    .who
-                    .get(&allowed(&|who| !is_member(who) && !is_barred(who))),
-                by: *self
-                    .by
-                    .get(&allowed(&|by| is_member(by) || by == model.recovery)),
+                who: *self.who.get(&allowed(&|who| !is_member(who) && !is_barred(who))),
+                by: *self.by.get(&allowed(&|by| is_member(by) || by == model.recovery)),
             },
-            6..8 => Wish::Revoke {
-                who: *self.who.get(&allowed(&is_member)),
-            },
-            _ => Wish::Recover {
-                to: *self.who.get(&allowed(&|to| !is_barred(to))),
-            },
+            6..8 => Wish::Revoke { who: *self.who.get(&allowed(&is_member)) },
+            _ => Wish::Recover { to: *self.who.get(&allowed(&|to| !is_barred(to))) },
         }
     }
 }
@@ -70,14 +61,8 @@ struct Attempt {
 
 fn attempt() -> impl Strategy<Value = Attempt> {
     let sensible = prop::bool::weighted(0.9);
-    let whim = (0..9_usize, any::<Index>(), any::<Index>(), sensible).prop_map(
-        |(kind, who, by, sensible)| Whim {
-            kind,
-            who,
-            by,
-            sensible,
-        },
-    );
+    let whim = (0..9_usize, any::<Index>(), any::<Index>(), sensible)
+        .prop_map(|(kind, who, by, sensible)| Whim { kind, who, by, sensible });
     let meddle = prop::option::weighted(0.1, 0..ACTORS);
     (vec(whim, 1..4), any::<bool>(), meddle).prop_map(|(whims, as_text, meddle)| Attempt {
         whims,
@@ -121,14 +106,11 @@ impl Model {
             }
             Wish::Revoke { who } => {
                 self.parents.contains_key(&who).then_some(())?;
-                let (gone, kept) = self
-                    .parents
-                    .keys()
-                    .partition(|member| self.descends(**member, who));
+                let (gone, kept) =
+                    self.parents.keys().partition(|member| self.descends(**member, who));
                 let (gone, kept): (BTreeSet<usize>, BTreeSet<usize>) = (gone, kept);
                 self.parents.retain(|member, _| kept.contains(member));
-                self.barred
-                    .extend(gone.into_iter().filter(|member| *member >= WALLETS));
+                self.barred.extend(gone.into_iter().filter(|member| *member >= WALLETS));
                 let signers = BTreeSet::from([self.recovery]);
                 Some((self, signers))
             }
@@ -176,25 +158,13 @@ impl Run {
             })
             .collect();
         let initial = actors[0].member();
-        let create = Action::Create {
-            initial,
-            nonce: 3,
-            recovery: actors[1].member(),
-        };
+        let create = Action::Create { initial, nonce: 3, recovery: actors[1].member() };
         let body = body(None, inbox_id(&initial, 3), vec![create]);
         let bytes = signed(&body, &[&actors[0]], false).to_wire();
         let state = AssociationState::advance(None, NETWORK, &bytes).unwrap();
-        let model = Model {
-            recovery: 1,
-            parents: BTreeMap::from([(0, 0)]),
-            barred: BTreeSet::new(),
-        };
-        Self {
-            actors,
-            model,
-            state,
-            past: vec![bytes],
-        }
+        let model =
+            Model { recovery: 1, parents: BTreeMap::from([(0, 0)]), barred: BTreeSet::new() };
+        Self { actors, model, state, past: vec![bytes] }
     }
 
     fn member(&self, number: usize) -> Member {
@@ -203,16 +173,11 @@ impl Run {
 
     fn action(&self, wish: &Wish) -> Action {
         match *wish {
-            Wish::Add { who, by } => Action::AddMember {
-                member: self.member(who),
-                added_by: self.member(by),
-            },
-            Wish::Revoke { who } => Action::RevokeMember {
-                member: self.member(who),
-            },
-            Wish::Recover { to } => Action::ChangeRecovery {
-                recovery: self.member(to),
-            },
+            Wish::Add { who, by } => {
+                Action::AddMember { member: self.member(who), added_by: self.member(by) }
+            }
+            Wish::Revoke { who } => Action::RevokeMember { member: self.member(who) },
+            Wish::Recover { to } => Action::ChangeRecovery { recovery: self.member(to) },
         }
     }
 
@@ -227,10 +192,7 @@ impl Run {
         {
             signers.insert(number);
         }
-        let signers: Vec<&Actor> = signers
-            .into_iter()
-            .map(|number| &self.actors[number])
-            .collect();
+        let signers: Vec<&Actor> = signers.into_iter().map(|number| &self.actors[number]).collect();
         let actions = wishes.iter().map(|wish| self.action(wish)).collect();
         let body = body(Some(&self.state), self.state.inbox(), actions);
         let bytes = signed(&body, &signers, attempt.as_text).to_wire();
@@ -261,37 +223,19 @@ impl Run {
             .iter()
             .map(|(who, by)| (self.member(*who), self.member(*by)))
             .collect();
-        let members: BTreeMap<Member, Member> = self
-            .state
-            .members()
-            .map(|(member, info)| (*member, info.added_by))
-            .collect();
+        let members: BTreeMap<Member, Member> =
+            self.state.members().map(|(member, info)| (*member, info.added_by)).collect();
         assert_eq!(members, parents);
         assert_eq!(self.state.recovery(), self.member(self.model.recovery));
-        let barred: BTreeSet<Member> = self
-            .model
-            .barred
-            .iter()
-            .map(|number| self.member(*number))
-            .collect();
-        let revoked: BTreeSet<Member> = self
-            .state
-            .revoked()
-            .iter()
-            .copied()
-            .map(Member::Installation)
-            .collect();
+        let barred: BTreeSet<Member> =
+            self.model.barred.iter().map(|number| self.member(*number)).collect();
+        let revoked: BTreeSet<Member> =
+            self.state.revoked().iter().copied().map(Member::Installation).collect();
         assert_eq!(revoked, barred);
-        assert_eq!(
-            AssociationState::from_wire(&self.state.to_wire()).as_ref(),
-            Ok(&self.state)
-        );
+        assert_eq!(AssociationState::from_wire(&self.state.to_wire()).as_ref(), Ok(&self.state));
         for update in &self.past {
             let replayed = AssociationState::advance(Some(&self.state), NETWORK, update);
-            assert_eq!(
-                replayed.unwrap_err().code(),
-                ErrorCode::IdentitySequenceWrong
-            );
+            assert_eq!(replayed.unwrap_err().code(), ErrorCode::IdentitySequenceWrong);
         }
     }
 }

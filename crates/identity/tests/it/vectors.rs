@@ -36,10 +36,7 @@ struct Accepted {
 }
 
 fn check(file: &str, accepted_count: usize, refused_count: usize) {
-    let path = format!(
-        "{}/../../spec/vectors/identity/{file}",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/../../spec/vectors/identity/{file}", env!("CARGO_MANIFEST_DIR"));
     let suite: Suite = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!((suite.suite.as_str(), suite.version), ("identity", 1));
     let mut current: Option<AssociationState> = None;
@@ -93,10 +90,7 @@ fn check_state(state: &AssociationState, expected: &Accepted) {
     assert_eq!(members, expected.members);
     assert_eq!(hex::encode(state.to_wire()), expected.state);
     assert_eq!(hex::encode(state.hash()), expected.state_hash);
-    assert_eq!(
-        AssociationState::from_wire(&state.to_wire()).as_ref(),
-        Ok(state)
-    );
+    assert_eq!(AssociationState::from_wire(&state.to_wire()).as_ref(), Ok(state));
 }
 
 #[test]

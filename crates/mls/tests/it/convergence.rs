@@ -244,7 +244,7 @@ impl Schedule {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 500,
+        cases: 24,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -36,8 +36,12 @@ fn three_people_with_two_devices_each_talk_both_ways() {
 
 #[test]
 fn messages_of_an_epoch_arrive_in_any_order_and_once() {
+    // covers: MLS-024
     let mut world = World::new(2, &[1, 1]).with_everybody();
     let sent: Vec<_> = (0..20).map(|number| world.send(0, &format!("{number}"))).collect();
+    for pair in sent.windows(2) {
+        assert_eq!(pair[1].1.after, Some(pair[0].1.id));
+    }
     for (envelope, message) in sent.iter().rev() {
         world.check_read(&[1], envelope, message);
     }

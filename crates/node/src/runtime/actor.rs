@@ -9,9 +9,7 @@ use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedRe
 use tidings_replica::store::{OrderedPlace, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
-use tidings_types::{
-    BoundedVec, Height, LogIndex, LogSize, Period, ShardId, TimestampSeconds,
-};
+use tidings_types::{BoundedVec, Height, LogIndex, LogSize, Period, ShardId, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::examiner::{Examined, Job};
@@ -44,7 +42,11 @@ pub(super) enum Command {
         against: Box<AcknowledgedCheckpoint>,
         found: Option<(EntryHeader, MerklePath)>,
     },
-    Recalled { request: RequestId, item: usize, found: Option<OrderedReceipt> },
+    Recalled {
+        request: RequestId,
+        item: usize,
+        found: Option<OrderedReceipt>,
+    },
     Drain(oneshot::Sender<()>),
 }
 
@@ -290,7 +292,6 @@ impl Actor {
                     }
                 }
                 Effect::Unsubscribe(from, log) => {
-
                     self.around.links.unsubscribe(from, FeedSubject::Log(log));
                 }
                 Effect::Serve(flush) => {

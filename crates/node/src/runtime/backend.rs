@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::FutureExt;
 use tidings_envelope::api::{PublishRequest, PublishResponse, TopicCursor, TopicEntry, TopicPage};
-use tidings_envelope::{AdmissionContext, CertifiedBlock, LogId, Registry, SignedCheckpoint, Topic};
+use tidings_envelope::{
+    AdmissionContext, CertifiedBlock, LogId, Registry, SignedCheckpoint, Topic,
+};
 use tidings_replica::store::Flush;
 use tidings_replica::{PreparedPublish, Replica, prepare_publish};
 use tidings_types::constants::BLOCK_BYTES_MAX;
@@ -130,7 +132,11 @@ impl Backend for RunningNode {
         let up = u64::try_from(view.peers).unwrap_or(u64::MAX);
         let mut samples = vec![
             gauge("tidings_peers_up", "Peers that are connected now.", up),
-            gauge("tidings_alarms_total", "Things an operator should look at.", self.alarms.value()),
+            gauge(
+                "tidings_alarms_total",
+                "Things an operator should look at.",
+                self.alarms.value(),
+            ),
         ];
         let links = self.links.readings().into_iter();
         samples.extend(links.map(|(name, value)| gauge(name, "Counted on the links.", value)));
@@ -159,10 +165,8 @@ impl Backend for RunningNode {
         limit: usize,
         bytes_max: usize,
     ) -> Answer<'_, TopicPage> {
-        async move {
-            self.storage.topic_page(topic, &cursor, limit, bytes_max).await.map_err(code)
-        }
-        .boxed()
+        async move { self.storage.topic_page(topic, &cursor, limit, bytes_max).await.map_err(code) }
+            .boxed()
     }
 
     fn newest(&self, topic: Topic) -> Answer<'_, Vec<TopicEntry>> {

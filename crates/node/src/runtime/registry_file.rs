@@ -118,7 +118,8 @@ fn read(path: &Path) -> Result<Registry, RegistryFileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| RegistryFileError::Unreadable { path: path.into(), source })?;
     let invalid = |reason: String| RegistryFileError::Invalid { path: path.into(), reason };
-    let registry: Registry = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let registry: Registry =
+        serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
     registry.validate().map_err(|error| invalid(error.to_string()))?;
     Ok(registry)
 }

@@ -236,4 +236,3 @@ async fn prune(storage: Arc<Storage>) {
         }
     }
 }
-

@@ -37,41 +37,25 @@ fn vectors() {
     // covers: FEE-003
     let json = include_str!("../../../../spec/vectors/fees/formula.json");
     for case in serde_json::from_str::<File>(json).unwrap().cases {
-        let owed = fee(
-            &case.schedule,
-            case.bytes,
-            case.retention_days,
-            class(&case.class),
-        );
+        let owed = fee(&case.schedule, case.bytes, case.retention_days, class(&case.class));
         assert_eq!(owed.ok(), case.fee);
     }
 }
 
 fn schedules() -> impl Strategy<Value = FeeSchedule> {
-    (
-        any::<u32>(),
-        any::<u16>(),
-        0u32..20_000,
-        0u32..20_000,
-        0u32..20_000,
+    (any::<u32>(), any::<u16>(), 0u32..20_000, 0u32..20_000, 0u32..20_000).prop_map(
+        |(base, byte_day, ordered_permille, stamp_permille, congestion_permille)| FeeSchedule {
+            base: PicoDollars(base.into()),
+            byte_day: PicoDollars(byte_day.into()),
+            ordered_permille,
+            stamp_permille,
+            congestion_permille,
+        },
     )
-        .prop_map(
-            |(base, byte_day, ordered_permille, stamp_permille, congestion_permille)| FeeSchedule {
-                base: PicoDollars(base.into()),
-                byte_day: PicoDollars(byte_day.into()),
-                ordered_permille,
-                stamp_permille,
-                congestion_permille,
-            },
-        )
 }
 
 fn classes() -> impl Strategy<Value = FeeClass> {
-    prop_oneof![
-        Just(FeeClass::Broadcast),
-        Just(FeeClass::Stamped),
-        Just(FeeClass::Ordered)
-    ]
+    prop_oneof![Just(FeeClass::Broadcast), Just(FeeClass::Stamped), Just(FeeClass::Ordered)]
 }
 
 proptest! {

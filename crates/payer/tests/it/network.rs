@@ -17,11 +17,7 @@ use tidings_types::{
 
 pub const PAYER: EthereumAddress = EthereumAddress([3; 20]);
 
-pub const LOG: LogId = LogId {
-    node: NodeId(1),
-    shard: ShardId(0),
-    incarnation: Incarnation(1),
-};
+pub const LOG: LogId = LogId { node: NodeId(1), shard: ShardId(0), incarnation: Incarnation(1) };
 
 pub const PERIOD: Period = Period(50);
 
@@ -76,18 +72,12 @@ pub fn message(text: &str) -> ClientEnvelope {
 pub fn stamped(text: &str) -> ClientEnvelope {
     let payload = text.as_bytes().to_vec().try_into().unwrap();
     let body = EnvelopeBody::broadcast(Topic::mailbox(0), PAYER, PERIOD.plus(1), payload);
-    ClientEnvelope {
-        body,
-        proof: WriteProof::FeeStamp,
-    }
+    ClientEnvelope { body, proof: WriteProof::FeeStamp }
 }
 
 /// The envelopes under one payer signature for node 1.
 pub fn batch(envelopes: &[ClientEnvelope], max_fee: PicoDollars) -> Vec<PayerEnvelope> {
-    let ids: Vec<_> = envelopes
-        .iter()
-        .map(|envelope| envelope.body.id())
-        .collect();
+    let ids: Vec<_> = envelopes.iter().map(|envelope| envelope.body.id()).collect();
     let header = BatchHeader {
         version: PROTOCOL_VERSION,
         payer: PAYER,
@@ -100,19 +90,13 @@ pub fn batch(envelopes: &[ClientEnvelope], max_fee: PicoDollars) -> Vec<PayerEnv
         root: BatchHeader::root_of(&ids),
     };
     let batch: PayerBatch = header.sign(&session_key(), network());
-    let leaves: Vec<_> = ids
-        .iter()
-        .map(|id| merkle::leaf_hash(id.as_bytes()))
-        .collect();
-    let covered = envelopes
-        .iter()
-        .enumerate()
-        .map(|(index, envelope)| PayerEnvelope {
-            envelope: envelope.clone(),
-            batch,
-            index: index as u32,
-            path: merkle::path(&leaves, index).try_into().unwrap(),
-        });
+    let leaves: Vec<_> = ids.iter().map(|id| merkle::leaf_hash(id.as_bytes())).collect();
+    let covered = envelopes.iter().enumerate().map(|(index, envelope)| PayerEnvelope {
+        envelope: envelope.clone(),
+        batch,
+        index: index as u32,
+        path: merkle::path(&leaves, index).try_into().unwrap(),
+    });
     covered.collect()
 }
 
@@ -136,30 +120,17 @@ pub fn entry(envelope: &PayerEnvelope, index: u64) -> LogEntry {
         fee: PicoDollars(0),
     };
     header.fee = entry_fee(&registry().fees, &header).unwrap();
-    LogEntry {
-        header,
-        payload: Some(payload.try_into().unwrap()),
-    }
+    LogEntry { header, payload: Some(payload.try_into().unwrap()) }
 }
 
 /// Valid entries, all under one batch.
 pub fn entries(count: usize) -> Vec<LogEntry> {
-    let envelopes: Vec<_> = (0..count)
-        .map(|number| message(&format!("text {number}")))
-        .collect();
+    let envelopes: Vec<_> = (0..count).map(|number| message(&format!("text {number}"))).collect();
     let covered = batch(&envelopes, PicoDollars(u64::MAX));
-    covered
-        .iter()
-        .zip(0..)
-        .map(|(envelope, index)| entry(envelope, index))
-        .collect()
+    covered.iter().zip(0..).map(|(envelope, index)| entry(envelope, index)).collect()
 }
 
 pub fn verdicts(entries: &[LogEntry], registry: &Registry) -> Vec<Verdict> {
-    let context = VerdictContext {
-        network: network(),
-        log: LOG,
-        registry,
-    };
+    let context = VerdictContext { network: network(), log: LOG, registry };
     judge(entries, &context, &mut ChaCha20Rng::from_seed([1; 32]))
 }

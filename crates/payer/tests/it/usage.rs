@@ -20,9 +20,7 @@ fn header(period: u64, payer: u8, length: u32, fee: u64) -> EntryHeader {
 
 fn tally(headers: &[EntryHeader]) -> UsageTally {
     let mut tally = UsageTally::new();
-    headers
-        .iter()
-        .for_each(|header| tally.count(header).unwrap());
+    headers.iter().for_each(|header| tally.count(header).unwrap());
     tally
 }
 
@@ -33,29 +31,14 @@ fn entries_add_up_by_period_and_payer() {
     let mut tally = tally(&headers);
     let usage = tally.usage(PERIOD, PAYER);
     assert_eq!(usage.envelopes, 3);
-    assert_eq!(
-        usage.bytes,
-        headers
-            .iter()
-            .map(|one| u64::from(one.payload_length))
-            .sum::<u64>()
-    );
-    assert_eq!(
-        usage.fee.0,
-        headers.iter().map(|one| one.fee.0).sum::<u64>()
-    );
+    assert_eq!(usage.bytes, headers.iter().map(|one| u64::from(one.payload_length)).sum::<u64>());
+    assert_eq!(usage.fee.0, headers.iter().map(|one| one.fee.0).sum::<u64>());
     tally.count(&header(51, 255, 10, 4)).unwrap();
     tally.count(&header(51, 0, 10, 4)).unwrap();
-    let payers: Vec<_> = tally
-        .payers(Period(51))
-        .map(|(payer, _)| payer.0[0])
-        .collect();
+    let payers: Vec<_> = tally.payers(Period(51)).map(|(payer, _)| payer.0[0]).collect();
     assert_eq!(payers, vec![0, 255]);
     let closed = tally.take_before(Period(51));
-    assert_eq!(
-        closed.iter().collect::<Vec<_>>(),
-        vec![(PERIOD, PAYER, usage)]
-    );
+    assert_eq!(closed.iter().collect::<Vec<_>>(), vec![(PERIOD, PAYER, usage)]);
     assert_eq!(tally.usage(PERIOD, PAYER), Usage::default());
     assert_eq!(tally.iter().count(), 2);
 }

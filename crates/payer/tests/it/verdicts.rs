@@ -11,10 +11,7 @@ use crate::network::{LOG, PERIOD, batch, entries, entry, message, registry, stam
 
 fn check(entry: LogEntry, expected: Verdict) {
     // The same verdict alone and between valid entries.
-    assert_eq!(
-        verdicts(std::slice::from_ref(&entry), &registry()),
-        vec![expected]
-    );
+    assert_eq!(verdicts(std::slice::from_ref(&entry), &registry()), vec![expected]);
     let mut company = entries(4);
     company[2] = entry;
     let mut all = vec![Verdict::Valid; 4];
@@ -104,10 +101,7 @@ fn fees_are_the_formulas() {
     let below = PicoDollars(exact.0 - 1);
     check(at_most(below), Verdict::Invalid(ErrorCode::FeeAboveMaximum));
     let mut dearer = registry();
-    dearer.fees = FeeSchedule {
-        congestion_permille: 1_100,
-        ..dearer.fees
-    };
+    dearer.fees = FeeSchedule { congestion_permille: 1_100, ..dearer.fees };
     let verdict = verdicts(&[entry(&valid(), 0)], &dearer);
     assert_eq!(verdict, vec![Verdict::Invalid(ErrorCode::FeeInvalid)]);
 }
@@ -123,14 +117,8 @@ fn fee_periods_are_those_in_which_the_envelope_was_admissible() {
     for period in [PERIOD.minus(1), PERIOD, PERIOD.plus(1)] {
         check(in_period(period), Verdict::Valid);
     }
-    check(
-        in_period(PERIOD.plus(2)),
-        Verdict::Invalid(ErrorCode::EnvelopeExpired),
-    );
-    check(
-        in_period(PERIOD.minus(2)),
-        Verdict::Invalid(ErrorCode::NotAfterTooFar),
-    );
+    check(in_period(PERIOD.plus(2)), Verdict::Invalid(ErrorCode::EnvelopeExpired));
+    check(in_period(PERIOD.minus(2)), Verdict::Invalid(ErrorCode::NotAfterTooFar));
 }
 
 #[test]

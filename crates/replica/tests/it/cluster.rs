@@ -196,12 +196,8 @@ impl Cluster {
             publish_timeout_ms: 5_000,
         };
         let disk = &self.disks[&node];
-        let restored = Replica::restore(
-            config,
-            self.registry.clone(),
-            disk.restored(),
-            disk.recent(node),
-        );
+        let restored =
+            Replica::restore(config, self.registry.clone(), disk.restored(), disk.recent(node));
         let peers: Vec<NodeId> = self.replicas.keys().copied().collect();
         self.replicas.insert(node, restored.unwrap());
         for peer in peers {
@@ -227,7 +223,6 @@ impl Cluster {
         self.replicas.contains_key(&node)
     }
 
-
     fn now(&self) -> Now {
         Now { monotonic_ms: self.now_ms, timestamp: TimestampSeconds(1_000) }
     }
@@ -252,12 +247,15 @@ impl Cluster {
                     self.wire.push_back((node, to, frame));
                 }
                 Effect::Subscribe(at, request) if self.replicas.contains_key(&at) => {
-                    self.feeds.retain(|feed| !(feed.at == at && feed.to == node && same_subject(&feed.request, &request)));
+                    self.feeds.retain(|feed| {
+                        !(feed.at == at && feed.to == node && same_subject(&feed.request, &request))
+                    });
                     self.feeds.push(OpenFeed { at, to: node, request });
                 }
                 Effect::Subscribe(..) | Effect::Serve(_) | Effect::ServeBlock(..) => {}
                 Effect::Unsubscribe(at, log) => self.feeds.retain(|feed| {
-                    let is_it = matches!(feed.request, FeedRequest::Log { log: fed, .. } if fed == log);
+                    let is_it =
+                        matches!(feed.request, FeedRequest::Log { log: fed, .. } if fed == log);
                     !(feed.at == at && feed.to == node && is_it)
                 }),
                 Effect::Reply(request, response) => {
@@ -345,8 +343,10 @@ impl Cluster {
                 let Some(flush) = next.cloned() else { return false };
                 *from = flush.checkpoint.checkpoint.size.next_index();
                 let entries: Vec<_> = flush.entries.iter().map(|entry| entry.to_entry()).collect();
-                let frame =
-                    FeedFlush { entries: entries.try_into().unwrap(), checkpoint: flush.checkpoint };
+                let frame = FeedFlush {
+                    entries: entries.try_into().unwrap(),
+                    checkpoint: flush.checkpoint,
+                };
                 let mut rng = ChaCha20Rng::seed_from_u64(1);
                 let examined = examine_flush(frame, self.network, &self.registry, &mut rng);
                 self.with(to, |replica, now| replica.flush(at, examined, now));
@@ -422,7 +422,12 @@ impl Cluster {
         let body = EnvelopeBody {
             lane,
             expected_position: expected,
-            ..EnvelopeBody::broadcast(topic, PAYER, period.plus(1), text.to_vec().try_into().unwrap())
+            ..EnvelopeBody::broadcast(
+                topic,
+                PAYER,
+                period.plus(1),
+                text.to_vec().try_into().unwrap(),
+            )
         };
         body.sign(&key, self.network)
     }

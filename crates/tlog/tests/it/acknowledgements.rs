@@ -12,10 +12,7 @@ fn key(node: u32) -> NodeKey {
 }
 
 fn committee(nodes: &[u32]) -> Vec<(NodeId, EthereumAddress)> {
-    nodes
-        .iter()
-        .map(|node| (NodeId(*node), key(*node).address()))
-        .collect()
+    nodes.iter().map(|node| (NodeId(*node), key(*node).address())).collect()
 }
 
 fn tracker(needed: usize) -> AckTracker {
@@ -38,50 +35,24 @@ fn the_newest_checkpoint_with_enough_holders_is_covered() {
         assert_eq!(tracker.publish(signed), Ok(None));
     }
     assert!(tracker.covered().is_none());
-    assert_eq!(
-        tracker.acknowledge(LogSize(20), acknowledge(2, &two)),
-        Ok(None)
-    );
+    assert_eq!(tracker.acknowledge(LogSize(20), acknowledge(2, &two)), Ok(None));
     // Two replicas at different checkpoints do not add up.
-    assert_eq!(
-        tracker.acknowledge(LogSize(30), acknowledge(3, &three)),
-        Ok(None)
-    );
+    assert_eq!(tracker.acknowledge(LogSize(30), acknowledge(3, &three)), Ok(None));
     // The same replica twice is still one.
-    assert_eq!(
-        tracker.acknowledge(LogSize(20), acknowledge(2, &two)),
-        Ok(None)
-    );
-    assert_eq!(
-        tracker.acknowledge(LogSize(20), acknowledge(3, &two)),
-        Ok(Some(LogSize(20)))
-    );
+    assert_eq!(tracker.acknowledge(LogSize(20), acknowledge(2, &two)), Ok(None));
+    assert_eq!(tracker.acknowledge(LogSize(20), acknowledge(3, &two)), Ok(Some(LogSize(20))));
     let covered = tracker.covered().unwrap();
     assert_eq!((covered.checkpoint(), covered.holders_count()), (&two, 3));
     assert!(covered.acknowledgements().all(|acknowledgement| {
         let signer = key(acknowledgement.replica.0).address();
-        acknowledgement
-            .verify(two.checkpoint.digest(NETWORK), NETWORK, signer)
-            .is_ok()
+        acknowledgement.verify(two.checkpoint.digest(NETWORK), NETWORK, signer).is_ok()
     }));
     // What comes late for an older checkpoint changes nothing; a fourth holder is kept.
-    assert_eq!(
-        tracker.acknowledge(LogSize(10), acknowledge(4, &one)),
-        Ok(None)
-    );
-    assert_eq!(
-        tracker.acknowledge(LogSize(20), acknowledge(4, &two)),
-        Ok(None)
-    );
+    assert_eq!(tracker.acknowledge(LogSize(10), acknowledge(4, &one)), Ok(None));
+    assert_eq!(tracker.acknowledge(LogSize(20), acknowledge(4, &two)), Ok(None));
     assert_eq!(tracker.covered().unwrap().holders_count(), 4);
-    assert_eq!(
-        tracker.acknowledge(LogSize(30), acknowledge(2, &three)),
-        Ok(Some(LogSize(30)))
-    );
-    let held: Vec<_> = tracker
-        .held()
-        .map(|(node, size)| (node.0, size.0))
-        .collect();
+    assert_eq!(tracker.acknowledge(LogSize(30), acknowledge(2, &three)), Ok(Some(LogSize(30))));
+    let held: Vec<_> = tracker.held().map(|(node, size)| (node.0, size.0)).collect();
     assert_eq!(held, vec![(2, 30), (3, 30), (4, 20)]);
 }
 
@@ -89,10 +60,7 @@ fn the_newest_checkpoint_with_enough_holders_is_covered() {
 fn one_holder_is_enough_when_no_fault_is_tolerated() {
     // covers: LOG-015
     let originator = Originator::with_entries(5, 1);
-    assert_eq!(
-        tracker(1).publish(originator.checkpoint(5)),
-        Ok(Some(LogSize(5)))
-    );
+    assert_eq!(tracker(1).publish(originator.checkpoint(5)), Ok(Some(LogSize(5))));
 }
 
 #[test]
@@ -104,28 +72,14 @@ fn what_is_no_replicas_signature_does_not_count() {
     let mut tracker = tracker(2);
     tracker.publish(one).unwrap();
     let mut check = |size, acknowledgement, expected| {
-        assert_eq!(
-            tracker.acknowledge(LogSize(size), acknowledgement),
-            Err(expected)
-        );
+        assert_eq!(tracker.acknowledge(LogSize(size), acknowledgement), Err(expected));
     };
     check(10, acknowledge(9, &one), AckError::NotAReplica(NodeId(9)));
     check(10, acknowledge(1, &one), AckError::NotAReplica(NodeId(1)));
-    check(
-        10,
-        acknowledge(2, &two),
-        AckError::SignatureInvalid(NodeId(2)),
-    );
-    let lent = SignedAcknowledgement {
-        replica: NodeId(3),
-        ..acknowledge(2, &one)
-    };
+    check(10, acknowledge(2, &two), AckError::SignatureInvalid(NodeId(2)));
+    let lent = SignedAcknowledgement { replica: NodeId(3), ..acknowledge(2, &one) };
     check(10, lent, AckError::SignatureInvalid(NodeId(3)));
-    check(
-        20,
-        acknowledge(2, &two),
-        AckError::UnknownCheckpoint(LogSize(20)),
-    );
+    check(20, acknowledge(2, &two), AckError::UnknownCheckpoint(LogSize(20)));
     assert!(tracker.covered().is_none());
 }
 
@@ -151,18 +105,13 @@ fn a_new_committee_is_asked_anew() {
     let [one, two] = [10, 20].map(|size| originator.checkpoint(size));
     let mut tracker = tracker(3);
     tracker.publish(one).unwrap();
-    tracker
-        .acknowledge(LogSize(10), acknowledge(2, &one))
-        .unwrap();
+    tracker.acknowledge(LogSize(10), acknowledge(2, &one)).unwrap();
     assert_eq!(tracker.reconfigure(2, committee(&[1, 3])), None);
     assert_eq!(
         tracker.acknowledge(LogSize(10), acknowledge(2, &one)),
         Err(AckError::NotAReplica(NodeId(2)))
     );
-    assert_eq!(
-        tracker.acknowledge(LogSize(10), acknowledge(3, &one)),
-        Ok(Some(LogSize(10)))
-    );
+    assert_eq!(tracker.acknowledge(LogSize(10), acknowledge(3, &one)), Ok(Some(LogSize(10))));
     tracker.publish(two).unwrap();
     assert_eq!(tracker.reconfigure(1, committee(&[1])), Some(LogSize(20)));
 }
@@ -175,10 +124,7 @@ fn silent_replicas_do_not_fill_the_memory() {
         tracker.publish(originator.checkpoint(size)).unwrap();
     }
     let oldest = originator.checkpoint(1);
-    assert_eq!(
-        tracker.acknowledge(LogSize(1), acknowledge(2, &oldest)),
-        Ok(None)
-    );
+    assert_eq!(tracker.acknowledge(LogSize(1), acknowledge(2, &oldest)), Ok(None));
     let newest = originator.checkpoint(4_200);
     let covered = tracker.acknowledge(LogSize(4_200), acknowledge(2, &newest));
     assert_eq!(covered, Ok(Some(LogSize(4_200))));

@@ -13,11 +13,7 @@ use tidings_types::{
 pub const NETWORK: NetworkId = NetworkId([9; 32]);
 
 /// The log that tests write and follow.
-pub const LOG: LogId = LogId {
-    node: NodeId(1),
-    shard: ShardId(0),
-    incarnation: Incarnation(1),
-};
+pub const LOG: LogId = LogId { node: NodeId(1), shard: ShardId(0), incarnation: Incarnation(1) };
 
 pub struct Originator {
     pub key: NodeKey,

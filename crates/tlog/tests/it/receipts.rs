@@ -56,41 +56,22 @@ impl World {
         let (registry, originator) = (registry(), Originator::with_entries(20, 1));
         let network = registry.network_id();
         let mut tree = RecentTree::new(&Frontier::default());
-        originator
-            .headers
-            .iter()
-            .for_each(|header| tree.append(header.hash().0));
+        originator.headers.iter().for_each(|header| tree.append(header.hash().0));
         let shard = ShardId(0);
         let committee = registry.committee(shard);
         let replicas = committee.iter().map(|node| (*node, key(node.0).address()));
         let needed = registry.durability_quorum(shard);
         let mut tracker = AckTracker::new(network, LOG, needed, replicas);
         let checkpoint = Checkpoint::new(LOG, tree.size(), tree.root(), Period(4));
-        tracker
-            .publish(checkpoint.sign(&originator.key, network))
-            .unwrap();
-        Self {
-            originator,
-            tree,
-            tracker,
-            registry,
-            network,
-        }
+        tracker.publish(checkpoint.sign(&originator.key, network)).unwrap();
+        Self { originator, tree, tracker, registry, network }
     }
 
     fn acknowledge(&mut self, node: u32) -> Option<LogSize> {
-        let digest = self
-            .tracker
-            .newest()
-            .unwrap()
-            .checkpoint()
-            .checkpoint
-            .digest(self.network);
+        let digest = self.tracker.newest().unwrap().checkpoint().checkpoint.digest(self.network);
         let acknowledgement =
             SignedAcknowledgement::sign(NodeId(node), digest, &key(node), self.network);
-        self.tracker
-            .acknowledge(self.tree.size(), acknowledgement)
-            .unwrap()
+        self.tracker.acknowledge(self.tree.size(), acknowledgement).unwrap()
     }
 
     fn receipt(&self, index: usize) -> Receipt {
@@ -107,10 +88,7 @@ impl World {
     }
 
     fn check(&self, receipt: &Receipt, level: AckLevel, expected: Result<(), ReceiptInvalid>) {
-        assert_eq!(
-            receipt.verify(self.network, &self.registry, level),
-            expected
-        );
+        assert_eq!(receipt.verify(self.network, &self.registry, level), expected);
     }
 }
 
@@ -121,10 +99,7 @@ fn a_receipt_is_replicated_when_f_plus_one_hold_it() {
     let mut world = World::new();
     let local = world.receipt(3);
     world.check(&local, AckLevel::Local, Ok(()));
-    let alone = Err(ReceiptInvalid::TooFew {
-        found: 1,
-        needed: 2,
-    });
+    let alone = Err(ReceiptInvalid::TooFew { found: 1, needed: 2 });
     world.check(&local, AckLevel::Replicated, alone);
     assert_eq!(world.acknowledge(3), Some(LogSize(20)));
     for index in 0..20 {
@@ -139,10 +114,7 @@ fn a_receipt_proves_one_entry_of_one_log() {
     let mut world = World::new();
     world.acknowledge(3);
     let receipt = world.receipt(3);
-    assert_eq!(
-        receipt.header.hash().0,
-        merkle::leaf_hash(&receipt.header.to_wire())
-    );
+    assert_eq!(receipt.header.hash().0, merkle::leaf_hash(&receipt.header.to_wire()));
     let mut other = receipt.clone();
     other.header.fee.0 += 1;
     world.check(&other, AckLevel::Local, Err(ReceiptInvalid::Path));

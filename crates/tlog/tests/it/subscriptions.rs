@@ -18,10 +18,7 @@ fn steps(subscription: &mut Subscription) -> Vec<Step> {
 }
 
 fn subscribe(peer: NodeId, from: u64) -> Step {
-    Step::Subscribe {
-        peer,
-        from: LogIndex(from),
-    }
+    Step::Subscribe { peer, from: LogIndex(from) }
 }
 
 fn unsubscribe(peer: NodeId) -> Step {
@@ -39,14 +36,8 @@ fn the_originator_is_preferred_and_resumed_from_what_is_durable() {
     assert_eq!(subscription.missing(), LogIndex(50)..LogIndex(80));
     let intake = subscription.receive(ORIGINATOR, LogIndex(48), 10);
     assert_eq!(intake, Ok(Intake::Take { skip: 2 }));
-    assert_eq!(
-        subscription.receive(ORIGINATOR, LogIndex(50), 8),
-        Ok(Intake::Ignore)
-    );
-    assert_eq!(
-        subscription.receive(REPLICA, LogIndex(58), 8),
-        Ok(Intake::Ignore)
-    );
+    assert_eq!(subscription.receive(ORIGINATOR, LogIndex(50), 8), Ok(Intake::Ignore));
+    assert_eq!(subscription.receive(REPLICA, LogIndex(58), 8), Ok(Intake::Ignore));
     assert_eq!(subscription.next(), LogIndex(58));
 }
 
@@ -74,13 +65,7 @@ fn a_gap_costs_the_peer_its_place() {
     subscription.offer(REPLICA, LogSize(10));
     steps(&mut subscription);
     let gap = subscription.receive(ORIGINATOR, LogIndex(1), 4);
-    assert_eq!(
-        gap,
-        Err(Gap {
-            expected: LogIndex(0),
-            found: LogIndex(1)
-        })
-    );
+    assert_eq!(gap, Err(Gap { expected: LogIndex(0), found: LogIndex(1) }));
     let moved = vec![unsubscribe(ORIGINATOR), subscribe(REPLICA, 0)];
     assert_eq!(steps(&mut subscription), moved);
 }
@@ -163,9 +148,7 @@ impl World {
             Event::Skip(peer) => {
                 let position = self.streams.get(&NodeId(peer)).copied();
                 let Some(position) = position else { return };
-                let skipped = self
-                    .subscription
-                    .receive(NodeId(peer), LogIndex(position + 5), 1);
+                let skipped = self.subscription.receive(NodeId(peer), LogIndex(position + 5), 1);
                 assert!(skipped.is_err());
             }
             Event::Stall => self.subscription.stalled(),
@@ -180,10 +163,8 @@ impl World {
         let count = count.min(self.peers[&peer].saturating_sub(*position));
         let first = *position;
         *position += count;
-        if let Intake::Take { skip } = self
-            .subscription
-            .receive(peer, LogIndex(first), count)
-            .unwrap()
+        if let Intake::Take { skip } =
+            self.subscription.receive(peer, LogIndex(first), count).unwrap()
         {
             assert_eq!(first + skip, self.taken, "no gap and no repeat");
             self.taken = first + count;

@@ -51,10 +51,7 @@ fn hashes(texts: &[String]) -> Vec<Hash> {
 }
 
 fn leaf_hashes(leaves: &[String]) -> Vec<Hash> {
-    leaves
-        .iter()
-        .map(|leaf| leaf_hash(&hex::decode(leaf).unwrap()))
-        .collect()
+    leaves.iter().map(|leaf| leaf_hash(&hex::decode(leaf).unwrap())).collect()
 }
 
 #[test]
@@ -78,9 +75,8 @@ fn roots() {
 #[test]
 fn inclusion() {
     // covers: LOG-010
-    let cases: Vec<Inclusion> = cases(include_str!(
-        "../../../../spec/vectors/merkle/inclusion.json"
-    ));
+    let cases: Vec<Inclusion> =
+        cases(include_str!("../../../../spec/vectors/merkle/inclusion.json"));
     for case in cases {
         let (leaves, path) = (leaf_hashes(&case.leaves), hashes(&case.path));
         let (index, size) = (LogIndex(case.index), LogSize(leaves.len() as u64));
@@ -95,9 +91,8 @@ fn inclusion() {
 #[test]
 fn consistency() {
     // covers: LOG-010
-    let cases: Vec<Consistency> = cases(include_str!(
-        "../../../../spec/vectors/merkle/consistency.json"
-    ));
+    let cases: Vec<Consistency> =
+        cases(include_str!("../../../../spec/vectors/merkle/consistency.json"));
     for case in cases {
         let (leaves, proof) = (leaf_hashes(&case.leaves), hashes(&case.proof));
         let (old, new) = (LogSize(case.old_size), LogSize(leaves.len() as u64));

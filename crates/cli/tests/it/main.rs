@@ -1,0 +1,10 @@
+//! The `tidings` program as people and scripts meet it.
+
+mod devnet_init;
+mod inspecting;
+mod network;
+mod process_chat;
+mod process_talk;
+mod program;
+mod terminal;
+mod words;

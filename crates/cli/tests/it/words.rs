@@ -1,0 +1,101 @@
+//! Command lines, exit codes, and errors that say what to do next.
+
+use crate::program::{json, refused, run, word};
+
+#[test]
+fn a_misspelt_command_line_ends_with_2() {
+    for words in [
+        &["inbux"][..],
+        &["dm"],
+        &["dm", "nobody"],
+        &["group", "add", "g"],
+        &["node", "run"],
+        &["inspect"],
+        &["inspect", "no-such-kind", "-"],
+        &["inbox", "revoke", "somebody"],
+        &["chat"],
+    ] {
+        refused(words, 2);
+    }
+}
+
+#[test]
+fn an_inbox_needs_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let error = refused(&["--home", word(&home), "inbox", "create"], 2);
+    assert!(error.contains("--devnet"), "{error}");
+    assert!(!home.exists());
+}
+
+#[test]
+fn without_an_inbox_the_way_to_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = word(folder.path());
+    for words in [&["conversations"][..], &["listen"], &["inbox", "show"], &["send", "x", "y"]] {
+        let words = [&["--home", home], words].concat();
+        let error = refused(&words, 1);
+        assert!(error.contains("inbox create"), "{words:?}: {error}");
+    }
+    let error = refused(&["--json", "--home", home, "conversations"], 1);
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert!(error["error"].is_string() && error["retryable"] == false, "{error}");
+}
+
+#[test]
+fn a_gateway_that_is_not_there_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, key) = (folder.path().join("home"), folder.path().join("api-key"));
+    std::fs::write(&key, "00".repeat(32)).unwrap();
+    let words = |key| {
+        let home = home.to_str().unwrap();
+        ["--home", home, "inbox", "create", "--gateway", "http://127.0.0.1:1", "--api-key-file", key]
+    };
+    let error = refused(&words(word(&key)), 1);
+    assert!(error.contains("chmod 600"), "{error}");
+    set_private(&key);
+    let error = refused(&words(word(&key)), 1);
+    assert!(error.contains("network runs"), "{error}");
+    assert!(!home.join("tidings.db").exists());
+}
+
+fn set_private(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell]);
+        assert!(script.contains("conversations"), "{shell}");
+    }
+}
+
+#[test]
+fn an_operator_makes_a_node_and_backs_up_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (node, backup, restored) = (at("node"), at("backup"), at("restored"));
+    let (registry, passphrase) = (at("registry.json"), at("passphrase"));
+    let init = [
+        "node", "init", "--dir", &node, "--node", "5", "--registry", &registry, "--http",
+        "https://tidings.example", "--quic", "tidings.example:9080",
+    ];
+    let made = json(&init);
+    assert_eq!(made["record"]["id"], 5);
+    assert_eq!(made["record"]["name"], "node-5");
+    assert!(refused(&init, 1).contains("is there already"));
+
+    std::fs::write(&passphrase, "correct horse\n").unwrap();
+    set_private(passphrase.as_ref());
+    let export = ["node", "export-keys", "--dir", &node, "--out", &backup];
+    assert!(refused(&export, 2).contains("--passphrase-file"));
+    run(&[&["--passphrase-file", &passphrase], &export[..]].concat());
+    let restore = ["node", "restore-keys", "--dir", &restored, "--from", &backup];
+    run(&[&["--passphrase-file", &passphrase], &restore[..]].concat());
+    for key in ["signing.key", "transport.key"] {
+        let read = |folder: &str| std::fs::read(format!("{folder}/{key}")).unwrap();
+        assert_eq!(read(&node), read(&restored));
+    }
+}

@@ -1,0 +1,164 @@
+//! Publish requests: how each envelope is taken, and how its fate becomes an answer.
+
+use tidings_envelope::api::AcknowledgedCheckpoint;
+use tidings_envelope::{EntryHeader, MerklePath, OrderedReceipt};
+use tidings_types::{EnvelopeId, ErrorCode, Period, ShardId};
+
+use crate::effect::{Effect, Now, RequestId};
+use crate::own_log::{Found, Proven};
+use crate::publish::{BroadcastItem, Item, PreparedPublish};
+use crate::replica::Replica;
+use crate::requests::{Fate, Waiter};
+
+impl Replica {
+    /// Takes a publish request; [`Effect::Reply`] answers it.
+    pub fn publish(&mut self, request: RequestId, prepared: PreparedPublish, now: Now) {
+        let late = |item: &Item| match item {
+            Item::Ordered { .. } => ErrorCode::OrderingUnavailable,
+            Item::Broadcast(_) | Item::Refused { .. } => ErrorCode::ReplicationPending,
+        };
+        let when_late = prepared.items.iter().map(late).collect();
+        let deadline_ms = now.monotonic_ms.saturating_add(self.config.publish_timeout_ms);
+        self.requests.open(request, prepared.level, when_late, deadline_ms);
+        if let Some(response) = self.requests.close_if_empty(request) {
+            self.effects.push_back(Effect::Reply(request, response));
+        }
+        for (item, content) in prepared.items.into_iter().enumerate() {
+            let waiter = Waiter { request, item };
+            let refused = match content {
+                Item::Refused { id, code } => self.answer_repeat(waiter, id).err().map(|()| code),
+                _ if self.draining => Some(ErrorCode::ShuttingDown),
+                _ if self.storage_failing => Some(ErrorCode::StorageUnavailable),
+                Item::Broadcast(item) => self.publish_broadcast(waiter, *item).err(),
+                Item::Ordered { id, not_after, shard, operation } => {
+                    match self.recall(waiter, shard, not_after, id) {
+                        true => None,
+                        false => self
+                            .with_lane(shard, now, |lane, context| {
+                                lane.submit(id, *operation, waiter, context)
+                            })
+                            .unwrap_or(Err(ErrorCode::WrongShard))
+                            .err(),
+                    }
+                }
+            };
+            if let Some(code) = refused {
+                self.settle(waiter, Fate::Refused(code));
+            }
+        }
+        self.advance(now);
+    }
+
+    fn publish_broadcast(&mut self, waiter: Waiter, item: BroadcastItem) -> Result<(), ErrorCode> {
+        let id = item.id;
+        if self.answer_stored(waiter, id) {
+            return Ok(());
+        }
+        if self.superseded.contains(&item.shard) {
+            return Err(ErrorCode::ShuttingDown);
+        }
+        let level = self.requests.level(waiter.request).ok_or(ErrorCode::Internal)?;
+        let period = item.header.fee_period;
+        let own = self.own.get_mut(&item.shard).ok_or(ErrorCode::NotReady)?;
+        let index = own.push(item, waiter, level)?;
+        self.recent.insert(id, (own.id(), index));
+        self.recent_order.push_back((period, id));
+        Ok(())
+    }
+
+    /// Answers an envelope that came before, if this is one (ENV-010).
+    fn answer_repeat(
+        &mut self,
+        waiter: Waiter,
+        id: Option<(EnvelopeId, Period)>,
+    ) -> Result<(), ()> {
+        let (id, not_after) = id.ok_or(())?;
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        let recalled = shards.into_iter().any(|shard| self.recall(waiter, shard, not_after, id));
+        if recalled || self.answer_stored(waiter, id) { Ok(()) } else { Err(()) }
+    }
+
+    /// Asks the shell for a decision of the ordered lane, if there was one.
+    pub(crate) fn recall(
+        &mut self,
+        waiter: Waiter,
+        shard: ShardId,
+        not_after: Period,
+        id: EnvelopeId,
+    ) -> bool {
+        let state = self.lane_state(shard);
+        let Some((height, index)) = state.and_then(|state| state.decision(not_after, id)) else {
+            return false;
+        };
+        let Waiter { request, item } = waiter;
+        self.effects.push_back(Effect::Recall { request, item, shard, height, index });
+        true
+    }
+
+    /// Lets a repeat of a broadcast envelope wait for, or be given, the first one's receipt.
+    fn answer_stored(&mut self, waiter: Waiter, id: EnvelopeId) -> bool {
+        let Some((log, index)) = self.recent.get(&id).copied() else {
+            return false;
+        };
+        let level = self.requests.level(waiter.request);
+        let own = self.own.get_mut(&log.shard).filter(|own| own.id() == log);
+        let against = match (own, level) {
+            (Some(own), Some(level)) => match own.wait(index, waiter, level) {
+                Found::Waiting => {
+                    let proven = own.collect(&self.registry);
+                    self.settle_proven(proven);
+                    return true;
+                }
+                Found::InStorage => own.covered().cloned(),
+            },
+            _ => None,
+        };
+        let Waiter { request, item } = waiter;
+        match against {
+            Some(against) if against.checkpoint.checkpoint.size.0 > index.0 => {
+                let against = Box::new(against);
+                self.effects.push_back(Effect::Prove { request, item, log, index, against });
+            }
+            // It is in a log of an earlier start, whose acknowledgements are not at hand: the
+            // envelope is safe, and the asker may ask again or read it.
+            _ => self.settle(waiter, Fate::Refused(ErrorCode::Repeated)),
+        }
+        true
+    }
+
+    /// The shell's answer to [`Effect::Prove`].
+    pub fn proved(
+        &mut self,
+        request: RequestId,
+        item: usize,
+        against: AcknowledgedCheckpoint,
+        found: Option<(EntryHeader, MerklePath)>,
+    ) {
+        let fate = match found {
+            Some((header, path)) => Fate::Stored { header, path, covered: against },
+            None => Fate::Refused(ErrorCode::StorageUnavailable),
+        };
+        self.settle(Waiter { request, item }, fate);
+    }
+
+    /// The shell's answer to [`Effect::Recall`].
+    pub fn recalled(&mut self, request: RequestId, item: usize, found: Option<OrderedReceipt>) {
+        let fate = match found {
+            Some(receipt) => Fate::Ordered(Box::new(receipt)),
+            None => Fate::Refused(ErrorCode::StorageUnavailable),
+        };
+        self.settle(Waiter { request, item }, fate);
+    }
+
+    pub(crate) fn settle(&mut self, waiter: Waiter, fate: Fate) {
+        if let Some(response) = self.requests.settle(waiter, fate) {
+            self.effects.push_back(Effect::Reply(waiter.request, response));
+        }
+    }
+
+    pub(crate) fn settle_proven(&mut self, proven: Vec<Proven>) {
+        for Proven { waiter, header, path, covered } in proven {
+            self.settle(waiter, Fate::Stored { header, path, covered });
+        }
+    }
+}
