@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod delivery;
+mod groups;
 mod ingest;
 mod load;
 mod machine;
@@ -51,6 +52,9 @@ async fn main() -> Result<()> {
     }
     if wanted("memory") {
         report.add(memory::run(arguments.stored).await?);
+    }
+    if wanted("groups") {
+        report.add(groups::run()?);
     }
     report.write(&arguments.results)
 }

@@ -20,9 +20,7 @@ fuzz_target!(|inputs: (Vec<u8>, Vec<u8>, Vec<u8>)| {
         }
     }
     let mut rng = ChaCha20Rng::seed_from_u64(0);
-    let alone: Vec<_> = parsed
-        .iter()
-        .flat_map(|one| verify_all(vec![one.clone()], NETWORK, &mut rng))
-        .collect();
+    let alone: Vec<_> =
+        parsed.iter().flat_map(|one| verify_all(vec![one.clone()], NETWORK, &mut rng)).collect();
     assert_eq!(verify_all(parsed, NETWORK, &mut rng), alone);
 });

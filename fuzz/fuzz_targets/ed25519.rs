@@ -22,11 +22,7 @@ fuzz_target!(|input: ([u8; 32], [u8; 32], [u8; 32], Vec<u8>)| {
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&nonce);
     signature[32..].copy_from_slice(&response);
-    let subject = Statement {
-        key: PublicKey(key),
-        message,
-        signature: Signature(signature),
-    };
+    let subject = Statement { key: PublicKey(key), message, signature: Signature(signature) };
     let alone = subject.verify().is_ok();
     let mut rng = ChaCha20Rng::seed_from_u64(0);
     assert_eq!(verify_batch(&[honest(), subject.clone()], &mut rng), [true, alone]);

@@ -26,11 +26,7 @@ fn registry() -> Registry {
 fuzz_target!(|input: &[u8]| {
     let (registry, shard, state) = (registry(), ShardId(0), LaneState::default());
     let network = registry.network_id();
-    let context = LaneContext {
-        network,
-        registry: &registry,
-        shard,
-    };
+    let context = LaneContext { network, registry: &registry, shard };
     if let Ok(operation) = Operation::from_wire(input) {
         let judged = judge_operation(&operation, shard, state.period(), network, &registry);
         let (staged, _) = state.stage(vec![operation], context);

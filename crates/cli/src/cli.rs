@@ -83,6 +83,9 @@ pub enum Talk {
         /// Show what is stored here, without asking the network
         #[arg(long)]
         offline: bool,
+        /// Show those of people who are not welcome, too
+        #[arg(long)]
+        all: bool,
     },
     /// Talk on a terminal screen
     Chat {

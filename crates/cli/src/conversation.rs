@@ -25,16 +25,17 @@ pub async fn find(client: &Client, word: &str) -> Result<ConversationId> {
         return Ok(id);
     }
     let unknown = || {
-        anyhow!("there is no conversation {word}; `tidings conversations` lists them, `tidings dm` begins one")
+        anyhow!(
+            "there is no conversation {word}; `tidings conversations` lists them, `tidings dm` begins one"
+        )
     };
     let recipient: Recipient = word.parse().map_err(|_| unknown())?;
     let peer = match &recipient {
         Recipient::Inbox(inbox) => *inbox,
         other => client.resolve(other).await?.inbox(),
     };
-    let dm = conversations
-        .iter()
-        .find(|it| it.kind == ConversationKind::Dm && it.peer == Some(peer));
+    let dm =
+        conversations.iter().find(|it| it.kind == ConversationKind::Dm && it.peer == Some(peer));
     dm.map(|it| it.id).ok_or_else(unknown)
 }
 
@@ -58,6 +59,19 @@ fn among(conversations: &[Conversation], word: &str) -> Result<Option<Conversati
             bail!("{word} may mean any of {}; use more digits of the id", ids.join(", "))
         }
     }
+}
+
+/// Takes writing to a conversation for a welcome to whoever began it.
+///
+/// # Errors
+/// When the store fails.
+pub fn accept(client: &Client, id: ConversationId) -> Result<()> {
+    let conversations = client.conversations()?;
+    let requests = conversations.iter().filter(|it| it.id == id && it.consent == Consent::Unknown);
+    for peer in requests.filter_map(|it| it.peer) {
+        client.set_consent(peer, Consent::Allowed)?;
+    }
+    Ok(())
 }
 
 /// What to call a conversation.
@@ -88,11 +102,7 @@ pub fn remark(conversation: &Conversation) -> Option<&'static str> {
 ///
 /// # Errors
 /// When standard output is closed.
-pub async fn list(
-    client: &Client,
-    conversations: Vec<Conversation>,
-    output: Output,
-) -> Result<()> {
+pub async fn list(client: &Client, conversations: Vec<Conversation>, output: Output) -> Result<()> {
     let mut people = People::new(client.inbox_id()?);
     if !output.json {
         let peers: BTreeSet<_> = conversations.iter().filter_map(|it| it.peer).collect();

@@ -103,9 +103,10 @@ impl Network {
         let api_key = secret_file::read_private(&api_key_file)?;
         let mut config = Config::new(gateway, api_key.trim());
         config.network = match &self.network {
-            Some(id) => Some(id.parse().map_err(|error| {
-                UsageError(format!("{id} is no network id: {error}"))
-            })?),
+            Some(id) => Some(
+                id.parse()
+                    .map_err(|error| UsageError(format!("{id} is no network id: {error}")))?,
+            ),
             None => None,
         };
         Ok(config)

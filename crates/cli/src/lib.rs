@@ -77,12 +77,14 @@ async fn talk(command: Talk, home: &Home, output: Output) -> Result<()> {
         Talk::Send(options) => message::send(&options, home, output).await,
         Talk::Read(options) => message::read(&options, home, output).await,
         Talk::Listen(options) => message::listen(&options, home).await,
-        Talk::Conversations { offline } => {
+        Talk::Conversations { offline, all } => {
             let client = home.open()?;
             if !offline {
                 message::catch_up(&client).await;
             }
-            conversation::list(&client, client.conversations()?, output).await
+            let mut conversations = client.conversations()?;
+            conversations.retain(|it| all || it.consent != tidings_client::Consent::Denied);
+            conversation::list(&client, conversations, output).await
         }
         Talk::Chat { conversation } => chat::run(conversation.as_deref(), home).await,
         Talk::Consent { who, decision } => {

@@ -65,6 +65,7 @@ pub async fn send(options: &Send, home: &Home, output: Output) -> Result<()> {
     catch_up(&client).await;
     let id = conversation::find(&client, &options.conversation).await?;
     let content = options.content(text_or_input(&options.text).await?)?;
+    conversation::accept(&client, id)?;
     report_sent(&client.send(id, &content).await?, output)
 }
 
@@ -79,6 +80,7 @@ pub async fn send_text(
     output: Output,
 ) -> Result<()> {
     let text = text_or_input(text).await?;
+    conversation::accept(client, id)?;
     report_sent(&client.send_text(id, &text).await?, output)
 }
 
@@ -106,8 +108,9 @@ impl Send {
 
 fn message_id(text: &str) -> Result<MessageId> {
     let mut id = [0; 32];
-    hex::decode_to_slice(text, &mut id)
-        .map_err(|_| UsageError(format!("{text} is no message id; `tidings read --json` shows them")))?;
+    hex::decode_to_slice(text, &mut id).map_err(|_| {
+        UsageError(format!("{text} is no message id; `tidings read --json` shows them"))
+    })?;
     Ok(MessageId(id))
 }
 

@@ -14,7 +14,9 @@ use crate::secret_file;
 /// When no file is named, or it cannot be read, may be read by others, or is empty.
 pub fn read(file: Option<&Path>) -> Result<Zeroizing<String>> {
     let file = file.ok_or_else(|| {
-        UsageError("a passphrase is needed; name a file that holds it with --passphrase-file".into())
+        UsageError(
+            "a passphrase is needed; name a file that holds it with --passphrase-file".into(),
+        )
     })?;
     let text = secret_file::read_private(file)?;
     let line = text.lines().next().unwrap_or_default();

@@ -65,11 +65,7 @@ pub fn read(path: &Path) -> Result<Secret> {
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>> {
     let cannot = || format!("cannot read {}", path.display());
     let mode = fs::metadata(path).with_context(cannot)?.permissions().mode();
-    ensure!(
-        mode & 0o077 == 0,
-        "{0} may be read by others; run `chmod 600 {0}`",
-        path.display()
-    );
+    ensure!(mode & 0o077 == 0, "{0} may be read by others; run `chmod 600 {0}`", path.display());
     Ok(Zeroizing::new(fs::read_to_string(path).with_context(cannot)?))
 }
 

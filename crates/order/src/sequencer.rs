@@ -165,7 +165,7 @@ impl Sequencer {
             };
             self.queued.remove(&QueueKey::of(&operation));
             // It may have expired, or lost its payer, while it waited.
-            if self.judge(&operation, context).is_ok() {
+            if !self.is_stale(&operation) && self.judge(&operation, context).is_ok() {
                 bytes += length;
                 batch.push(operation);
             }
@@ -176,6 +176,23 @@ impl Sequencer {
     fn judge(&self, operation: &Operation, context: OrderContext<'_>) -> Result<(), ErrorCode> {
         let OrderContext { network, registry, .. } = context;
         judge_operation(operation, self.shard, self.state.period(), network, registry)
+    }
+
+    /// Judges what a node or a client asks for: markers are the sequencer's own (ORD-017).
+    fn judge_submitted(
+        &self,
+        operation: &Operation,
+        context: OrderContext<'_>,
+    ) -> Result<(), ErrorCode> {
+        match operation {
+            Operation::PeriodMarker(_) => Err(ErrorCode::OperationInvalid),
+            _ => self.judge(operation, context),
+        }
+    }
+
+    /// Whether an operation is a marker whose period has begun while it waited.
+    fn is_stale(&self, operation: &Operation) -> bool {
+        matches!(operation, Operation::PeriodMarker(marker) if marker.period <= self.state.period())
     }
 
     /// Takes up the first acceptable block at the next height, and no other (ORD-015).
@@ -356,7 +373,7 @@ impl Orderer for Sequencer {
         operation: Operation,
         context: OrderContext<'_>,
     ) -> Result<(), SubmitError> {
-        self.judge(&operation, context).map_err(SubmitError)?;
+        self.judge_submitted(&operation, context).map_err(SubmitError)?;
         if self.leads(context) {
             self.enqueue(operation)?;
             self.propose_next(context);
@@ -371,7 +388,8 @@ impl Orderer for Sequencer {
     fn receive(&mut self, from: NodeId, message: OrderMessage, context: OrderContext<'_>) {
         match message {
             OrderMessage::Order(operation) => {
-                let valid = self.leads(context) && self.judge(&operation, context).is_ok();
+                let valid =
+                    self.leads(context) && self.judge_submitted(&operation, context).is_ok();
                 // A full queue is the sender's to notice, by its own time limit.
                 if valid && self.enqueue(operation).is_ok() {
                     self.propose_next(context);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use tidings_envelope::{CertifiedBlock, Registry};
-use tidings_order::{LaneContext, LaneState};
+use tidings_order::{BlockInvalid, LaneContext, LaneState};
 use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
 
 use super::Verdict;
@@ -66,7 +66,12 @@ impl LaneAudit {
             .verify(&block.header, network, registry)
             .map_err(|_| "its certificate does not verify".to_owned())?;
         let context = LaneContext { network, registry, shard: self.shard };
-        let staged = self.state.check(block, context).map_err(|error| error.to_string())?;
+        let staged = match self.state.check(block, context) {
+            // Certified under an older snapshot of the registry than the one at hand.
+            Err(BlockInvalid::Epoch(_)) => self.state.restage(block, context),
+            checked => checked,
+        };
+        let staged = staged.map_err(|error| error.to_string())?;
         self.state.commit(staged);
         self.verdict.verified += 1;
         Ok(())

@@ -196,8 +196,11 @@ impl Report {
 
     fn words(&self) -> String {
         let mut lines = vec![format!("{} of network {}", self.node, self.network)];
-        let describe = |kind: &str, name: &str, unit: &str, verdict: &Verdict| match &verdict.fault {
-            Some(fault) => format!("{kind} {name}: FAULT after {} {unit}: {fault}", verdict.verified),
+        let describe = |kind: &str, name: &str, unit: &str, verdict: &Verdict| match &verdict.fault
+        {
+            Some(fault) => {
+                format!("{kind} {name}: FAULT after {} {unit}: {fault}", verdict.verified)
+            }
             None if verdict.pruned > 0 => format!(
                 "{kind} {name}: clean, {} {unit}, {} of them without payload",
                 verdict.verified, verdict.pruned

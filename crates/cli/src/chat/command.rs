@@ -86,9 +86,12 @@ mod tests {
 
     #[test]
     fn other_lines_say_what_is_missing() {
-        for (line, expected) in
-            [("/dm", "/dm ADDRESS"), ("/dm 0x12", "0x12"), ("/fly", "/help"), ("/leave now", "/help")]
-        {
+        for (line, expected) in [
+            ("/dm", "/dm ADDRESS"),
+            ("/dm 0x12", "0x12"),
+            ("/fly", "/help"),
+            ("/leave now", "/help"),
+        ] {
             let error = SlashCommand::parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
         }

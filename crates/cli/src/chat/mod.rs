@@ -12,7 +12,10 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use anyhow::Result;
-use crossterm::event::{Event as TerminalEvent, EventStream, KeyEventKind};
+use crossterm::event::{
+    DisableBracketedPaste, EnableBracketedPaste, Event as TerminalEvent, EventStream, KeyEventKind,
+};
+use crossterm::execute;
 use futures_util::StreamExt;
 use ratatui::DefaultTerminal;
 use tidings_client::{CallerError, Client, Consent, ConversationId, Event, GroupPolicy, Recipient};
@@ -72,22 +75,38 @@ pub async fn run(word: Option<&str>, home: &Home) -> Result<()> {
         asked: BTreeSet::new(),
         tell,
     };
-    chat.state.own = chat.people.name(own);
-    chat.look_up(own);
+    chat.state.own = match chat.client.wallet_address()? {
+        Some(address) => address.to_string(),
+        None => own.to_string(),
+    };
     if let Some(id) = first {
         chat.state.select(id);
     }
     let stop = shutdown::signalled()?;
-    // From here on a panic, too, gives the terminal back as it was.
-    let screen = Screen(ratatui::try_init()?);
-    chat.run(screen, told, stop).await
+    chat.run(Screen::take()?, told, stop).await
 }
 
 /// A terminal that is given back when this is dropped.
 struct Screen(DefaultTerminal);
 
+impl Screen {
+    /// Takes the terminal over; from here on a panic, too, gives it back as it was.
+    fn take() -> Result<Self> {
+        let screen = Self(ratatui::try_init()?);
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let _ = execute!(std::io::stdout(), DisableBracketedPaste);
+            hook(panic);
+        }));
+        execute!(std::io::stdout(), EnableBracketedPaste)?;
+        Ok(screen)
+    }
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
+        // Where the terminal is gone, there is nothing to give back.
+        let _ = execute!(std::io::stdout(), DisableBracketedPaste);
         ratatui::restore();
     }
 }
@@ -130,7 +149,8 @@ impl Chat {
 
     /// Takes over what the store holds.
     fn reload(&mut self) -> Result<()> {
-        let conversations = self.client.conversations()?;
+        let mut conversations = self.client.conversations()?;
+        conversations.retain(|it| it.consent != Consent::Denied);
         self.state.show_conversations(&conversations, &self.people);
         for peer in conversations.iter().filter_map(|it| it.peer) {
             self.look_up(peer);
@@ -147,7 +167,7 @@ impl Chat {
 
     /// Asks for the name of an inbox, once.
     fn look_up(&mut self, inbox: InboxId) {
-        if !self.asked.insert(inbox) {
+        if !self.people.is_unknown(inbox) || !self.asked.insert(inbox) {
             return;
         }
         let (client, tell) = (self.client.clone(), self.tell.clone());
@@ -185,13 +205,7 @@ impl Chat {
                 self.state.notice = None;
                 self.state.select(id);
             }
-            Told::Name(inbox, name) => {
-                if self.people.name(inbox) == "you" {
-                    self.state.own = name;
-                } else {
-                    self.people.learn(inbox, name);
-                }
-            }
+            Told::Name(inbox, name) => self.people.learn(inbox, name),
         }
     }
 
@@ -208,7 +222,10 @@ impl Chat {
         match action {
             Action::Quit => return Ok(true),
             Action::Draw | Action::Selected => {}
-            Action::Send(id, text) => self.send(id, text).await,
+            Action::Send(id, text) => {
+                conversation::accept(&self.client, id)?;
+                self.send(id, text).await;
+            }
             Action::Command(command) => self.command(command)?,
         }
         Ok(false)
@@ -263,10 +280,7 @@ impl Chat {
 
     fn decide(&mut self, selected: Option<ConversationId>, consent: Consent) -> Result<()> {
         let conversations = self.client.conversations()?;
-        let peer = conversations
-            .iter()
-            .find(|it| Some(it.id) == selected)
-            .and_then(|it| it.peer);
+        let peer = conversations.iter().find(|it| Some(it.id) == selected).and_then(|it| it.peer);
         match peer {
             Some(peer) => self.client.set_consent(peer, consent)?,
             None => self.state.notice = Some("There is nobody to decide about.".into()),

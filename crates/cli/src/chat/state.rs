@@ -1,8 +1,8 @@
 //! What is on the screen, and what a key does to it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use tidings_client::{Conversation, ConversationId, ConversationState, Delivery, Message};
 use tidings_client::Content;
+use tidings_client::{Conversation, ConversationId, ConversationState, Delivery, Message};
 
 use super::command::SlashCommand;
 use super::input::Input;
@@ -75,7 +75,7 @@ pub enum Action {
 pub struct State {
     /// The conversations, in their order.
     pub rows: Vec<Row>,
-    selected: Option<ConversationId>,
+    pub(super) selected: Option<ConversationId>,
     /// The messages of the selected conversation, oldest first.
     pub lines: Vec<Line>,
     /// How many rows the messages are moved down, from the newest.
@@ -86,7 +86,7 @@ pub struct State {
     pub connection: Option<String>,
     /// Something to tell, until the next key.
     pub notice: Option<String>,
-    /// What we are called.
+    /// The address under which others find us.
     pub own: String,
 }
 
@@ -115,10 +115,7 @@ impl State {
             id: it.id,
             title: title(it, people),
             remark: remark(it),
-            is_active: matches!(
-                it.state,
-                ConversationState::Active | ConversationState::Leaving
-            ),
+            is_active: matches!(it.state, ConversationState::Active | ConversationState::Leaving),
             unread: self.rows.iter().find(|row| row.id == it.id).map_or(0, |row| row.unread),
         });
         self.rows = rows.collect();

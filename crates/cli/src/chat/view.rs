@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Paragraph};
 
 use super::input::columns;
 use super::state::{Line, Mark, Row, State};
+use crate::people::shortened;
 
 /// The list of conversations takes so many columns, on screens that are wide enough.
 const LIST_COLUMNS: u16 = 24;
@@ -84,8 +85,8 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, state: &State) {
 /// What a new user sees.
 fn welcome(own: &str, width: usize) -> Vec<TextLine<'static>> {
     let text = format!(
-        "You are {own}. Nobody has written yet. Give somebody your address, or type \
-         /dm and theirs to begin."
+        "Nobody has written yet. Give somebody your address, {own}, or type /dm and \
+         theirs to begin."
     );
     wrap(&text, width).into_iter().map(TextLine::raw).collect()
 }
@@ -104,7 +105,8 @@ fn message_lines(line: &Line, width: usize) -> Vec<TextLine<'static>> {
     let text = format!("{head}{}{mark}", line.text);
     let mut wrapped = wrap(&text, width).into_iter();
     let Some(first) = wrapped.next() else { return Vec::new() };
-    let (head_end, body) = (head.len().min(first.len()), first.get(head.len()..).unwrap_or_default());
+    let (head_end, body) =
+        (head.len().min(first.len()), first.get(head.len()..).unwrap_or_default());
     let head = first.get(..head_end).unwrap_or_default().to_owned();
     let head = Span::styled(head, Style::new().fg(color));
     let mut lines = vec![TextLine::from(vec![head, Span::raw(body.to_owned())])];
@@ -139,8 +141,8 @@ fn draw_input(frame: &mut Frame<'_>, area: Rect, state: &State) {
 fn draw_status(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let width = usize::from(area.width);
     let connection = match &state.connection {
-        Some(node) => format!(" {} · connected to {node} ", state.own),
-        None => format!(" {} · connecting ", state.own),
+        Some(node) => format!(" {} · connected to {node} ", shortened(&state.own)),
+        None => format!(" {} · connecting ", shortened(&state.own)),
     };
     let text = match &state.notice {
         Some(notice) => format!(" {notice}"),
@@ -238,9 +240,14 @@ mod tests {
     #[test]
     fn a_conversation_fits_80_by_24() {
         let screen = screen(&talk(), 80, 24);
-        for expected in
-            ["Conversations", "▸ bob", "10:01 bob: good morning", "and to you ✓", "○ waits", "node-1"]
-        {
+        for expected in [
+            "Conversations",
+            "▸ bob",
+            "10:01 bob: good morning",
+            "and to you ✓",
+            "○ waits",
+            "node-1",
+        ] {
             assert!(screen.contains(expected), "{expected} is not in\n{screen}");
         }
     }
@@ -271,7 +278,8 @@ mod tests {
     fn scrolling_shows_older_messages() {
         let mut state = talk();
         let line = state.lines[0].clone();
-        state.lines = (0..100).map(|n| Line { text: format!("number {n}"), ..line.clone() }).collect();
+        state.lines =
+            (0..100).map(|n| Line { text: format!("number {n}"), ..line.clone() }).collect();
         assert!(screen(&state, 80, 24).contains("number 99"));
         state.scroll = 1_000;
         let top = screen(&state, 80, 24);

@@ -173,8 +173,8 @@ fn read_registry(path: &Path) -> Result<Option<Registry>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let registry = serde_json::from_str(&text)
         .with_context(|| format!("{} is not a registry", path.display()))?;
     Ok(Some(registry))

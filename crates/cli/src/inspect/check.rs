@@ -212,11 +212,10 @@ impl Check for Operation {
 
 impl Check for IdentityUpdate {
     fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let verified = ParsedUpdate::parse(&self.to_wire())
-            .map_err(|error| error.to_string())
-            .and_then(|update| {
-                update.verify(registry.network_id()).map_err(|error| error.to_string())
-            });
+        let verified =
+            ParsedUpdate::parse(&self.to_wire()).map_err(|error| error.to_string()).and_then(
+                |update| update.verify(registry.network_id()).map_err(|error| error.to_string()),
+            );
         vec![Finding::of("signatures", verified.map(|_| ()))]
     }
 }
@@ -224,9 +223,10 @@ impl Check for IdentityUpdate {
 impl Check for TopicPage {
     fn check(&self, registry: &Registry) -> Vec<Finding> {
         let ordered = self.ordered.iter().flat_map(|receipt| receipt.check(registry));
-        let broadcast = self.broadcast.iter().map(|item| {
-            judged(item.log, std::slice::from_ref(&item.entry), registry)
-        });
+        let broadcast = self
+            .broadcast
+            .iter()
+            .map(|item| judged(item.log, std::slice::from_ref(&item.entry), registry));
         ordered.chain(broadcast.flatten()).collect()
     }
 }
@@ -295,9 +295,7 @@ impl Check for SendResponse {
 impl Check for NodeFrame {
     fn check(&self, registry: &Registry) -> Vec<Finding> {
         match self {
-            Self::Broadcast(item) => {
-                judged(item.log, std::slice::from_ref(&item.entry), registry)
-            }
+            Self::Broadcast(item) => judged(item.log, std::slice::from_ref(&item.entry), registry),
             Self::Ordered(receipt) => receipt.check(registry),
             _ => Vec::new(),
         }

@@ -108,9 +108,7 @@ pub fn restore(options: &Restore, passphrase: &str, output: Output) -> Result<()
 }
 
 fn answer(output: Output, path: &Path, words: &str) -> Result<()> {
-    output.answer(&serde_json::json!({ "path": path }), |_| {
-        format!("{words} {}", path.display())
-    })
+    output.answer(&serde_json::json!({ "path": path }), |_| format!("{words} {}", path.display()))
 }
 
 fn seal(plain: &[u8], passphrase: &str, memory_kib: u32) -> Result<Backup> {

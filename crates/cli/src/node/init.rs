@@ -67,9 +67,8 @@ pub fn run(options: &Init, output: Output) -> Result<()> {
     );
     fs::create_dir_all(&options.dir)
         .with_context(|| format!("cannot make {}", options.dir.display()))?;
-    let key = |name: &str| {
-        secret_file::read_or_create(&options.dir.join(name), secret_file::random)
-    };
+    let key =
+        |name: &str| secret_file::read_or_create(&options.dir.join(name), secret_file::random);
     let signing = NodeKey::from_secret(&*key("signing.key")?)?;
     let transport = SigningKey::from_secret(&*key("transport.key")?);
     fs::write(&config_file, toml::to_string(&configuration(options)?)?)

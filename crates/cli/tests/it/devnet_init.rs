@@ -134,7 +134,14 @@ fn many_shards_have_a_sequencer_each() {
     let folder = tempfile::tempdir().unwrap();
     let ports: Vec<String> = (21_001..=21_017).map(|port| port.to_string()).collect();
     let output = command(&[
-        "devnet-init", "--dir", word(folder.path()), "--nodes", "8", "--shards", "4", "--ports",
+        "devnet-init",
+        "--dir",
+        word(folder.path()),
+        "--nodes",
+        "8",
+        "--shards",
+        "4",
+        "--ports",
         &ports.join(","),
     ])
     .output()

@@ -55,11 +55,8 @@ fn an_envelope_is_recognised_and_shown() {
 fn hex_and_standard_input_are_read() {
     let digits = format!("0x{}\n", hex::encode(envelope().to_wire()));
     assert_eq!(inspect(digits.as_bytes(), &[])["kind"], "envelope");
-    let mut child = command(&["inspect", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(&["inspect", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&envelope().to_wire()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -73,11 +70,10 @@ fn signatures_are_checked_by_a_registry() {
     let dir = word(folder.path());
     run(&["devnet-init", "--dir", dir, "--nodes", "1", "--replication", "1", "--ports", "1,2,3"]);
     let registry = folder.path().join("registry.json");
-    let network = serde_json::from_slice::<tidings_envelope::Registry>(
-        &std::fs::read(&registry).unwrap(),
-    )
-    .unwrap()
-    .network_id();
+    let network =
+        serde_json::from_slice::<tidings_envelope::Registry>(&std::fs::read(&registry).unwrap())
+            .unwrap()
+            .network_id();
     let secret = std::fs::read(folder.path().join("nodes/0/signing.key")).unwrap();
     let secret: [u8; 32] = hex::decode(secret).unwrap().try_into().unwrap();
     let key = NodeKey::from_secret(&secret).unwrap();
@@ -116,7 +112,8 @@ fn bytes_that_are_nothing_are_refused() {
 
 #[test]
 fn the_vectors_of_identity_are_shown_as_they_say() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/identity/encoding.json");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/identity/encoding.json");
     let vectors: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let mut accepted = 0;
     for case in vectors["cases"].as_array().unwrap() {

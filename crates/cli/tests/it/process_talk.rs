@@ -12,8 +12,11 @@ use crate::program::{command, json, refused, run, word};
 #[test]
 fn a_group_talks_and_a_removed_member_is_out() {
     let network = Network::start();
-    let people: Vec<_> =
-        ["alice", "bob", "carol"].iter().enumerate().map(|(at, name)| network.person(name, at)).collect();
+    let people: Vec<_> = ["alice", "bob", "carol"]
+        .iter()
+        .enumerate()
+        .map(|(at, name)| network.person(name, at))
+        .collect();
     let [alice, bob, carol] = people.as_slice() else { unreachable!() };
     alice.run(&["group", "create", "us", &bob.address, &carol.address]);
     bob.run(&["send", "us", "one"]);
@@ -41,10 +44,11 @@ fn a_script_hears_every_message_once() {
     let (alice, bob) = (network.person("alice", 0), network.person("bob", 1));
     alice.run(&["dm", &bob.address, "before"]);
     bob.run(&["conversations"]);
-    let mut listening = command(&["--home", word(&bob.home), "listen", "--after", "0", "--messages", "2"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut listening =
+        command(&["--home", word(&bob.home), "listen", "--after", "0", "--messages", "2"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
     let mut lines = BufReader::new(listening.stdout.take().unwrap()).lines();
     let mut event = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(event()["content"]["text"], "before");
@@ -64,8 +68,16 @@ fn a_wallet_elsewhere_signs() {
     let address = wallet.address().to_string();
     let (home, record) = (network.home("dora"), network.record());
     let home = word(&home);
-    let create =
-        ["--home", home, "inbox", "create", "--devnet", word(&record), "--wallet-address", &address];
+    let create = [
+        "--home",
+        home,
+        "inbox",
+        "create",
+        "--devnet",
+        word(&record),
+        "--wallet-address",
+        &address,
+    ];
     // Nobody answers on standard input, so the draft waits.
     let asked = json(&create);
     assert_eq!(asked["waits_for"], address.as_str());
@@ -99,7 +111,15 @@ fn a_second_wallet_joins_and_is_put_out() {
     let wallet = LocalWallet::from_secret(&[5; 32]).unwrap();
     let address = wallet.address().to_string();
     let refusal = refused(
-        &["--home", word(&alice.home), "inbox", "add-wallet", &address, "--wallet-key-file", word(&key)],
+        &[
+            "--home",
+            word(&alice.home),
+            "inbox",
+            "add-wallet",
+            &address,
+            "--wallet-key-file",
+            word(&key),
+        ],
         1,
     );
     assert!(refusal.contains("chmod 600"), "{refusal}");
@@ -131,11 +151,18 @@ fn an_auditor_finds_every_log_and_block_in_order() {
 
     // A registry of another network makes the node a stranger.
     let other = tempfile::tempdir().unwrap();
-    run(&["devnet-init", "--dir", word(other.path()), "--nodes", "1", "--replication", "1", "--ports", "1,2,3"]);
+    run(&[
+        "devnet-init",
+        "--dir",
+        word(other.path()),
+        "--nodes",
+        "1",
+        "--replication",
+        "1",
+        "--ports",
+        "1,2,3",
+    ]);
     let registry = other.path().join("registry.json");
-    let error = refused(
-        &["audit", &network.node(0), "--once", "--registry", word(&registry)],
-        1,
-    );
+    let error = refused(&["audit", &network.node(0), "--once", "--registry", word(&registry)], 1);
     assert!(error.contains("network"), "{error}");
 }

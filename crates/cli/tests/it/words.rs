@@ -49,7 +49,16 @@ fn a_gateway_that_is_not_there_leaves_no_trace() {
     std::fs::write(&key, "00".repeat(32)).unwrap();
     let words = |key| {
         let home = home.to_str().unwrap();
-        ["--home", home, "inbox", "create", "--gateway", "http://127.0.0.1:1", "--api-key-file", key]
+        [
+            "--home",
+            home,
+            "inbox",
+            "create",
+            "--gateway",
+            "http://127.0.0.1:1",
+            "--api-key-file",
+            key,
+        ]
     };
     let error = refused(&words(word(&key)), 1);
     assert!(error.contains("chmod 600"), "{error}");
@@ -79,8 +88,18 @@ fn an_operator_makes_a_node_and_backs_up_its_keys() {
     let (node, backup, restored) = (at("node"), at("backup"), at("restored"));
     let (registry, passphrase) = (at("registry.json"), at("passphrase"));
     let init = [
-        "node", "init", "--dir", &node, "--node", "5", "--registry", &registry, "--http",
-        "https://tidings.example", "--quic", "tidings.example:9080",
+        "node",
+        "init",
+        "--dir",
+        &node,
+        "--node",
+        "5",
+        "--registry",
+        &registry,
+        "--http",
+        "https://tidings.example",
+        "--quic",
+        "tidings.example:9080",
     ];
     let made = json(&init);
     assert_eq!(made["record"]["id"], 5);

@@ -2,7 +2,7 @@
 
 use tidings_envelope::Block;
 use tidings_order::{LaneContext, OrderMessage};
-use tidings_types::{Height, NodeId, Period, Round, ShardId};
+use tidings_types::{ErrorCode, Height, NodeId, Period, Round, ShardId};
 
 use crate::lane::{Lane, applied, conflict, marker};
 use crate::network::Committee;
@@ -74,6 +74,21 @@ fn a_node_without_memory_of_the_last_marker_votes() {
 }
 
 #[test]
+fn nobody_else_makes_a_period_begin() {
+    // covers: ORD-017
+    let mut committee = Committee::new(4);
+    committee.now_ms = 6_000;
+    for node in [1, 2] {
+        let refused = committee.try_submit(NodeId(node), marker(2));
+        assert_eq!(refused, Err(ErrorCode::OperationInvalid));
+    }
+    committee.inject(NodeId(3), NodeId(1), OrderMessage::Order(marker(2)));
+    committee.run();
+    assert_eq!(committee.state(NodeId(1)).period(), Period(1));
+    assert_eq!(committee.state(NodeId(1)).height(), Height(1));
+}
+
+#[test]
 fn a_late_marker_does_not_shorten_the_period_after_it() {
     // covers: ORD-014
     let mut committee = Committee::new(4);
@@ -86,6 +101,7 @@ fn a_late_marker_does_not_shorten_the_period_after_it() {
     committee.start(NodeId(3));
     committee.pass(600);
     assert_eq!(committee.state(NodeId(1)).period(), Period(2));
+    assert_eq!(committee.state(NodeId(1)).height(), Height(2), "it was marked once");
     // The periods that were missed are not made up for.
     committee.pass(9_000);
     assert_eq!(committee.state(NodeId(1)).period(), Period(2));

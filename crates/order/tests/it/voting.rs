@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use tidings_envelope::{Block, Operation};
-use tidings_order::{LaneContext, OrderMessage};
+use tidings_order::{
+    LaneContext, LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer,
+};
 use tidings_types::{BlockHash, ErrorCode, NodeId, Round, ShardId};
 
-use crate::network::Committee;
+use crate::lane::marker;
+use crate::network::{Committee, node_key, registry};
 
 fn block(committee: &Committee, operations: Vec<Operation>) -> Block {
     let context = LaneContext {
@@ -51,6 +54,39 @@ fn of_two_proposals_for_one_height_the_first_gets_the_vote() {
     propose(&mut committee, 1, &two);
     let votes: BTreeSet<_> = voted(&mut committee).into_iter().collect();
     assert_eq!(votes, BTreeSet::from([one.header.hash()]));
+}
+
+#[test]
+fn a_vote_waits_for_the_disk() {
+    // covers: ORD-015
+    let registry = registry(4);
+    let (network, key) = (registry.network_id(), node_key(NodeId(2)));
+    let context =
+        OrderContext { network, registry: &registry, node: NodeId(2), key: &key, now_ms: 0 };
+    let lane = LaneContext { network, registry: &registry, shard: ShardId(0) };
+    let mut orderer = Sequencer::new(ShardId(0), LaneState::default(), None);
+    let begins = |operation| LaneState::default().stage(vec![operation], lane).0.block;
+    let (lost, kept) = (begins(marker(1)), begins(marker(2)));
+    let propose = |orderer: &mut Sequencer, block: &Block| {
+        let message = OrderMessage::Propose { round: Round(0), block: block.clone() };
+        orderer.receive(NodeId(1), message, context);
+        assert_eq!(orderer.poll_effect(), Some(OrderEffect::Persist(block.clone())));
+        assert_eq!(orderer.poll_effect(), None);
+    };
+    propose(&mut orderer, &lost);
+    orderer.proposal_is_lost(lost.header.hash());
+    orderer.proposal_is_durable(lost.header.hash(), context);
+    assert_eq!(orderer.poll_effect(), None);
+    // Nothing was voted for, so another block may come.
+    propose(&mut orderer, &kept);
+    orderer.proposal_is_durable(kept.header.hash(), context);
+    let vote = orderer.poll_effect();
+    let hash = kept.header.hash();
+    let is_vote = matches!(
+        vote,
+        Some(OrderEffect::Send(NodeId(1), OrderMessage::Vote { block, .. })) if block == hash
+    );
+    assert!(is_vote, "{vote:?}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Requests, responses and frames of the HTTP API.
 
+use tidings_envelope::ParsedEnvelope;
 use tidings_envelope::api::{
     BlockPage, LogCursor, LogPage, NewestQuery, NodeFrame, PublishRequest, PublishResponse,
     PublishResult, SendRequest, SendResponse, SendResult, SubscriberFrame, Subscription,
     TopicCursor, TopicEntry, TopicPage, TopicQuery,
 };
-use tidings_envelope::ParsedEnvelope;
 
 use super::Describe;
 use crate::inspect::tree::{Tree, record};
