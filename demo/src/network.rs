@@ -169,6 +169,20 @@ impl Network {
         self.nodes.get(node)?.as_ref().map(Child::id)
     }
 
+    /// Lets no file of a running node grow past so many bytes, or past none without a number.
+    ///
+    /// # Errors
+    /// When the node does not run, or there is no `prlimit`.
+    pub fn limit_files(&self, node: usize, bytes: Option<u64>) -> Result<()> {
+        let pid = self.pid(node).context("the node does not run")?.to_string();
+        let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
+        // The soft limit alone, so that it can be raised again by anybody.
+        let limit = format!("--fsize={limit}:");
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status()?;
+        ensure!(status.success(), "prlimit failed");
+        Ok(())
+    }
+
     /// Kills a node by SIGKILL and waits until it is gone.
     ///
     /// # Errors
@@ -274,7 +288,9 @@ fn lay_out(folder: &Path, options: &Options, ports: &[PortLease]) -> Result<Layo
 
 fn spawn(arguments: &[&str], config: &Path, log: &Path) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
-    let mut command = Command::new(binary()?);
+    // A file size limit is then an error like that of a full disk, and no signal.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary()?);
     command.args(arguments).arg(config).stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)

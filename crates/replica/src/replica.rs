@@ -1,4 +1,6 @@
-//! The replica's state and what it answers about itself; `inputs`, `answers` and `durable` hold what changes it.
+//! The replica's state and what it answers about itself.
+//!
+//! `inputs`, `answers` and `durable` hold what changes it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -80,10 +80,15 @@ pub fn how_to_chat(record: &Record, here: &Path) -> String {
     let shown = |path: &Path| path.strip_prefix(here).unwrap_or(path).display().to_string();
     let program = shown(&record.binary);
     let network = shown(&Record::path(&record.dir));
+    // Two people on two nodes, where there are two, show that it does not matter.
+    let at = |node: Option<&super::record::Node>| {
+        node.map_or_else(String::new, |node| format!(" --node {}", node.name))
+    };
+    let (first, last) = (at(record.layout.nodes.first()), at(record.layout.nodes.last()));
     format!(
         "\nTo talk, make an inbox for each of two people:\n  \
-           {program} --home /tmp/alice inbox create --devnet {network}\n  \
-           {program} --home /tmp/bob inbox create --devnet {network}\n\
+           {program} --home /tmp/alice inbox create --devnet {network}{first}\n  \
+           {program} --home /tmp/bob inbox create --devnet {network}{last}\n\
          Open a conversation with the address that the other's command printed:\n  \
            {program} --home /tmp/alice dm BOBS-ADDRESS\n\
          Then chat, each in a terminal:\n  \

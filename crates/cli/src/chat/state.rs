@@ -119,10 +119,10 @@ impl State {
             unread: self.rows.iter().find(|row| row.id == it.id).map_or(0, |row| row.unread),
         });
         self.rows = rows.collect();
-        if self.selected.is_none() {
-            if let Some(first) = self.rows.first().map(|row| row.id) {
-                self.select(first);
-            }
+        if self.selected().is_none()
+            && let Some(first) = self.rows.first().map(|row| row.id)
+        {
+            self.select(first);
         }
     }
 
@@ -150,10 +150,10 @@ impl State {
 
     /// Counts a message that came in a conversation that is not on the screen.
     pub fn note_message(&mut self, id: ConversationId) {
-        if self.selected != Some(id) {
-            if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
-                row.unread += 1;
-            }
+        if self.selected != Some(id)
+            && let Some(row) = self.rows.iter_mut().find(|row| row.id == id)
+        {
+            row.unread += 1;
         }
     }
 

@@ -16,11 +16,14 @@ use super::check::{Check, Finding};
 use super::describe::Describe;
 use super::tree::Tree;
 
+/// Checks a structure against a registry.
+type Checker = Box<dyn Fn(&Registry) -> Vec<Finding>>;
+
 /// A structure as read: what it holds, and how to check it against a registry.
 pub struct Decoded {
     /// What it holds.
     pub tree: Tree,
-    findings: Box<dyn Fn(&Registry) -> Vec<Finding>>,
+    findings: Checker,
 }
 
 impl Decoded {

@@ -72,6 +72,12 @@ impl Network {
         Person { home, address }
     }
 
+    /// Kills a node, without a word of warning.
+    pub fn kill(&mut self, node: usize) {
+        self.processes[node].kill().unwrap();
+        self.processes[node].wait().unwrap();
+    }
+
     fn spawn(&mut self, role: &str, process: &Value) {
         let log = std::fs::File::create(process["log"].as_str().unwrap()).unwrap();
         let child = command(&[role, "run", "--config", process["config"].as_str().unwrap()])

@@ -55,8 +55,34 @@ fn a_conversation_begins_and_a_group_is_made_on_the_screen() {
     screen.wait_for("▸ us");
     screen.press("second\r");
     screen.wait_for("second ✓");
+    // Pasted lines are one message, which waits for Enter.
+    screen.press("\u{1b}[200~third\nand more\u{1b}[201~");
+    screen.wait_for("third and more");
+    screen.press("\r");
+    screen.wait_for("third and more ✓");
     screen.press(ESCAPE);
     assert_eq!(screen.end(), (0, true));
     assert_eq!(bob.texts(&alice.address), ["first"]);
-    assert_eq!(bob.texts("us"), ["second"]);
+    assert_eq!(bob.texts("us"), ["second", "third and more"]);
+}
+
+#[test]
+fn a_chat_moves_to_another_node_when_its_own_dies() {
+    let mut network = Network::start();
+    let (alice, bob) = (network.person("alice", 0), network.person("bob", 3));
+    alice.run(&["dm", &bob.address, "one"]);
+    let mut left = Terminal::start(&["--home", word(&alice.home), "chat"]);
+    let right = Terminal::start(&["--home", word(&bob.home), "chat"]);
+    right.wait_for("connected to node-3");
+    right.wait_for("one");
+    network.kill(3);
+    right.wait_until_gone("connected to node-3");
+    right.wait_for("connected to node-");
+    left.press("two\r");
+    left.wait_for("two ✓");
+    right.wait_for("two");
+    left.press(ESCAPE);
+    assert_eq!(left.end(), (0, true));
+    drop(right);
+    assert_eq!(bob.texts(&alice.address), ["one", "two"]);
 }

@@ -71,6 +71,12 @@ impl Terminal {
         self.wait(text, |shown| shown.parser.screen().contents().contains(text));
     }
 
+    /// Waits until the screen does not show a text any more.
+    pub fn wait_until_gone(&self, text: &str) {
+        let what = format!("{text} to go");
+        self.wait(&what, |shown| !shown.parser.screen().contents().contains(text));
+    }
+
     /// Waits for the end; the exit code, and whether the terminal was given back as it was.
     pub fn end(mut self) -> (u32, bool) {
         self.wait("the end", |shown| shown.has_ended);
@@ -90,5 +96,13 @@ impl Terminal {
             assert!(!left.is_zero() && !shown.has_ended, "waiting for {what} on\n{screen}");
             shown = changed.wait_timeout(shown, left).unwrap().0;
         }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Fails for a program that has ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

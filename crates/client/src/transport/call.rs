@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than a node waits for `replicated`, so that its own answer arrives first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a replica may take to begin its answer before another one is asked.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A page of the largest entries with their proofs stays below the largest frame that nodes use.
 const ANSWER_BYTES_MAX: usize = FEED_FRAME_BYTES_MAX;
 
@@ -62,6 +65,8 @@ struct Refusal {
 #[derive(Clone)]
 pub(crate) struct Http {
     client: Client,
+    /// How long an answer may take to begin.
+    patience: Duration,
 }
 
 impl Http {
@@ -76,7 +81,13 @@ impl Http {
             .build();
         let client =
             built.map_err(|error| ClientError::Unreachable { reason: error.to_string() })?;
-        Ok(Self { client })
+        Ok(Self { client, patience: CALL_TIMEOUT })
+    }
+
+    /// The same client, for asking replicas: another one is there if the first hesitates.
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patience = REPLICA_PATIENCE;
+        self
     }
 
     /// Posts a binary structure and reads one.
@@ -92,7 +103,7 @@ impl Http {
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
         }
-        let bytes = answer(request).await?;
+        let bytes = answer(request, self.patience).await?;
         R::from_wire(&bytes).map_err(|error| CallError::Garbled(error.to_string()))
     }
 
@@ -107,7 +118,7 @@ impl Http {
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
         }
-        let bytes = answer(request).await?;
+        let bytes = answer(request, self.patience).await?;
         serde_json::from_slice(&bytes).map_err(|error| CallError::Garbled(error.to_string()))
     }
 }
@@ -124,8 +135,10 @@ fn join(base: &Url, path: &str) -> Result<Url, CallError> {
     joined.parse().map_err(|_| CallError::Garbled(format!("{joined} is not a URL")))
 }
 
-async fn answer(request: RequestBuilder) -> Result<Vec<u8>, CallError> {
-    let response = request.send().await.map_err(unreachable)?;
+async fn answer(request: RequestBuilder, patience: Duration) -> Result<Vec<u8>, CallError> {
+    let begun = tokio::time::timeout(patience, request.send()).await;
+    let silent = |_| CallError::Unreachable("it does not answer".to_owned());
+    let response = begun.map_err(silent)?.map_err(unreachable)?;
     let status = response.status();
     let bytes = read_bounded(response).await?;
     if status.is_success() {

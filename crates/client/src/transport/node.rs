@@ -49,7 +49,7 @@ impl Nodes {
     /// The nodes of `registry`.
     pub(crate) fn new(http: Http, registry: Registry, preferred: Option<NodeId>) -> Self {
         Self {
-            http,
+            http: http.impatient(),
             network: registry.network_id(),
             registry: RwLock::new(Arc::new(registry)),
             preferred: RwLock::new(preferred),

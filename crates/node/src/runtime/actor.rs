@@ -1,14 +1,15 @@
 //! The task that owns the replica: inputs from every side, effects to every side.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedReceipt, Registry};
 use tidings_replica::store::{OrderedPlace, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
+use tidings_tlog::{MemoryTree, inclusion_proof};
 use tidings_types::{BoundedVec, Height, LogIndex, LogSize, Period, ShardId, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -34,19 +35,20 @@ pub(super) type Question = Box<dyn FnOnce(&Replica) + Send>;
 
 /// What other tasks ask of the replica.
 pub(super) enum Command {
+    /// Take these envelopes; the answer comes when every one has its fate.
     Publish(PreparedPublish, oneshot::Sender<PublishResponse>),
+    /// Answer a question.
     Ask(Question),
+    /// What [`Effect::Prove`] asked for.
     Proved {
         request: RequestId,
         item: usize,
         against: Box<AcknowledgedCheckpoint>,
-        found: Option<(EntryHeader, MerklePath)>,
+        found: Option<Box<(EntryHeader, MerklePath)>>,
     },
-    Recalled {
-        request: RequestId,
-        item: usize,
-        found: Option<OrderedReceipt>,
-    },
+    /// What [`Effect::Recall`] asked for.
+    Recalled { request: RequestId, item: usize, found: Option<Box<OrderedReceipt>> },
+    /// Take nothing more, and say when everything taken is answered.
     Drain(oneshot::Sender<()>),
 }
 
@@ -58,6 +60,19 @@ pub(super) struct View {
     pub(super) is_ready: bool,
     pub(super) storage_is_failing: bool,
     pub(super) peers: usize,
+}
+
+impl View {
+    /// What is known before the replica's task has run: nothing can be published yet.
+    pub(super) fn before_the_first_turn(replica: &Replica) -> Self {
+        Self {
+            registry: replica.registry().clone(),
+            period: replica.period(),
+            is_ready: false,
+            storage_is_failing: false,
+            peers: 0,
+        }
+    }
 }
 
 /// Everything around the replica.
@@ -84,6 +99,7 @@ pub(super) struct Inputs {
     pub(super) stopped: oneshot::Receiver<()>,
 }
 
+/// The replica and what its effects need.
 pub(super) struct Actor {
     replica: Replica,
     around: Surroundings,
@@ -114,11 +130,11 @@ impl Actor {
         self.tick();
         loop {
             self.carry_out();
-            if self.drained.is_some() && self.replies.is_empty() {
-                if let Some(drained) = self.drained.take() {
-                    // Nobody waits for the end of a drain that was given up.
-                    let _ = drained.send(());
-                }
+            if self.replies.is_empty()
+                && let Some(drained) = self.drained.take()
+            {
+                // Nobody waits for the end of a drain that was given up.
+                let _ = drained.send(());
             }
             if !self.next_input(&mut inputs).await {
                 return self.around.links;
@@ -191,7 +207,7 @@ impl Actor {
     fn wake_at(&self) -> tokio::time::Instant {
         let regular = self.ticked_at_ms.saturating_add(TICK_MS);
         let due = self.replica.poll_timeout_ms().unwrap_or(regular).min(regular);
-        let due = std::time::Duration::from_millis(due);
+        let due = Duration::from_millis(due);
         tokio::time::Instant::from_std(self.started + due)
     }
 
@@ -233,10 +249,10 @@ impl Actor {
             }
             Command::Ask(question) => question(&self.replica),
             Command::Proved { request, item, against, found } => {
-                self.replica.proved(request, item, *against, found);
+                self.replica.proved(request, item, *against, found.map(|proof| *proof));
             }
             Command::Recalled { request, item, found } => {
-                self.replica.recalled(request, item, found);
+                self.replica.recalled(request, item, found.map(|receipt| *receipt));
             }
             Command::Drain(drained) => {
                 self.replica.drain();
@@ -277,56 +293,69 @@ impl Actor {
 
     fn carry_out(&mut self) {
         while let Some(effect) = self.replica.poll_effect() {
-            match effect {
-                Effect::Persist(ticket, set) => {
-                    let _ = self.around.sets.send((ticket, set));
-                }
-                Effect::Control(to, frame) => {
-                    if let Err(error) = self.around.links.send(to, &frame) {
-                        tracing::debug!(%error, "a control frame was not sent");
-                    }
-                }
-                Effect::Subscribe(to, request) => {
-                    if let Err(error) = self.around.links.subscribe(to, request) {
-                        tracing::debug!(%error, "not subscribed");
-                    }
-                }
-                Effect::Unsubscribe(from, log) => {
-                    self.around.links.unsubscribe(from, FeedSubject::Log(log));
-                }
-                Effect::Serve(flush) => {
-                    self.around.feeds.publish_flush(&flush);
-                    self.around.hub.broadcast(&flush);
-                }
-                Effect::ServeBlock(certified, places) => self.serve_block(&certified, &places),
-                Effect::Reply(request, response) => {
-                    if let Some(reply) = self.replies.remove(&request) {
-                        // The asker may have hung up.
-                        let _ = reply.send(response);
-                    }
-                }
-                Effect::Prove { request, item, log, index, against } => {
-                    let (storage, commands) =
-                        (self.around.storage.clone(), self.around.commands.clone());
-                    tokio::spawn(async move {
-                        let size = against.checkpoint.checkpoint.size;
-                        let found = prove(&storage, log, index, size).await;
-                        let proved = Command::Proved { request, item, against, found };
-                        let _ = commands.send(proved).await;
-                    });
-                }
-                Effect::Recall { request, item, shard, height, index } => {
-                    let (storage, commands) =
-                        (self.around.storage.clone(), self.around.commands.clone());
-                    tokio::spawn(async move {
-                        let found = recall(&storage, shard, height, index).await;
-                        let _ = commands.send(Command::Recalled { request, item, found }).await;
-                    });
-                }
-                Effect::Alarm(alarm) => self.alarm(alarm),
-            }
+            self.perform(effect);
         }
         self.refresh_view();
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(ticket, set) => {
+                // The persister ends after this task.
+                let _ = self.around.sets.send((ticket, set));
+            }
+            Effect::Control(to, frame) => {
+                if let Err(error) = self.around.links.send(to, &frame) {
+                    tracing::debug!(%error, "a control frame was not sent");
+                }
+            }
+            Effect::Subscribe(to, request) => {
+                if let Err(error) = self.around.links.subscribe(to, request) {
+                    tracing::debug!(%error, "not subscribed");
+                }
+            }
+            Effect::Unsubscribe(from, log) => {
+                self.around.links.unsubscribe(from, FeedSubject::Log(log));
+            }
+            Effect::Serve(flush) => {
+                self.around.feeds.publish_flush(&flush);
+                self.around.hub.broadcast(&flush);
+            }
+            Effect::ServeBlock(certified, places) => self.serve_block(&certified, &places),
+            Effect::Reply(request, response) => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    // The asker may have hung up.
+                    let _ = reply.send(response);
+                }
+            }
+            Effect::Prove { request, item, log, index, against } => {
+                self.look_up(|storage| async move {
+                    let size = against.checkpoint.checkpoint.size;
+                    let found = prove(&storage, log, index, size).await.map(Box::new);
+                    Command::Proved { request, item, against, found }
+                });
+            }
+            Effect::Recall { request, item, shard, height, index } => {
+                self.look_up(|storage| async move {
+                    let found = recall(&storage, shard, height, index).await.map(Box::new);
+                    Command::Recalled { request, item, found }
+                });
+            }
+            Effect::Alarm(alarm) => self.alarm(alarm),
+        }
+    }
+
+    /// Reads storage on a task of its own; what it finds comes back as a command.
+    fn look_up<F>(&self, look: impl FnOnce(Arc<Storage>) -> F)
+    where
+        F: Future<Output = Command> + Send + 'static,
+    {
+        let found = look(self.around.storage.clone());
+        let commands = self.around.commands.clone();
+        tokio::spawn(async move {
+            // Nobody asks any more once the replica's task has ended.
+            let _ = commands.send(found.await).await;
+        });
     }
 
     fn serve_block(&self, certified: &CertifiedBlock, places: &[OrderedPlace]) {
@@ -360,10 +389,11 @@ impl Actor {
             storage_is_failing: self.replica.storage_is_failing(),
             peers: self.around.links.peers().len(),
         };
-        *self.around.view.write().unwrap_or_else(std::sync::PoisonError::into_inner) = view;
+        *self.around.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }
 
+/// An entry's header and its path to the checkpoint of `size`, from storage.
 async fn prove(
     storage: &Storage,
     log: LogId,
@@ -373,11 +403,12 @@ async fn prove(
     let flush = storage.flushes(log, index, 1, 1).await.ok()??;
     let header = flush.entries.first().filter(|entry| entry.header.index == index)?.header;
     let leaves = storage.leaf_hashes(log, LogIndex(0), size.next_index()).await.ok()?;
-    let tree: tidings_tlog::MemoryTree = leaves.into_iter().collect();
-    let path = tidings_tlog::inclusion_proof(&tree, index, size).ok()?;
+    let tree: MemoryTree = leaves.into_iter().collect();
+    let path = inclusion_proof(&tree, index, size).ok()?;
     Some((header, BoundedVec::new(path).ok()?))
 }
 
+/// The receipt of an operation that was decided before, from storage.
 async fn recall(
     storage: &Storage,
     shard: ShardId,

@@ -12,6 +12,7 @@ use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{NodeId, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::actor::{Actor, Command, Inputs, Surroundings, View};
 use super::backend::{RunningNode, StoredFeeds};
@@ -78,86 +79,111 @@ pub async fn run(
     let source = RegistryFile::open(config.registry_file.clone())?;
     let registry = source.subscribe().borrow().clone();
     let keys = Keys::load(&config, &registry)?;
-    let network = registry.network_id();
-    let storage = Arc::new(Storage::open(&config.database, network).await?);
+    let storage = Storage::open(&config.database, registry.network_id()).await?;
     let replica = restore(&config, keys.signing, registry, &storage).await?;
-    let feeds = Feeds::new(StoredFeeds(storage.clone()));
-    let link_config = LinkConfig {
+    let link = LinkConfig {
         id: NodeId(config.node),
         key: keys.transport,
         listen: address(&config.quic_listen)?,
         limits: LinkLimits::default(),
     };
-    let (links, events) = Links::start(link_config, source.subscribe(), feeds.clone())?;
     let http = http_config(&config)?;
     let hub = Hub::new(http.limits.outbox());
-    let (commands, command_inputs) = mpsc::channel(COMMANDS_MAX);
-    let (sets, queued_sets) = mpsc::unbounded_channel();
-    let (written_sender, written) = mpsc::unbounded_channel();
-    let (examine, jobs) = mpsc::unbounded_channel();
-    let (examined_sender, examined) = mpsc::unbounded_channel();
-    examiner::start(jobs, examined_sender)?;
-    let view = Arc::new(RwLock::new(View {
-        registry: replica.registry().clone(),
-        period: replica.period(),
-        is_ready: false,
-        storage_is_failing: false,
-        peers: 0,
-    }));
-    let alarms = Arc::new(Counter::default());
-    let node = RunningNode {
-        node: NodeId(config.node),
-        network,
-        storage: storage.clone(),
-        commands: commands.clone(),
-        view: view.clone(),
-        links: links.counters(),
-        alarms: alarms.clone(),
-    };
-    let around = Surroundings {
-        storage: storage.clone(),
-        links,
-        feeds,
-        hub: hub.clone(),
-        sets,
-        examine,
-        commands: commands.clone(),
-        view,
-        alarms,
-    };
-    let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
-    let (stop, stopped) = oneshot::channel();
-    let registry = source.subscribe();
-    let inputs = Inputs { events, written, examined, commands: command_inputs, registry, stopped };
-    let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
+    let (tasks, node) = Tasks::start(replica, storage, &source, link, hub.clone())?;
     let server = HttpServer::start(http, Arc::new(node), hub, Arc::new(Metrics::default())).await?;
     tracing::info!(node = config.node, http = %server.local_address(), "node started");
-    let pruning = tokio::spawn(prune(storage.clone()));
+    let pruning = tokio::spawn(prune(tasks.storage.clone()));
     shutdown.await;
     tracing::info!("draining");
     pruning.abort();
-    drain(&commands).await;
+    drain(&tasks.commands).await;
     server.shutdown().await;
-    // The end of the actor closes the queue of sets, and so ends the persister.
-    drop(stop);
-    match acting.await {
-        Ok(links) => links.shutdown().await,
-        Err(error) => tracing::error!(%error, "the replica's task did not end in order"),
-    }
-    if persisting.await.is_err() {
-        tracing::error!("the persister did not end in order");
-    }
-    storage.close().await;
+    tasks.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
 
+/// The tasks around the replica, and what it takes to end them in order.
+struct Tasks {
+    storage: Arc<Storage>,
+    commands: mpsc::Sender<Command>,
+    /// The replica's task ends when this is dropped.
+    stop: oneshot::Sender<()>,
+    acting: JoinHandle<Links>,
+    persisting: JoinHandle<()>,
+}
+
+impl Tasks {
+    /// Starts everything but the HTTP API; answers the node as that API sees it.
+    fn start(
+        replica: Replica,
+        storage: Storage,
+        source: &RegistryFile,
+        link: LinkConfig,
+        hub: Arc<Hub>,
+    ) -> Result<(Self, RunningNode), NodeError> {
+        let (id, network, storage) = (link.id, replica.network(), Arc::new(storage));
+        let feeds = Feeds::new(StoredFeeds(storage.clone()));
+        let (links, events) = Links::start(link, source.subscribe(), feeds.clone())?;
+        let (commands, command_inputs) = mpsc::channel(COMMANDS_MAX);
+        let (sets, queued_sets) = mpsc::unbounded_channel();
+        let (written_sender, written) = mpsc::unbounded_channel();
+        let (examine, jobs) = mpsc::unbounded_channel();
+        let (examined_sender, examined) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        examiner::start(jobs, examined_sender)?;
+        let view = Arc::new(RwLock::new(View::before_the_first_turn(&replica)));
+        let node = RunningNode {
+            node: id,
+            network,
+            storage: storage.clone(),
+            commands: commands.clone(),
+            view: view.clone(),
+            links: links.counters(),
+            alarms: Arc::new(Counter::default()),
+        };
+        let around = Surroundings {
+            storage: storage.clone(),
+            links,
+            feeds,
+            hub,
+            sets,
+            examine,
+            commands: commands.clone(),
+            view,
+            alarms: node.alarms.clone(),
+        };
+        let registry = source.subscribe();
+        let inputs =
+            Inputs { events, written, examined, commands: command_inputs, registry, stopped };
+        let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
+        let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
+        Ok((Self { storage, commands, stop, acting, persisting }, node))
+    }
+
+    /// Ends the replica's task, then what it used.
+    async fn stop(self) {
+        // The end of the actor closes the queue of sets, and so ends the persister.
+        drop(self.stop);
+        match self.acting.await {
+            Ok(links) => links.shutdown().await,
+            Err(error) => tracing::error!(%error, "the replica's task did not end in order"),
+        }
+        if self.persisting.await.is_err() {
+            tracing::error!("the persister did not end in order");
+        }
+        self.storage.close().await;
+    }
+}
+
+/// What the node signs with and what its links are known by.
 struct Keys {
     signing: NodeKey,
     transport: SigningKey,
 }
 
 impl Keys {
+    /// Reads both keys and makes sure that the registry lists them for this node.
     fn load(config: &NodeConfig, registry: &Registry) -> Result<Self, NodeError> {
         let path = &config.signing_key_file;
         let signing = NodeKey::from_secret(&*read_secret(path)?)
@@ -174,6 +200,7 @@ impl Keys {
     }
 }
 
+/// The replica as storage has it, under a nonce of this process's own (ORD-005).
 async fn restore(
     config: &NodeConfig,
     key: NodeKey,
@@ -215,6 +242,7 @@ fn address(text: &str) -> Result<SocketAddr, NodeError> {
     text.parse().map_err(|_| NodeError::Address(text.into()))
 }
 
+/// Lets requests that are open be answered, for [`DRAIN_TIMEOUT`] at most.
 async fn drain(commands: &mpsc::Sender<Command>) {
     let (drained, is_drained) = oneshot::channel();
     if commands.send(Command::Drain(drained)).await.is_ok()
@@ -224,6 +252,7 @@ async fn drain(commands: &mpsc::Sender<Command>) {
     }
 }
 
+/// Drops payloads whose retention ended, now and then, for ever.
 async fn prune(storage: Arc<Storage>) {
     let mut interval = tokio::time::interval(PRUNE_INTERVAL);
     loop {
