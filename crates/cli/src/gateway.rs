@@ -15,7 +15,7 @@ use crate::{logging, secret_file, shutdown};
 pub enum GatewayCommand {
     /// Run the gateway until SIGTERM or Ctrl-C
     Run {
-        /// Its configuration file; TIDINGS_GATEWAY_<FIELD> wins over what it says
+        /// Its configuration file; `TIDINGS_GATEWAY_` and a field wins over what it says
         #[arg(long, env = "TIDINGS_GATEWAY_CONFIG", value_name = "FILE")]
         config: PathBuf,
     },

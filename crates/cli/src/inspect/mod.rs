@@ -19,8 +19,14 @@ use tree::Tree;
 
 /// What to decode.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(
+    override_usage = "tidings inspect [OPTIONS] [KIND] <SOURCE>",
+    after_help = "KIND is auto, envelope, payer-envelope, entry, header, checkpoint, receipt, \
+                  ordered-receipt, block, evidence, batch, identity-update, or another wire \
+                  structure; a wrong word lists them all."
+)]
 pub struct Inspect {
-    /// [KIND] SOURCE: what it is, unless you leave that to the program; then a file, a URL, or -
+    /// What it is, unless you leave that to the program; then a file, a URL, or -
     #[arg(required = true, num_args = 1..=2, value_names = ["KIND", "SOURCE"])]
     pub what: Vec<String>,
     /// Check signatures by this registry: a file, or the URL of a node or gateway

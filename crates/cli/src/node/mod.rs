@@ -20,7 +20,7 @@ pub use init::Init;
 pub enum NodeCommand {
     /// Run the node until SIGTERM or Ctrl-C
     Run {
-        /// Its configuration file; TIDINGS_NODE_<FIELD> wins over what it says
+        /// Its configuration file; `TIDINGS_NODE_` and a field wins over what it says
         #[arg(long, env = "TIDINGS_NODE_CONFIG", value_name = "FILE")]
         config: PathBuf,
     },

@@ -6,5 +6,6 @@ mod network;
 mod process_chat;
 mod process_talk;
 mod program;
+mod relay;
 mod terminal;
 mod words;

@@ -8,6 +8,7 @@ use tidings_identity::{EthereumSigner, LocalWallet, WalletRequest};
 
 use crate::network::Network;
 use crate::program::{command, json, refused, run, word};
+use crate::relay::{self, Lie};
 
 #[test]
 fn a_group_talks_and_a_removed_member_is_out() {
@@ -165,4 +166,56 @@ fn an_auditor_finds_every_log_and_block_in_order() {
     let registry = other.path().join("registry.json");
     let error = refused(&["audit", &network.node(0), "--once", "--registry", word(&registry)], 1);
     assert!(error.contains("network"), "{error}");
+}
+
+#[test]
+fn an_auditor_finds_a_changed_byte() {
+    /// A checkpoint, its signature, and the mark before them.
+    const CHECKPOINT_BYTES: usize = 125;
+    let network = Network::start();
+    let alice = network.person("alice", 0);
+    // Some node's log holds the key packages of the new inbox.
+    let holds_entries = |index: &usize| {
+        let logs = json(&["audit", &network.node(*index), "--once"])["logs"].clone();
+        logs.as_object().is_some_and(|logs| !logs.is_empty())
+    };
+    assert!((0..4).any(|index| holds_entries(&index)), "{}", alice.address);
+    let check = |path, from_end, expected: &str| {
+        let url = relay::start(&network.node(0), Lie { path, from_end });
+        let output = command(&["audit", &url, "--once"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("FAULT") && text.contains(expected), "{text}");
+    };
+    check("?from=0", 1, "not signed by the log's originator");
+    check("?from=0", CHECKPOINT_BYTES + 1, "entry");
+    check("/checkpoint", 1, "not signed by the log's originator");
+    check("/v1/blocks/", 1, "certificate does not verify");
+}
+
+#[test]
+fn a_passphrase_opens_an_inbox_and_nothing_else_does() {
+    use std::os::unix::fs::PermissionsExt;
+    let network = Network::start();
+    let (home, record) = (network.home("fred"), network.record());
+    let file = |name: &str, text: &str| {
+        let path = record.with_file_name(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let (right, wrong) = (file("right", "correct horse\n"), file("wrong", "battery staple\n"));
+    let with = |passphrase, words: &[&'static str]| {
+        let options: [&str; 4] = ["--home", word(&home), "--passphrase-file", passphrase];
+        options.iter().chain(words).map(|word| (*word).to_owned()).collect::<Vec<String>>()
+    };
+    let mut create = with(word(&right), &["inbox", "create", "--devnet"]);
+    create.push(word(&record).to_owned());
+    run(&create.iter().map(String::as_str).collect::<Vec<_>>());
+    let show = |passphrase| with(passphrase, &["inbox", "show"]);
+    run(&show(word(&right)).iter().map(String::as_str).collect::<Vec<_>>());
+    let refusal = refused(&show(word(&wrong)).iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    assert!(refusal.contains("passphrase"), "{refusal}");
+    let refusal = refused(&["--home", word(&home), "inbox", "show"], 1);
+    assert!(refusal.contains("--passphrase-file"), "{refusal}");
 }

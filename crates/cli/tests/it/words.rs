@@ -82,6 +82,25 @@ fn every_shell_gets_its_completions() {
 }
 
 #[test]
+fn an_operator_lets_a_user_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = word(folder.path());
+    run(&["devnet-init", "--dir", dir, "--nodes", "1", "--replication", "1", "--ports", "1,2,3"]);
+    let config = folder.path().join("gateway/gateway.toml");
+    let add = |name, more: &[&str]| {
+        let words = ["gateway", "add-user", "--config", word(&config), name];
+        [&words, more].concat().join(" ")
+    };
+    let words = add("dora", &["--quota", "7"]);
+    let made = json(&words.split(' ').collect::<Vec<_>>());
+    assert_eq!((made["quota"].as_u64(), made["api_key"].as_str().unwrap().len()), (Some(7), 64));
+    assert!(refused(&words.split(' ').collect::<Vec<_>>(), 1).contains("already"));
+    let file = folder.path().join("key-of-emil");
+    run(&add("emil", &["--api-key-file", word(&file)]).split(' ').collect::<Vec<_>>());
+    assert_eq!(std::fs::read(&file).unwrap().len(), 64);
+}
+
+#[test]
 fn an_operator_makes_a_node_and_backs_up_its_keys() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
