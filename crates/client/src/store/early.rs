@@ -8,8 +8,7 @@ use super::messages::{Delivery, NewMessage};
 use super::{StoreError, Tx, View, array, counter, integer};
 use crate::ConversationId;
 
-const COLUMNS: &str =
-    "id, envelope, conversation, sender, installation, epoch, content, sent_at";
+const COLUMNS: &str = "id, envelope, conversation, sender, installation, epoch, content, sent_at";
 
 /// An early message as it is stored.
 struct Early {
@@ -151,7 +150,9 @@ mod tests {
         // covers: MLS-024
         let (_home, mut store) = fresh();
         let put = |tx: &Tx<'_>, id: u8| tx.put_early(&message(id), [id - 1; 32], Period(9));
-        store.transact(|tx| put(tx, 4).and_then(|()| put(tx, 3)).and_then(|()| put(tx, 6))).unwrap();
+        store
+            .transact(|tx| put(tx, 4).and_then(|()| put(tx, 3)).and_then(|()| put(tx, 6)))
+            .unwrap();
         let arrived = store.transact(|tx| {
             tx.insert_message(&message(2))?;
             tx.release_early([2; 32])
