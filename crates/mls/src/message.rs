@@ -31,6 +31,7 @@ pub struct OutgoingMessage {
 
 /// What an envelope of the broadcast lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every value is a message, used at once")]
 pub enum OpenedMessage {
     /// A message from another installation.
     Message(ReceivedMessage),

@@ -167,11 +167,11 @@ fn put_message(
 ) -> Result<Vec<Message>, StoreError> {
     let content = message.content.to_wire();
     let new = received(conversation, incoming.id, message, &content);
-    if let Some(after) = message.after {
-        if !tx.view().has_message(after.0)? {
-            tx.put_early(&new, after.0, incoming.admitted)?;
-            return Ok(Vec::new());
-        }
+    if let Some(after) = message.after
+        && !tx.view().has_message(after.0)?
+    {
+        tx.put_early(&new, after.0, incoming.admitted)?;
+        return Ok(Vec::new());
     }
     let mut numbers = Vec::from_iter(tx.insert_message(&new)?);
     numbers.extend(tx.release_early(message.id.0)?);
