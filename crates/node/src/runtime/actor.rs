@@ -5,15 +5,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
-use tidings_envelope::{CertifiedBlock, EntryHeader, LogId, MerklePath, OrderedReceipt, Registry};
+use tidings_envelope::{CertifiedBlock, EntryHeader, MerklePath, OrderedReceipt, Registry};
 use tidings_replica::store::{OrderedPlace, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
-use tidings_tlog::{MemoryTree, inclusion_proof};
-use tidings_types::{BoundedVec, Height, LogIndex, LogSize, Period, ShardId, TimestampSeconds};
+use tidings_types::{Period, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::examiner::{Examined, Job};
+use super::lookup::{prove, recall};
 use super::persister::Written;
 use crate::feed::{FeedSubject, Feeds};
 use crate::hub::Hub;
@@ -391,30 +391,4 @@ impl Actor {
         };
         *self.around.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
-}
-
-/// An entry's header and its path to the checkpoint of `size`, from storage.
-async fn prove(
-    storage: &Storage,
-    log: LogId,
-    index: LogIndex,
-    size: LogSize,
-) -> Option<(EntryHeader, MerklePath)> {
-    let flush = storage.flushes(log, index, 1, 1).await.ok()??;
-    let header = flush.entries.first().filter(|entry| entry.header.index == index)?.header;
-    let leaves = storage.leaf_hashes(log, LogIndex(0), size.next_index()).await.ok()?;
-    let tree: MemoryTree = leaves.into_iter().collect();
-    let path = inclusion_proof(&tree, index, size).ok()?;
-    Some((header, BoundedVec::new(path).ok()?))
-}
-
-/// The receipt of an operation that was decided before, from storage.
-async fn recall(
-    storage: &Storage,
-    shard: ShardId,
-    height: Height,
-    index: u32,
-) -> Option<OrderedReceipt> {
-    let blocks = storage.blocks(shard, height, 1, 0).await.ok()?;
-    blocks.first().filter(|certified| certified.block.header.height == height)?.receipt(index)
 }

@@ -8,6 +8,7 @@ mod actor;
 mod backend;
 mod examiner;
 mod keys;
+mod lookup;
 mod persister;
 mod registry_file;
 mod start;
