@@ -6,13 +6,13 @@ use std::sync::Arc;
 use rand_core::CryptoRngCore;
 use tidings_envelope::{EntryHeader, LogEntry, LogId, Registry, SignedCheckpoint, Topic};
 use tidings_payer::{Verdict, VerdictContext, judge};
-use tidings_tlog::{FollowError, Follower, Frontier, Intake, Subscription, TopicHead};
+use tidings_tlog::{FollowError, Follower, Intake, Subscription, TopicHead};
 use tidings_types::{
     CheckpointDigest, ErrorCode, EthereumAddress, LogIndex, LogSize, NetworkId, NodeId, Period,
     Wire,
 };
 
-use crate::store::{EntryRecord, Flush, RestoredLog};
+use crate::store::{EntryRecord, Flush, LogMemory, RestoredLog};
 use crate::wire::FeedFlush;
 
 /// How many periods an entry counts as made under the present registry.
@@ -93,7 +93,7 @@ impl FollowedLog {
 
     /// A log as it was found in storage; `None` when storage is damaged.
     pub(crate) fn restore(log: LogId, stored: RestoredLog, network: NetworkId) -> Option<Self> {
-        let frontier = Frontier::from_wire(&stored.frontier).ok()?;
+        let LogMemory { honest, frontier } = LogMemory::from_wire(&stored.frontier).ok()?;
         let size = frontier.size();
         let checkpoint = stored.checkpoint;
         let follower = Follower::resume(log, frontier, Some(checkpoint)).ok()?;
@@ -102,7 +102,7 @@ impl FollowedLog {
             subscription: Subscription::new(log, size),
             follower,
             topics: stored.topics.into_iter().map(head).collect(),
-            honest: true,
+            honest: honest == 1,
             durable: size,
             writing: VecDeque::new(),
             held: Some((size, checkpoint.checkpoint.digest(network))),
@@ -150,7 +150,9 @@ impl FollowedLog {
         self.writing.push_back((size, checkpoint.checkpoint.digest(network)));
         let invalid = self.first_fault(&records, &verdicts, period);
         self.honest &= invalid.is_none();
-        let frontier = self.follower.frontier().to_wire();
+        let frontier = self.follower.frontier().clone();
+        let memory = LogMemory { honest: self.honest.into(), frontier };
+        let frontier = memory.to_wire();
         let log = self.follower.log();
         Ok(Some(Taken { flush: Flush { log, entries: records, checkpoint, frontier }, invalid }))
     }

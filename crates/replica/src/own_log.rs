@@ -20,7 +20,7 @@ use tidings_types::{
 use crate::effect::Now;
 use crate::publish::BroadcastItem;
 use crate::requests::Waiter;
-use crate::store::{EntryRecord, Flush};
+use crate::store::{EntryRecord, Flush, LogMemory};
 
 /// Flushes whose proofs are kept in memory after they are acknowledged, for repeats.
 const ANSWERED_FLUSHES_KEPT: usize = 64;
@@ -188,7 +188,9 @@ impl OwnLog {
         });
         self.in_flight = true;
         self.flushed_at_ms = now.monotonic_ms;
-        Some(Flush { log: self.id, entries, checkpoint, frontier: self.frontier.to_wire() })
+        // What this node admits itself is valid.
+        let memory = LogMemory { honest: 1, frontier: self.frontier.clone() };
+        Some(Flush { log: self.id, entries, checkpoint, frontier: memory.to_wire() })
     }
 
     /// Gives an envelope its place in the log and in its topic's chain (LOG-002, LOG-003).

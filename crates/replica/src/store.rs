@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tidings_envelope::{
     Block, CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, SignedCheckpoint, Topic,
 };
+use tidings_tlog::Frontier;
 use tidings_types::{EntryHash, LogIndex, Position, ShardId, TopicIndex, Wire};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 /// One entry as it is stored: exactly the bytes that were signed over and are sent on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +45,17 @@ pub struct Flush {
     pub entries: Vec<EntryRecord>,
     /// Covers the log including these entries.
     pub checkpoint: SignedCheckpoint,
-    /// The canonical bytes of the `tidings_tlog::Frontier` after these entries.
+    /// What the replica goes on from after these entries; opaque to storage.
     pub frontier: Vec<u8>,
+}
+
+/// What a log is gone on from: stored with each flush, read at a start.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub(crate) struct LogMemory {
+    /// 1 when every entry so far is valid, else 0 (REP-006).
+    pub(crate) honest: u8,
+    /// The tree's right edge.
+    pub(crate) frontier: Frontier,
 }
 
 impl Flush {
@@ -114,7 +125,7 @@ impl WriteSet {
 pub struct RestoredLog {
     /// The checkpoint that covers everything stored.
     pub checkpoint: SignedCheckpoint,
-    /// The frontier's bytes at that size.
+    /// What the last [`Flush`] of the log said to go on from.
     pub frontier: Vec<u8>,
     /// For each topic of the log: how many entries, and the hash of the last.
     pub topics: BTreeMap<Topic, (TopicIndex, EntryHash)>,

@@ -228,7 +228,10 @@ impl Actor {
     fn examined(&mut self, examined: Examined) {
         self.examining = self.examining.saturating_sub(1);
         let now = self.now();
-        self.replica.flush(examined.from, examined.flush, now);
+        match examined.flush {
+            Some(flush) => self.replica.flush(examined.from, flush, now),
+            None => self.replica.feed_ended(examined.from, examined.log, now),
+        }
     }
 
     fn registry(&mut self, registry: Arc<Registry>) {

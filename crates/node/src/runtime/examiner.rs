@@ -1,8 +1,9 @@
 //! Judges incoming entries on a thread of its own, in the order in which they came.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tidings_envelope::Registry;
+use tidings_envelope::{LogId, Registry};
 use tidings_replica::wire::FeedFlush;
 use tidings_replica::{ExaminedFlush, examine_flush};
 use tidings_types::NodeId;
@@ -18,7 +19,9 @@ pub(super) struct Job {
 /// A stretch of a log whose entries are judged.
 pub(super) struct Examined {
     pub(super) from: NodeId,
-    pub(super) flush: ExaminedFlush,
+    pub(super) log: LogId,
+    /// Absent when judging failed by a bug of ours; the stretch is then asked for again.
+    pub(super) flush: Option<ExaminedFlush>,
 }
 
 /// Starts the thread; it ends when the sender is dropped.
@@ -29,8 +32,11 @@ pub(super) fn start(
     let work = move || {
         let mut rng = rand::thread_rng();
         while let Some(Job { from, flush, registry }) = jobs.blocking_recv() {
-            let flush = examine_flush(flush, registry.network_id(), &registry, &mut rng);
-            if examined.send(Examined { from, flush }).is_err() {
+            let log = flush.checkpoint.checkpoint.log;
+            let examine = || examine_flush(flush, registry.network_id(), &registry, &mut rng);
+            // One peer's input must not end the examination of everybody's.
+            let flush = catch_unwind(AssertUnwindSafe(examine)).ok();
+            if examined.send(Examined { from, log, flush }).is_err() {
                 return;
             }
         }

@@ -11,7 +11,7 @@ use tidings_envelope::{
     AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Lane, LogId, Target, Topic,
 };
 use tidings_replica::store::{Flush, Restored, RestoredLane, RestoredLog, WriteSet};
-use tidings_replica::wire::{ControlFrame, FeedFlush, FeedRequest};
+use tidings_replica::wire::{ControlFrame, FeedFlush, FeedRequest, Have};
 use tidings_replica::{
     Alarm, Effect, Now, RecentEntry, Replica, ReplicaConfig, RequestId, WriteTicket, examine_flush,
     prepare_publish,
@@ -31,7 +31,7 @@ pub fn signing_key(number: u8) -> SigningKey {
     SigningKey::from_secret(&[number; 32])
 }
 
-fn node_key(node: NodeId) -> NodeKey {
+pub fn node_key(node: NodeId) -> NodeKey {
     NodeKey::from_secret(&[u8::try_from(node.0).unwrap(); 32]).unwrap()
 }
 
@@ -289,6 +289,31 @@ impl Cluster {
         let place = usize::try_from(index.0).unwrap();
         let path = tidings_types::merkle::path(&leaves, place);
         Some((entries.get(place)?.header, BoundedVec::new(path).unwrap()))
+    }
+
+    /// Hands a node a frame and a stretch as if `from` had sent them.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, flush: FeedFlush) {
+        let checkpoint = flush.checkpoint.checkpoint;
+        let have = Have { log: checkpoint.log, size: checkpoint.size };
+        let frame = ControlFrame::Have(vec![have].try_into().unwrap());
+        self.with(to, |replica, now| replica.control(from, frame, now));
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let examined = examine_flush(flush, self.network, &self.registry, &mut rng);
+        self.with(to, |replica, now| replica.flush(from, examined, now));
+    }
+
+    /// Everything that is on the way from one node to another.
+    pub fn on_the_way(&self, from: NodeId, to: NodeId) -> Vec<ControlFrame> {
+        let between =
+            self.wire.iter().filter(|(sender, target, _)| (*sender, *target) == (from, to));
+        between.map(|(.., frame)| frame.clone()).collect()
+    }
+
+    /// Writes everything that waits at a node's disk, and delivers nothing.
+    pub fn write_all(&mut self, node: NodeId) {
+        while self.unwritten.get(&node).is_some_and(|sets| !sets.is_empty()) {
+            self.write_one(node);
+        }
     }
 
     /// Does one thing that waits, chosen by `choice`; answers whether there was one.

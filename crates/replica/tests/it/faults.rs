@@ -3,10 +3,19 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tidings_envelope::{AckLevel, Lane};
-use tidings_types::{EnvelopeId, NodeId};
+use tidings_envelope::{
+    AckLevel, Checkpoint, ClientEnvelope, EntryHeader, Lane, LogEntry, LogId, PayerEnvelope,
+    WriteProof,
+};
+use tidings_replica::Alarm;
+use tidings_replica::wire::{ControlFrame, FeedFlush};
+use tidings_types::ed25519::Signature;
+use tidings_types::{
+    BoundedVec, EnvelopeId, ErrorCode, Incarnation, LogIndex, LogSize, NodeId, Period, ShardId,
+    TimestampSeconds, TopicIndex, Wire,
+};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, node_key};
 
 #[test]
 fn a_node_that_was_away_catches_up() {
@@ -49,6 +58,74 @@ fn a_node_that_lost_its_disk_gets_everything_back() {
     let receipt = cluster.replies[&id].receipt(0).unwrap();
     assert_eq!(receipt.checkpoint.checkpoint.log.incarnation.0, 2);
     assert!(cluster.alarms.is_empty(), "{:?}", cluster.alarms);
+}
+
+/// One stretch of node 2's log with an entry whose write proof is forged.
+fn forged_stretch(cluster: &Cluster) -> FeedFlush {
+    let envelope = cluster.envelope(9, Lane::Broadcast, b"forged");
+    let request = cluster.request(NodeId(2), AckLevel::Replicated, vec![envelope.clone()]);
+    let WriteProof::Key { key, signature: Signature(mut bytes) } = envelope.proof else {
+        panic!("a group's envelopes are signed")
+    };
+    bytes[40] ^= 1;
+    let proof = WriteProof::Key { key, signature: Signature(bytes) };
+    let envelope = PayerEnvelope {
+        envelope: ClientEnvelope { body: envelope.body, proof },
+        batch: request.batch,
+        index: 0,
+        path: BoundedVec::default(),
+    };
+    let payload = envelope.to_wire();
+    let length = u32::try_from(payload.len()).unwrap();
+    let body = &envelope.envelope.body;
+    let class = tidings_payer::FeeClass::of(&body.topic, body.lane);
+    let fees = &cluster.registry.fees;
+    let header = EntryHeader {
+        version: 1,
+        envelope_id: body.id(),
+        index: LogIndex(0),
+        timestamp: TimestampSeconds(1),
+        topic: body.topic,
+        topic_index: TopicIndex(0),
+        previous: Default::default(),
+        payer: body.payer,
+        payload_hash: tidings_types::sha256(&payload),
+        payload_length: length,
+        retention_days: body.retention_days,
+        fee_period: body.not_after,
+        fee: tidings_payer::fee(fees, length, body.retention_days, class).unwrap(),
+    };
+    let log = LogId { node: NodeId(2), shard: ShardId(0), incarnation: Incarnation(9) };
+    let root = tidings_types::merkle::root(&[header.hash().0]);
+    let checkpoint = Checkpoint::new(log, LogSize(1), root, Period(1));
+    let checkpoint = checkpoint.sign(&node_key(NodeId(2)), cluster.network);
+    let entry = LogEntry { header, payload: Some(payload.try_into().unwrap()) };
+    FeedFlush { entries: vec![entry].try_into().unwrap(), checkpoint }
+}
+
+#[test]
+fn a_log_with_an_invalid_entry_is_kept_and_never_acknowledged() {
+    // covers: REP-006
+    let (two, three) = (NodeId(2), NodeId(3));
+    let mut cluster = Cluster::new(4);
+    let acknowledged = |cluster: &Cluster| {
+        let frames = cluster.on_the_way(three, two).into_iter();
+        frames.filter(|frame| matches!(frame, ControlFrame::Acknowledge { .. })).count()
+    };
+    let stretch = forged_stretch(&cluster);
+    let log = stretch.checkpoint.checkpoint.log;
+    cluster.inject(two, three, stretch);
+    cluster.write_all(three);
+    assert!(cluster.disks[&three].flushes.contains_key(&log), "it is stored all the same");
+    assert!(matches!(
+        cluster.alarms.as_slice(),
+        [(_, Alarm::InvalidEntry { code: ErrorCode::WriteProofInvalid, .. })]
+    ));
+    assert_eq!(acknowledged(&cluster), 0);
+    // The mark survives a restart.
+    cluster.kill(three);
+    cluster.start(three);
+    assert_eq!(acknowledged(&cluster), 0);
 }
 
 /// Runs a schedule of publishes, kills, restarts and single steps; answers what was acknowledged.
