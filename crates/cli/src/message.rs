@@ -64,7 +64,7 @@ pub async fn send(options: &Send, home: &Home, output: Output) -> Result<()> {
     let client = home.open()?;
     catch_up(&client).await;
     let id = conversation::find(&client, &options.conversation).await?;
-    let content = options.content(text_or_input(&options.text).await?)?;
+    let content = options.content(some_text(text_or_input(&options.text).await?)?)?;
     conversation::accept(&client, id)?;
     report_sent(&client.send(id, &content).await?, output)
 }
@@ -79,9 +79,15 @@ pub async fn send_text(
     text: &str,
     output: Output,
 ) -> Result<()> {
-    let text = text_or_input(text).await?;
+    let text = some_text(text_or_input(text).await?)?;
     conversation::accept(client, id)?;
     report_sent(&client.send_text(id, &text).await?, output)
+}
+
+/// A text that says something.
+fn some_text(text: String) -> Result<String> {
+    anyhow::ensure!(!text.trim().is_empty(), "there is no text to send");
+    Ok(text)
 }
 
 impl Send {

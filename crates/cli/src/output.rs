@@ -47,9 +47,14 @@ impl Output {
     }
 }
 
-/// A row per item, columns aligned, without trailing blanks.
+/// The longest cell of a table in characters; a stranger's text must not make a row of pages.
+const CELL_CHARACTERS_MAX: usize = 60;
+
+/// A row per item, columns aligned, long cells cut, without trailing blanks.
 #[must_use]
 pub fn aligned(rows: &[Vec<String>]) -> String {
+    let cut = |row: &Vec<String>| row.iter().map(|cell| shortened(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cut).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -63,6 +68,15 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// A text on one line and of limited length; an ellipsis marks what is left out.
+fn shortened(text: &str) -> String {
+    let line = text.replace('\n', " ");
+    match line.char_indices().nth(CELL_CHARACTERS_MAX) {
+        None => line,
+        Some(_) => line.chars().take(CELL_CHARACTERS_MAX - 1).chain(['…']).collect(),
+    }
+}
+
 /// Text from elsewhere made safe for a terminal: control characters become visible marks.
 #[must_use]
 pub fn printable(text: &str) -> String {
@@ -72,6 +86,13 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let table = aligned(&[vec!["x".repeat(100_000), "y".into()]]);
+        assert_eq!(table, format!("{}…  y", "x".repeat(59)));
+        assert_eq!(aligned(&[vec!["two\nlines".into()]]), "two lines");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -108,11 +108,12 @@ impl Verifier<'_> {
         let advanced = advance(cursor, entry.log, &header)?;
         let envelope = match &entry.entry.payload {
             None => None,
-            Some(_) => {
-                let inner = entry.entry.open().ok_or(VerifyFailure::Payload)?.envelope;
-                self.envelope(&inner, topic, Lane::Broadcast, header.envelope_id)?;
-                Some(inner)
-            }
+            Some(payload) if !header.matches(payload) => return Err(VerifyFailure::Payload),
+            // What its originator should never have admitted is passed over, and what stands
+            // behind it is read.
+            Some(_) => entry.entry.open().map(|inner| inner.envelope).filter(|inner| {
+                self.envelope(inner, topic, Lane::Broadcast, header.envelope_id).is_ok()
+            }),
         };
         let (id, admitted) = (header.envelope_id, header.fee_period);
         *cursor = advanced;

@@ -300,16 +300,16 @@ impl PayerEnvelope {
         if body.payer != header.payer || body.payer != self.batch.header.payer {
             return Err(ErrorCode::PayerMismatch);
         }
-        self.batch.check_payer(registry)?;
         if self.batch.header.target != Target::Node(log.node) {
             return Err(ErrorCode::BatchTargetWrong);
         }
         check_expiry(body.not_after, header.fee_period)?;
         check_expiry(self.batch.header.not_after, header.fee_period)?;
-        match self.is_covered() {
-            true => Ok(()),
-            false => Err(ErrorCode::BatchRootMismatch),
+        if !self.is_covered() {
+            return Err(ErrorCode::BatchRootMismatch);
         }
+        // Last, because it alone depends on when the registry was read.
+        self.batch.check_payer(registry)
     }
 }
 

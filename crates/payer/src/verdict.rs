@@ -46,56 +46,64 @@ pub fn judge(
     let examined: Vec<_> = entries
         .iter()
         .map(|entry| {
-            let envelope = examine(entry, context)?;
-            Ok(envelope.map(|envelope| signatures.of(&envelope, context.network)))
+            let (envelope, doubt) = examine(entry, context)?;
+            Ok((envelope.map(|envelope| signatures.of(&envelope, context.network)), doubt))
         })
         .collect();
     let holds = verify_batch(&signatures.statements, rng);
     let holds = |statement: usize| holds.get(statement).copied().unwrap_or(false);
     let verdicts = examined.into_iter().map(|examined| match examined {
         Err(code) => Verdict::Invalid(code),
-        Ok(None) => Verdict::Pruned,
-        Ok(Some(Signed { batch, .. })) if !holds(batch) => {
+        Ok((Some(Signed { batch, .. }), _)) if !holds(batch) => {
             Verdict::Invalid(ErrorCode::BatchSignatureInvalid)
         }
-        Ok(Some(Signed { write: Some(write), .. })) if !holds(write) => {
+        Ok((Some(Signed { write: Some(write), .. }), _)) if !holds(write) => {
             Verdict::Invalid(ErrorCode::WriteProofInvalid)
         }
-        Ok(Some(_)) => Verdict::Valid,
+        Ok((_, Some(doubt))) => Verdict::Invalid(doubt),
+        Ok((None, None)) => Verdict::Pruned,
+        Ok((Some(_), None)) => Verdict::Valid,
     });
     verdicts.collect()
 }
 
-/// Checks all but signatures; answers with the envelope unless it was pruned.
-fn examine(
-    entry: &LogEntry,
-    context: &VerdictContext<'_>,
-) -> Result<Option<PayerEnvelope>, ErrorCode> {
+/// An entry's envelope, unless it was pruned, and the rule that it breaks by the registry given,
+/// which another snapshot may see otherwise.
+type Examined = (Option<PayerEnvelope>, Option<ErrorCode>);
+
+/// Checks all but signatures.
+///
+/// What depends on the registry comes last, so that it never hides another fault.
+fn examine(entry: &LogEntry, context: &VerdictContext<'_>) -> Result<Examined, ErrorCode> {
     let header = &entry.header;
     if !header.version_is_known() {
         return Err(ErrorCode::UnknownVersion);
     }
-    if entry_fee(&context.registry.fees, header) != Ok(header.fee) {
-        return Err(ErrorCode::FeeInvalid);
-    }
+    let owed = entry_fee(&context.registry.fees, header);
+    let fee_doubt = (owed != Ok(header.fee)).then_some(ErrorCode::FeeInvalid);
     if entry.payload.is_none() {
-        return Ok(None);
+        return Ok((None, fee_doubt));
     }
     let envelope = entry.open().ok_or(ErrorCode::Malformed)?;
-    check_envelope(&envelope, header, context)?;
-    Ok(Some(envelope))
+    let payer_doubt = check_envelope(&envelope, header, context)?;
+    Ok((Some(envelope), fee_doubt.or(payer_doubt)))
 }
 
-/// Checks what header, envelope and batch must agree on (FEE-005, FEE-006).
+/// Checks what header, envelope and batch must agree on (FEE-005, FEE-006); answers what depends
+/// on the registry.
 fn check_envelope(
     envelope: &PayerEnvelope,
     header: &EntryHeader,
     context: &VerdictContext<'_>,
-) -> Result<(), ErrorCode> {
-    envelope.check_entry(header, context.log, context.registry)?;
+) -> Result<Option<ErrorCode>, ErrorCode> {
+    let doubt = match envelope.check_entry(header, context.log, context.registry) {
+        Ok(()) => None,
+        Err(code @ (ErrorCode::PayerUnknown | ErrorCode::SessionKeyUnknown)) => Some(code),
+        Err(code) => return Err(code),
+    };
     match header.fee > envelope.batch.header.max_fee {
         true => Err(ErrorCode::FeeAboveMaximum),
-        false => Ok(()),
+        false => Ok(doubt),
     }
 }
 

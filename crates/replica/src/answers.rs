@@ -119,9 +119,9 @@ impl Replica {
                 let against = Box::new(against);
                 self.effects.push_back(Effect::Prove { request, item, log, index, against });
             }
-            // It is in a log of an earlier start, whose acknowledgements are not at hand: the
-            // envelope is safe, and the asker may ask again or read it.
-            _ => self.settle(waiter, Fate::Refused(ErrorCode::Repeated)),
+            // It is in a log of an earlier start, whose acknowledgements are not at hand; another
+            // node can take it, and readers tell it by its id.
+            _ => self.settle(waiter, Fate::Refused(ErrorCode::NotReady)),
         }
         true
     }

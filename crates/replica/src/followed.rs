@@ -50,6 +50,8 @@ fn record(entry: LogEntry) -> EntryRecord {
 pub(crate) enum Refusal {
     /// The entries need a registry that this node has not read yet.
     RegistryBehind,
+    /// Payloads are missing that nobody can have pruned yet.
+    Withheld,
     /// The log itself does not add up.
     Follow(FollowError),
     /// A replica left entries out.
@@ -143,6 +145,9 @@ impl FollowedLog {
         if needs_newer_registry(&records, &verdicts, period) {
             return Err(Refusal::RegistryBehind);
         }
+        if withholds(&records, &verdicts, period) {
+            return Err(Refusal::Withheld);
+        }
         let headers: Vec<EntryHeader> = records.iter().map(|record| record.header).collect();
         let extended = self.follower.extend(&headers, &checkpoint, &[], network, signer);
         self.follower = extended.map_err(Refusal::Follow)?;
@@ -216,6 +221,13 @@ fn is_fresh(header: &EntryHeader, period: Period) -> bool {
 /// An old entry is not blamed for a registry that has changed since.
 fn excused(code: ErrorCode, header: &EntryHeader, period: Period) -> bool {
     depends_on_registry(code) && !is_fresh(header, period)
+}
+
+/// Whether payloads are missing from entries that were admitted only now: an acknowledgement
+/// says that they are held (REP-006).
+fn withholds(records: &[EntryRecord], verdicts: &[Verdict], period: Period) -> bool {
+    let mut judged = records.iter().zip(verdicts);
+    judged.any(|(record, verdict)| *verdict == Verdict::Pruned && is_fresh(&record.header, period))
 }
 
 fn needs_newer_registry(records: &[EntryRecord], verdicts: &[Verdict], period: Period) -> bool {

@@ -22,6 +22,9 @@ use crate::wire::{ControlFrame, FeedRequest, Have};
 /// How often peers are told what is durable here, at most.
 const HAVE_INTERVAL_MS: u64 = 100;
 
+/// How often they are told all of it: a peer may not have known a log when it was told first.
+const HAVE_REPEAT_MS: u64 = 1_000;
+
 impl Replica {
     /// A link to a peer is up.
     pub fn peer_up(&mut self, peer: NodeId, now: Now) {
@@ -100,8 +103,11 @@ impl Replica {
     fn offered(&mut self, from: NodeId, logs: &[Have]) {
         for Have { log, size } in logs {
             let is_mine = self.own.get(&log.shard).is_some_and(|own| own.id() == *log);
-            let is_known_node = self.registry.node(log.node).is_some();
-            if is_mine || !is_known_node || !self.lanes.contains_key(&log.shard) {
+            let Some(lane) = self.lanes.get(&log.shard) else { continue };
+            // A peer can name any number; only what the ordered lane opened exists.
+            let (opened, _) = lane.state().incarnation(log.node);
+            let exists = log.incarnation <= opened && self.registry.node(log.node).is_some();
+            if is_mine || !exists || size.0 == 0 {
                 continue;
             }
             let followed = self.followed.entry(*log).or_insert_with(|| FollowedLog::new(*log));
@@ -155,6 +161,7 @@ impl Replica {
         let code = match refusal {
             // The next offer asks again, by when the registry will have been read.
             Refusal::RegistryBehind => return,
+            Refusal::Withheld => ErrorCode::NotFound,
             Refusal::Gap => ErrorCode::EntryOutOfOrder,
             Refusal::Follow(error) => {
                 if let FollowError::Conflict(evidence) = &error {
@@ -206,8 +213,9 @@ impl Replica {
         match opening {
             Some(Opening::Open(incarnation)) if !self.own.contains_key(&shard) => {
                 let log = LogId { node: self.config.node, shard, incarnation };
+                // Nobody else writes it, whatever a peer may have offered.
+                self.followed.remove(&log);
                 self.own.insert(shard, OwnLog::new(log));
-                self.told_at_ms = 0;
             }
             Some(Opening::Superseded) => {
                 self.superseded.insert(shard);
@@ -299,7 +307,12 @@ impl Replica {
             return;
         }
         let mut grown = self.durable_logs();
-        grown.retain(|log, size| self.told.get(log) != Some(size));
+        grown.retain(|_, size| size.0 > 0);
+        if now.monotonic_ms.saturating_sub(self.told_all_at_ms) >= HAVE_REPEAT_MS {
+            self.told_all_at_ms = now.monotonic_ms;
+        } else {
+            grown.retain(|log, size| self.told.get(log) != Some(size));
+        }
         if grown.is_empty() {
             return;
         }

@@ -101,6 +101,7 @@ pub struct Replica {
     /// Sizes that peers were told last.
     pub(crate) told: BTreeMap<LogId, LogSize>,
     pub(crate) told_at_ms: u64,
+    pub(crate) told_all_at_ms: u64,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -151,6 +152,7 @@ impl Replica {
             draining: false,
             told: BTreeMap::new(),
             told_at_ms: 0,
+            told_all_at_ms: 0,
             effects: VecDeque::new(),
         })
     }

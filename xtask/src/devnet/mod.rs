@@ -263,7 +263,12 @@ fn show(root: &Path, record: &Record, json: bool, detached: bool) -> Result<()> 
         print!("{}", table::table(record, &here));
         print!("{}", table::how_to_chat(record, &here));
         if detached {
-            println!("\nIt goes on in the background; `cargo xtask devnet stop` ends it.");
+            let dir = record.dir.strip_prefix(root.join("target/devnet"));
+            let option = match dir {
+                Ok(_) => String::new(),
+                Err(_) => format!(" --dir {}", record.dir.display()),
+            };
+            println!("\nIt goes on in the background; `cargo xtask devnet stop{option}` ends it.");
         } else {
             println!("\nCtrl-C stops the network; its data stays for the next start.");
         }

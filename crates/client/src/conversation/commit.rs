@@ -94,13 +94,16 @@ impl Core {
         if code.retryable() {
             return Err(error);
         }
-        // Until its expiry is past everywhere, a lane may still apply what a gateway calls late.
         let is_late = code == ErrorCode::EnvelopeExpired;
-        if is_late && self.nodes.period().await? <= envelope.body.not_after.plus(1) {
-            return Err(ClientError::Refused { code: ErrorCode::OrderingUnavailable });
-        }
+        let may_be_ordered = self.nodes.period().await? <= envelope.body.not_after.plus(1);
         self.pull_conversation(engine, id).await?;
         if self.store().view().pending_commit(id)?.is_some() {
+            // Until its expiry is past everywhere, a lane may still apply what was refused now:
+            // an earlier attempt may wait there.
+            if may_be_ordered {
+                let unavailable = ClientError::Refused { code: ErrorCode::OrderingUnavailable };
+                return Err(if is_late { unavailable } else { error });
+            }
             self.forget_commit(engine, id)?;
         }
         match is_late || code == ErrorCode::Repeated {

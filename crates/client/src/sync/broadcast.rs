@@ -34,7 +34,11 @@ impl Core {
             return Ok(());
         }
         let cursor = advance(&row.cursor, entry.entry.log, &entry.entry.entry.header)?;
-        if entry.envelope.is_none() || self.is_dealt_with(entry.id)? {
+        if entry.envelope.is_none() {
+            // A header alone proves nothing about its envelope, which may be in another log.
+            return Ok(self.store().transact(|tx| tx.put_cursor(topic, &cursor))?);
+        }
+        if self.is_dealt_with(entry.id)? {
             return self.pass(topic, &cursor, entry.id);
         }
         match row.conversation {

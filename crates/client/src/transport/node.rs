@@ -77,6 +77,10 @@ impl Nodes {
         if **current == registry {
             return Ok(false);
         }
+        if registry.epoch == current.epoch {
+            let reason = "it differs from one of the same epoch".to_owned();
+            return Err(VerifyFailure::Registry(reason));
+        }
         *current = Arc::new(registry);
         Ok(true)
     }

@@ -31,7 +31,7 @@ CREATE TABLE entries (
 -- Payloads are ciphertext: trying to compress them is wasted.
 ALTER TABLE entries ALTER COLUMN payload SET STORAGE EXTERNAL;
 
-CREATE UNIQUE INDEX entries_by_topic ON entries (topic, log_key, topic_index);
+CREATE INDEX entries_by_topic ON entries (topic, log_key, topic_index);
 
 -- One row per flush: entries from first to below size. The earliest end of a payload's
 -- retention among them is expires_at; total_bytes counts the log up to here.

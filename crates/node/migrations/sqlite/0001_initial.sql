@@ -28,7 +28,7 @@ CREATE TABLE entries (
     payload BLOB
 ) STRICT;
 
-CREATE UNIQUE INDEX entries_by_topic ON entries (topic, log_key, topic_index);
+CREATE INDEX entries_by_topic ON entries (topic, log_key, topic_index);
 
 -- One row per flush: entries from first to below size. The earliest end of a payload's
 -- retention among them is expires_at; total_bytes counts the log up to here.

@@ -332,7 +332,8 @@ impl EntryRows {
         // The key after it must exist too, or it would be the first of the next log.
         self.keys.push(entry_key(log_key, record.header.index.plus(1))? - 1);
         self.log_keys.push(log_key);
-        self.topic_indexes.push(int(record.header.topic_index.0)?);
+        // A faulty originator may write any number; its entry is stored all the same.
+        self.topic_indexes.push(int(record.header.topic_index.0).unwrap_or(i64::MAX));
         self.topics.push(record.header.topic.to_wire());
         self.headers.push(header);
         self.payloads.push(record.payload.clone());

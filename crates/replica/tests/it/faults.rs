@@ -95,7 +95,7 @@ fn forged_stretch(cluster: &Cluster) -> FeedFlush {
         fee_period: body.not_after,
         fee: tidings_payer::fee(fees, length, body.retention_days, class).unwrap(),
     };
-    let log = LogId { node: NodeId(2), shard: ShardId(0), incarnation: Incarnation(9) };
+    let log = LogId { node: NodeId(2), shard: ShardId(0), incarnation: Incarnation(1) };
     let root = tidings_types::merkle::root(&[header.hash().0]);
     let checkpoint = Checkpoint::new(log, LogSize(1), root, Period(1));
     let checkpoint = checkpoint.sign(&node_key(NodeId(2)), cluster.network);
