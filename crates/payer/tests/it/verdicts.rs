@@ -59,6 +59,10 @@ fn signatures_are_told_apart() {
         }
     });
     check(written, Verdict::Invalid(ErrorCode::WriteProofInvalid));
+    // A fee that another registry might ask for hides no forgery.
+    let mut dear = changed(|envelope| envelope.batch.signature = Signature([1; 64]));
+    dear.header.fee.0 += 1;
+    check(dear, Verdict::Invalid(ErrorCode::BatchSignatureInvalid));
     let paid = changed(|envelope| envelope.batch.signature = Signature([1; 64]));
     check(paid, Verdict::Invalid(ErrorCode::BatchSignatureInvalid));
     let raised = changed(|envelope| envelope.batch.header.max_fee.0 -= 1);

@@ -20,9 +20,9 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Height, LogIndex, NetworkId,
-    NodeId, Period, PicoDollars, Position, RegistryEpoch, ShardId, TimestampSeconds, TopicIndex,
-    Wire,
+    BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Height, LogIndex, LogSize,
+    NetworkId, NodeId, Period, PicoDollars, Position, RegistryEpoch, ShardId, TimestampSeconds,
+    TopicIndex, Wire,
 };
 
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -300,6 +300,18 @@ impl Cluster {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let examined = examine_flush(flush, self.network, &self.registry, &mut rng);
         self.with(to, |replica, now| replica.flush(from, examined, now));
+    }
+
+    /// Tells a node that `from` holds so much of a log.
+    pub fn offer(&mut self, from: NodeId, to: NodeId, log: LogId, size: u64) {
+        let have = Have { log, size: LogSize(size) };
+        let frame = ControlFrame::Have(vec![have].try_into().unwrap());
+        self.with(to, |replica, now| replica.control(from, frame, now));
+    }
+
+    /// How many feeds a node has open.
+    pub fn feed_count(&self, node: NodeId) -> usize {
+        self.feeds.iter().filter(|feed| feed.to == node).count()
     }
 
     /// Everything that is on the way from one node to another.

@@ -128,6 +128,37 @@ fn a_log_with_an_invalid_entry_is_kept_and_never_acknowledged() {
     assert_eq!(acknowledged(&cluster), 0);
 }
 
+#[test]
+fn a_payload_that_is_withheld_is_not_held() {
+    // covers: REP-006
+    let (two, three) = (NodeId(2), NodeId(3));
+    let mut cluster = Cluster::new(4);
+    let mut stretch = forged_stretch(&cluster);
+    let mut entries = stretch.entries.into_vec();
+    entries[0].payload = None;
+    stretch.entries = entries.try_into().unwrap();
+    let log = stretch.checkpoint.checkpoint.log;
+    cluster.inject(two, three, stretch);
+    cluster.write_all(three);
+    assert!(!cluster.disks[&three].flushes.contains_key(&log));
+}
+
+#[test]
+fn only_what_the_lane_opened_is_followed() {
+    // covers: REP-005
+    let (two, three) = (NodeId(2), NodeId(3));
+    let mut cluster = Cluster::new(4);
+    let before = cluster.feed_count(three);
+    for incarnation in 2..100 {
+        let incarnation = Incarnation(incarnation);
+        cluster.offer(two, three, LogId { node: two, shard: ShardId(0), incarnation }, 7);
+    }
+    assert_eq!(cluster.feed_count(three), before);
+    let incarnation = Incarnation(1);
+    cluster.offer(two, three, LogId { node: two, shard: ShardId(0), incarnation }, 7);
+    assert_eq!(cluster.feed_count(three), before + 1);
+}
+
 /// Runs a schedule of publishes, kills, restarts and single steps; answers what was acknowledged.
 fn run(cluster: &mut Cluster, schedule: &[(u8, u32, u16)]) -> BTreeMap<EnvelopeId, NodeId> {
     let mut waiting = Vec::new();

@@ -45,6 +45,7 @@ on_both! {
     writing::many_sets_are_written_at_once_in_order,
     writing::writing_goes_on_after_a_failure,
     writing::two_stores_cannot_both_extend_a_log,
+    writing::entries_out_of_their_topics_order_are_stored,
 }
 
 #[tokio::test]

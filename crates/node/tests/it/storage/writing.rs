@@ -6,9 +6,10 @@ use std::task::Poll;
 
 use tidings_node::storage::StorageError;
 use tidings_replica::store::WriteSet;
-use tidings_types::{ErrorCode, Height, LogIndex, ShardId};
+use tidings_tlog::TopicHead;
+use tidings_types::{ErrorCode, Height, LogIndex, ShardId, TopicIndex};
 
-use super::fixture::{Item, LaneWriter, LogWriter, decided, execute, open};
+use super::fixture::{Item, LaneWriter, LogWriter, decided, execute, open, topic};
 
 pub async fn a_second_write_is_refused_and_changes_nothing(url: String) {
     let storage = open(&url).await;
@@ -123,6 +124,19 @@ pub async fn writing_goes_on_after_a_failure(url: String) {
     storage.write(&log.write_set(&[Item::of(2)], 1)).await.unwrap();
     let stored = storage.flushes(log.log, LogIndex(0), 100, 1 << 20).await.unwrap().unwrap();
     assert_eq!(stored.entries, log.entries);
+}
+
+/// A faulty originator numbers a topic's entries as it likes; nobody's storage stops for that.
+pub async fn entries_out_of_their_topics_order_are_stored(url: String) {
+    let storage = open(&url).await;
+    let mut log = LogWriter::new(1, 1);
+    for number in [u64::MAX, 7, 7] {
+        let head = TopicHead { next: TopicIndex(number), ..TopicHead::default() };
+        log.heads.insert(topic(1), head);
+        storage.write(&log.write_set(&[Item::of(1)], 1)).await.unwrap();
+    }
+    assert_eq!(storage.logs().await.unwrap().len(), 1);
+    assert_eq!(storage.stats().await.unwrap().entries, 3);
 }
 
 pub async fn two_stores_cannot_both_extend_a_log(url: String) {
