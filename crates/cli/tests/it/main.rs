@@ -4,6 +4,7 @@ mod devnet_init;
 mod inspecting;
 mod network;
 mod process_chat;
+mod process_kills;
 mod process_talk;
 mod program;
 mod relay;
