@@ -39,11 +39,20 @@ pub struct Options {
     pub store: Store,
     /// Whether to start the gateway too.
     pub gateway: bool,
+    /// Environment variables of every process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 4, shards: 1, replication: 4, store: Store::Sqlite, gateway: false }
+        Self {
+            nodes: 4,
+            shards: 1,
+            replication: 4,
+            store: Store::Sqlite,
+            gateway: false,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -91,6 +100,7 @@ pub struct Network {
     nodes: Vec<Option<Child>>,
     gateway: Option<Child>,
     http: reqwest::Client,
+    environment: Vec<(String, String)>,
     _ports: Vec<PortLease>,
 }
 
@@ -120,7 +130,15 @@ impl Network {
         let layout = lay_out(folder.path(), &options, &ports)?;
         let nodes = layout.nodes.iter().map(|_| None).collect();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        let mut network = Self { folder, layout, nodes, gateway: None, http, _ports: ports };
+        let mut network = Self {
+            folder,
+            layout,
+            nodes,
+            gateway: None,
+            http,
+            environment: options.environment.clone(),
+            _ports: ports,
+        };
         for index in 0..network.layout.nodes.len() {
             network.spawn_node(index)?;
         }
@@ -129,7 +147,9 @@ impl Network {
         }
         if options.gateway {
             let GatewayLayout { config, log, .. } = &network.layout.gateway;
-            network.gateway = Some(spawn(&["gateway", "run", "--config"], config, log)?);
+            let spawned =
+                spawn(&["gateway", "run", "--config"], config, log, &network.environment)?;
+            network.gateway = Some(spawned);
             let GatewayLayout { http, log, .. } = network.layout.gateway.clone();
             network.ready(&http, &log).await?;
         }
@@ -209,7 +229,8 @@ impl Network {
     /// When the process cannot be started.
     pub fn spawn_node(&mut self, node: usize) -> Result<()> {
         let NodeLayout { config, log, .. } = &self.layout.nodes[node];
-        self.nodes[node] = Some(spawn(&["node", "run", "--config"], config, log)?);
+        let spawned = spawn(&["node", "run", "--config"], config, log, &self.environment)?;
+        self.nodes[node] = Some(spawned);
         Ok(())
     }
 
@@ -286,12 +307,18 @@ fn lay_out(folder: &Path, options: &Options, ports: &[PortLease]) -> Result<Layo
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn spawn(arguments: &[&str], config: &Path, log: &Path) -> Result<Child> {
+fn spawn(
+    arguments: &[&str],
+    config: &Path,
+    log: &Path,
+    environment: &[(String, String)],
+) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     // A file size limit is then an error like that of a full disk, and no signal.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary()?);
     command.args(arguments).arg(config).stdin(Stdio::null());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)
 }

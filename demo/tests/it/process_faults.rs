@@ -65,7 +65,63 @@ async fn a_full_disk_refuses_and_recovers() -> Result<()> {
         Attempt::Stored(id) => stored.insert(id),
         Attempt::Refused(code) => bail!("refused after recovery: {code}"),
     };
-    let pages = writer.publisher.read(url, topic).await?;
+    holds_each_once(&writer.publisher, url, topic, &stored).await?;
+    network.stop().await
+}
+
+/// Compiles the library that makes fsync fail.
+fn preload(folder: &std::path::Path) -> Result<std::path::PathBuf> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload/fsync.c");
+    let library = folder.join("fsync.so");
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+    ensure!(compiler.status()?.success(), "the C compiler failed; is build-essential installed?");
+    Ok(library)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_fsync_refuses_and_recovers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (library, flag) = (preload(folder.path())?, folder.path().join("failing"));
+    let variable =
+        |name: &str, path: &std::path::Path| (name.to_owned(), path.to_string_lossy().into_owned());
+    let environment = vec![variable("LD_PRELOAD", &library), variable("FSYNC_FAILS_WHILE", &flag)];
+    let options = Options { nodes: 1, replication: 1, environment, ..Options::default() };
+    let network = Network::start(options).await?;
+    let key = SigningKey::from_secret(&[9; 32]);
+    let topic = Topic::group(&key.public_key());
+    let mut writer = Writer { publisher: Publisher::new(&network)?, key, serial: 0 };
+    let layout = network.nodes()[0].clone();
+    let (url, node) = (layout.http.as_str(), NodeId(layout.id));
+    let mut stored = BTreeSet::new();
+    for failing in [false, true, false] {
+        match failing {
+            true => std::fs::write(&flag, "")?,
+            false if flag.exists() => {
+                std::fs::remove_file(&flag)?;
+                network.node_is_ready(0).await?;
+            }
+            false => {}
+        }
+        match (writer.write(url, node).await?, failing) {
+            (Attempt::Stored(id), false) => stored.insert(id),
+            (Attempt::Refused(ErrorCode::StorageUnavailable), true) => continue,
+            (Attempt::Stored(_), true) => bail!("acknowledged what no disk has confirmed"),
+            (Attempt::Refused(code), _) => bail!("refused with {code}"),
+        };
+    }
+    holds_each_once(&writer.publisher, url, topic, &stored).await?;
+    network.stop().await
+}
+
+/// Checks that a node holds every acknowledged envelope, and nothing twice.
+async fn holds_each_once(
+    publisher: &Publisher,
+    url: &str,
+    topic: Topic,
+    stored: &BTreeSet<EnvelopeId>,
+) -> Result<()> {
+    let pages = publisher.read(url, topic).await?;
     let held: Vec<EnvelopeId> = pages
         .iter()
         .flat_map(|page| page.broadcast.iter().map(|entry| entry.entry.header.envelope_id))
@@ -73,5 +129,5 @@ async fn a_full_disk_refuses_and_recovers() -> Result<()> {
     let distinct: BTreeSet<EnvelopeId> = held.iter().copied().collect();
     ensure!(distinct.len() == held.len(), "an envelope is there twice");
     ensure!(stored.is_subset(&distinct), "an acknowledged envelope is gone");
-    network.stop().await
+    Ok(())
 }
