@@ -65,7 +65,9 @@ fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: a server that answers the first line and closes would reset the rest.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes)).context("its answer is not HTTP")
@@ -109,10 +111,14 @@ mod tests {
         let http = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let size = stream.read(&mut request).unwrap();
+            let mut request = String::new();
+            let mut byte = [0];
+            while !request.ends_with("\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0].into());
+            }
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            String::from_utf8_lossy(&request[..size]).into_owned()
+            request
         });
         assert!(is_ready(&http));
         assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
