@@ -17,6 +17,10 @@ const POSTGRES_VARIABLE: &str = "TIDINGS_TEST_POSTGRES_URL";
 /// What makes seeded tests run their long schedules.
 const LONG_VARIABLE: &str = "TIDINGS_TEST_LONG";
 
+/// What random tests draw from, unless it is set already or the run is long: the same inputs in
+/// every run, so that a failure is the change's.
+const SEED_VARIABLE: &str = "PROPTEST_RNG_SEED";
+
 /// Options of `cargo xtask test`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
@@ -84,6 +88,8 @@ fn steps(
         command.env(POSTGRES_VARIABLE, postgres.url()).stdin(Stdio::null());
         if options.long {
             command.env(LONG_VARIABLE, "1");
+        } else if std::env::var_os(SEED_VARIABLE).is_none() {
+            command.env(SEED_VARIABLE, "1");
         }
         command
     };
