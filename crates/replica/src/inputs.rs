@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tidings_envelope::api::PublishResponse;
 use tidings_envelope::{CertifiedBlock, LogId, Registry, SignedAcknowledgement};
 use tidings_order::OrderMessage;
 use tidings_tlog::{FollowError, Step};
@@ -11,7 +10,7 @@ use tidings_types::constants::{
 };
 use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, ShardId};
 
-use crate::effect::{Alarm, Effect, Now, RequestId};
+use crate::effect::{Alarm, Effect, Now};
 use crate::followed::{ExaminedFlush, FollowedLog, Refusal, Taken};
 use crate::lane::{LaneEffect, Opening};
 use crate::own_log::OwnLog;
@@ -331,11 +330,6 @@ impl Replica {
                 self.effects.push_back(Effect::Control(peer, ControlFrame::Have(have)));
             }
         }
-    }
-
-    /// Answers everything that still waits, as at the end of a process.
-    pub fn close(&mut self, now: Now) -> Vec<(RequestId, PublishResponse)> {
-        self.requests.expire(now.monotonic_ms, Some(ErrorCode::ShuttingDown))
     }
 
     /// Takes over another snapshot of the registry at the same network only.

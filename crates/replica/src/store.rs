@@ -102,15 +102,6 @@ pub struct WriteSet {
 }
 
 impl WriteSet {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.flushes.is_empty()
-            && self.proposals.is_empty()
-            && self.decided.is_empty()
-            && self.evidence.is_empty()
-    }
-
     /// Adds another set's changes after this one's.
     pub fn append(&mut self, mut later: Self) {
         self.flushes.append(&mut later.flushes);
