@@ -12,7 +12,7 @@ use crate::stage::Stage;
 /// The first thing that is not as it should be.
 pub async fn play(mut stage: Stage, messages: usize) -> Result<()> {
     let homes = tempfile::tempdir()?;
-    let victim = stage.victim().await?;
+    let victim = stage.victim()?;
     let (mut people, group) = gather(&stage, homes.path()).await?;
     tell("They talk.");
     talk(&mut people, group, messages).await?;

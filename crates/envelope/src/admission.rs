@@ -280,6 +280,16 @@ impl PayerEnvelope {
         log: LogId,
         registry: &Registry,
     ) -> Result<(), ErrorCode> {
+        self.check_face(header, log)?;
+        if self.envelope.body.topic.shard(registry.shard_count) != log.shard {
+            return Err(ErrorCode::WrongShard);
+        }
+        // Last, because it alone depends on when the registry was read.
+        self.batch.check_payer(registry)
+    }
+
+    /// The rules of [`PayerEnvelope::check_entry`] that no registry has a part in (EVD-005).
+    fn check_face(&self, header: &EntryHeader, log: LogId) -> Result<(), ErrorCode> {
         let body = &self.envelope.body;
         if !header.version_is_known() {
             return Err(ErrorCode::UnknownVersion);
@@ -294,9 +304,6 @@ impl PayerEnvelope {
         if body.topic != header.topic || body.retention_days != header.retention_days {
             return Err(ErrorCode::Malformed);
         }
-        if body.topic.shard(registry.shard_count) != log.shard {
-            return Err(ErrorCode::WrongShard);
-        }
         if body.payer != header.payer || body.payer != self.batch.header.payer {
             return Err(ErrorCode::PayerMismatch);
         }
@@ -305,11 +312,36 @@ impl PayerEnvelope {
         }
         check_expiry(body.not_after, header.fee_period)?;
         check_expiry(self.batch.header.not_after, header.fee_period)?;
-        if !self.is_covered() {
-            return Err(ErrorCode::BatchRootMismatch);
+        match self.is_covered() {
+            true => Ok(()),
+            false => Err(ErrorCode::BatchRootMismatch),
         }
-        // Last, because it alone depends on when the registry was read.
-        self.batch.check_payer(registry)
+    }
+
+    /// The rule that an entry with this envelope breaks whatever any registry says (EVD-005).
+    pub(crate) fn facial_fault(
+        &self,
+        header: &EntryHeader,
+        log: LogId,
+        network: NetworkId,
+    ) -> Option<ErrorCode> {
+        if let Err(code) = self.check_face(header, log) {
+            return Some(code);
+        }
+        if self.batch.header.version != PROTOCOL_VERSION {
+            return Some(ErrorCode::UnknownVersion);
+        }
+        if !self.batch.is_well_formed() {
+            return Some(ErrorCode::Malformed);
+        }
+        if header.fee > self.batch.header.max_fee {
+            return Some(ErrorCode::FeeAboveMaximum);
+        }
+        if !self.batch.signature_is_valid(network) {
+            return Some(ErrorCode::BatchSignatureInvalid);
+        }
+        let statement = self.envelope.statement(network)?;
+        statement.verify().is_err().then_some(ErrorCode::WriteProofInvalid)
     }
 }
 

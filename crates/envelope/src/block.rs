@@ -13,19 +13,11 @@ use tidings_types::{
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-use crate::{Checkpoint, OrderedReceipt, PayerEnvelope, Registry};
+use crate::{Checkpoint, Evidence, OrderedReceipt, PayerEnvelope, Registry, Step, Vote};
 
 mod eip712 {
     //! The EIP-712 types, named as wallets and contracts see them.
     super::sol! {
-        struct Vote {
-            uint16 shard;
-            uint64 height;
-            uint32 round;
-            uint8 step;
-            bytes32 block;
-        }
-
         struct OpenIncarnation {
             uint32 node;
             uint16 shard;
@@ -34,9 +26,6 @@ mod eip712 {
         }
     }
 }
-
-/// The step number of a precommit in a vote.
-const PRECOMMIT: u8 = 2;
 
 /// A block of the settlement chain that a Tidings block refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
@@ -64,8 +53,10 @@ pub struct BlockHeader {
     pub period: Period,
     /// The latest finalised settlement block; none without a chain.
     pub chain_reference: Option<ChainReference>,
-    /// The registry epoch whose committee certifies.
+    /// The registry epoch that the operations are judged by and whose committee certifies.
     pub registry_epoch: RegistryEpoch,
+    /// The registry epoch of the next block; not lower.
+    pub next_epoch: RegistryEpoch,
     /// Hash of the committee that certifies the next block.
     pub next_committee: Hash,
     /// How many operations the root covers.
@@ -81,6 +72,13 @@ impl BlockHeader {
     #[must_use]
     pub fn hash(&self) -> BlockHash {
         BlockHash(labelled_hash("block", &[&self.to_wire()]))
+    }
+
+    /// The vote whose signatures make a certificate (ORD-003).
+    #[must_use]
+    pub fn precommit(&self, round: Round) -> Vote {
+        let (shard, height, step) = (self.shard, self.height, Step::Precommit);
+        Vote { shard, height, round, step, block: Some(self.hash()) }
     }
 }
 
@@ -165,6 +163,9 @@ pub enum Operation {
     /// A period begins.
     #[tls_codec(discriminant = 3)]
     PeriodMarker(PeriodMarker),
+    /// A node is shown to have signed what no honest node signs; kept for ever (EVD-006).
+    #[tls_codec(discriminant = 4)]
+    Evidence(Box<Evidence>),
 }
 
 impl Operation {
@@ -233,16 +234,16 @@ impl Block {
     }
 }
 
-/// A committee member's precommit for a block.
+/// A committee member's precommit for the block that its certificate is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
-pub struct SignedVote {
+pub struct CommitSignature {
     /// Who votes.
     pub node: NodeId,
-    /// By the node's registered key, over shard, height, round, step and block hash.
+    /// By the node's registered key, over the precommit (ORD-003).
     pub signature: NodeSignature,
 }
 
-impl SignedVote {
+impl CommitSignature {
     /// Votes for the block in `round`.
     #[must_use]
     pub fn sign(
@@ -252,22 +253,8 @@ impl SignedVote {
         key: &NodeKey,
         network: NetworkId,
     ) -> Self {
-        Self { node, signature: key.sign(&vote_digest(header, round, network)) }
-    }
-
-    /// Checks that the node's registered key signed (ORD-003).
-    ///
-    /// # Errors
-    /// [`NodeSignatureInvalid`] otherwise, or when the node is unknown.
-    pub fn verify(
-        &self,
-        header: &BlockHeader,
-        round: Round,
-        network: NetworkId,
-        registry: &Registry,
-    ) -> Result<(), NodeSignatureInvalid> {
-        let node = registry.node(self.node).ok_or(NodeSignatureInvalid)?;
-        self.signature.verify(&vote_digest(header, round, network), node.signing)
+        let signed = header.precommit(round).sign(node, key, network);
+        Self { node, signature: signed.signature }
     }
 }
 
@@ -277,11 +264,13 @@ pub struct Certificate {
     /// The round in which the block was decided.
     pub round: Round,
     /// Precommits by distinct committee members.
-    pub votes: BoundedVec<SignedVote, COMMITTEE_MEMBERS_MAX>,
+    pub signatures: BoundedVec<CommitSignature, COMMITTEE_MEMBERS_MAX>,
 }
 
 impl Certificate {
     /// Checks that a quorum of the shard's committee voted for the block (ORD-003).
+    ///
+    /// `registry` is the snapshot of the header's epoch.
     ///
     /// # Errors
     /// [`NodeSignatureInvalid`] when a vote does not verify, comes from outside the committee,
@@ -296,10 +285,12 @@ impl Certificate {
             return Err(NodeSignatureInvalid);
         }
         let committee = registry.committee(header.shard);
+        let digest = header.precommit(self.round).digest(network);
         let mut voters = BTreeSet::new();
-        for vote in self.votes.iter() {
-            vote.verify(header, self.round, network, registry)?;
-            if !committee.contains(&vote.node) || !voters.insert(vote.node) {
+        for commit in self.signatures.iter() {
+            let node = registry.node(commit.node).ok_or(NodeSignatureInvalid)?;
+            commit.signature.verify(&digest, node.signing)?;
+            if !committee.contains(&commit.node) || !voters.insert(commit.node) {
                 return Err(NodeSignatureInvalid);
             }
         }
@@ -334,15 +325,4 @@ impl CertifiedBlock {
             decided,
         })
     }
-}
-
-fn vote_digest(header: &BlockHeader, round: Round, network: NetworkId) -> Hash {
-    let statement = eip712::Vote {
-        shard: header.shard.0,
-        height: header.height.0,
-        round: round.0,
-        step: PRECOMMIT,
-        block: header.hash().0.into(),
-    };
-    digest(&statement, network)
 }

@@ -1,10 +1,16 @@
 //! Evidence: positive proof, for anybody, that a node signed what no honest node signs.
 
-use tidings_types::{EthereumAddress, NetworkId, merkle};
+use tidings_types::node_key::NodeSignatureInvalid;
+use tidings_types::{
+    ErrorCode, EthereumAddress, NetworkId, NodeId, OffenceId, ShardId, Wire, labelled_hash, merkle,
+};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::receipt::MerklePath;
-use crate::{EntryHeader, SignedCheckpoint};
+use crate::{
+    EntryHeader, EntryPayload, LogId, PayerEnvelope, Proposal, SignedCheckpoint, SignedProposal,
+    SignedVote, Vote,
+};
 
 /// An entry's header and where a signed checkpoint puts it.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
@@ -28,6 +34,15 @@ impl InclusionProof {
     }
 }
 
+/// An entry whose own bytes show that it must not be in a log, under a signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct InvalidEntry {
+    /// Where the originator put it.
+    pub proof: InclusionProof,
+    /// The payer envelope's bytes that the header was built over.
+    pub payload: EntryPayload,
+}
+
 /// A provable offence of one node.
 #[expect(
     clippy::large_enum_variant,
@@ -36,12 +51,21 @@ impl InclusionProof {
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u8)]
 pub enum Evidence {
-    /// Two checkpoints of one log and size with different roots.
+    /// Two checkpoints of one log and size with different roots (LOG-008).
     #[tls_codec(discriminant = 1)]
     Checkpoints(SignedCheckpoint, SignedCheckpoint),
-    /// Two different entries at one index of one log.
+    /// Two different entries at one index of one log (LOG-008).
     #[tls_codec(discriminant = 2)]
     Entries(InclusionProof, InclusionProof),
+    /// Two votes in one step of one round (EVD-003).
+    #[tls_codec(discriminant = 3)]
+    Votes(SignedVote, SignedVote),
+    /// Two proposals of different blocks in one round (EVD-004).
+    #[tls_codec(discriminant = 4)]
+    Proposals(SignedProposal, SignedProposal),
+    /// An entry that is invalid on its face (EVD-005).
+    #[tls_codec(discriminant = 5)]
+    InvalidEntry(InvalidEntry),
 }
 
 /// The evidence proves nothing.
@@ -50,37 +74,136 @@ pub enum Evidence {
 pub struct EvidenceInvalid;
 
 impl Evidence {
-    /// Checks that the node with `signer` as its key contradicted itself (LOG-008).
+    /// The node that is accused.
+    #[must_use]
+    pub fn accused(&self) -> NodeId {
+        match self {
+            Self::Checkpoints(one, _) => one.checkpoint.log.node,
+            Self::Entries(one, _) => one.checkpoint.checkpoint.log.node,
+            Self::Votes(one, _) => one.node,
+            Self::Proposals(one, _) => one.node,
+            Self::InvalidEntry(entry) => entry.proof.checkpoint.checkpoint.log.node,
+        }
+    }
+
+    /// The shard in whose service the offence was committed.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Checkpoints(one, _) => one.checkpoint.log.shard,
+            Self::Entries(one, _) => one.checkpoint.checkpoint.log.shard,
+            Self::Votes(one, _) => one.vote.shard,
+            Self::Proposals(one, _) => one.proposal.shard,
+            Self::InvalidEntry(entry) => entry.proof.checkpoint.checkpoint.log.shard,
+        }
+    }
+
+    /// What is proved, whichever statements prove it: one offence has one id (EVD-002).
+    #[must_use]
+    pub fn offence(&self) -> OffenceId {
+        let node = self.accused().to_wire();
+        let what = match self {
+            Self::Checkpoints(one, _) => {
+                let checkpoint = &one.checkpoint;
+                [vec![1], checkpoint.log.to_wire(), checkpoint.size.to_wire()].concat()
+            }
+            Self::Entries(one, _) => {
+                let log = &one.checkpoint.checkpoint.log;
+                [vec![2], log.to_wire(), one.header.index.to_wire()].concat()
+            }
+            Self::Votes(one, _) => {
+                let Vote { shard, height, round, step, .. } = one.vote;
+                let step = Vote { shard, height, round, step, block: None };
+                [vec![3], step.to_wire()].concat()
+            }
+            Self::Proposals(one, _) => {
+                let Proposal { shard, height, round, .. } = one.proposal;
+                [vec![4], shard.to_wire(), height.to_wire(), round.to_wire()].concat()
+            }
+            Self::InvalidEntry(entry) => {
+                let log = &entry.proof.checkpoint.checkpoint.log;
+                [vec![5], log.to_wire(), entry.proof.header.index.to_wire()].concat()
+            }
+        };
+        OffenceId(labelled_hash("offence", &[&node, &what]))
+    }
+
+    /// Checks that the node with `signer` as its key did what it is accused of (EVD-001).
     ///
     /// # Errors
-    /// [`EvidenceInvalid`] when a signature is not `signer`'s or there is no contradiction.
+    /// [`EvidenceInvalid`] when a signature is not `signer`'s or nothing is proved.
     pub fn verify(
         &self,
         network: NetworkId,
         signer: EthereumAddress,
     ) -> Result<(), EvidenceInvalid> {
-        let (one, two) = self.checkpoints();
-        let contradicts = match self {
+        match self {
             Self::Checkpoints(one, two) => {
-                let (one, two) = (&one.checkpoint, &two.checkpoint);
-                one.size == two.size && one.root != two.root
+                let (first, second) = (&one.checkpoint, &two.checkpoint);
+                let same_place = first.log == second.log && first.size == second.size;
+                demand(same_place && first.root != second.root)?;
+                both(one.verify(network, signer), two.verify(network, signer))
             }
             Self::Entries(one, two) => {
-                let differ = one.header.hash() != two.header.hash();
-                one.holds() && two.holds() && one.header.index == two.header.index && differ
+                let same_log = one.checkpoint.checkpoint.log == two.checkpoint.checkpoint.log;
+                let same_place = same_log && one.header.index == two.header.index;
+                demand(same_place && one.header.hash() != two.header.hash())?;
+                demand(one.holds() && two.holds())?;
+                let (one, two) = (&one.checkpoint, &two.checkpoint);
+                both(one.verify(network, signer), two.verify(network, signer))
             }
-        };
-        if !contradicts || one.checkpoint.log != two.checkpoint.log {
-            return Err(EvidenceInvalid);
+            Self::Votes(one, two) => {
+                let same_step =
+                    Vote { block: None, ..one.vote } == Vote { block: None, ..two.vote };
+                demand(one.node == two.node && same_step && one.vote != two.vote)?;
+                both(one.verify(network, signer), two.verify(network, signer))
+            }
+            Self::Proposals(one, two) => {
+                let place = |of: &Proposal| (of.shard, of.height, of.round);
+                let same_round = place(&one.proposal) == place(&two.proposal);
+                let differ = one.proposal.block != two.proposal.block;
+                demand(one.node == two.node && same_round && differ)?;
+                both(one.verify(network, signer), two.verify(network, signer))
+            }
+            Self::InvalidEntry(entry) => {
+                let InvalidEntry { proof, payload } = entry;
+                let log = proof.checkpoint.checkpoint.log;
+                demand(proof.holds())?;
+                demand(facial_fault(&proof.header, payload, log, network).is_some())?;
+                proof.checkpoint.verify(network, signer).map_err(|_| EvidenceInvalid)
+            }
         }
-        one.verify(network, signer).map_err(|_| EvidenceInvalid)?;
-        two.verify(network, signer).map_err(|_| EvidenceInvalid)
     }
+}
 
-    fn checkpoints(&self) -> (&SignedCheckpoint, &SignedCheckpoint) {
-        match self {
-            Self::Checkpoints(one, two) => (one, two),
-            Self::Entries(one, two) => (&one.checkpoint, &two.checkpoint),
-        }
+fn demand(holds: bool) -> Result<(), EvidenceInvalid> {
+    if holds { Ok(()) } else { Err(EvidenceInvalid) }
+}
+
+fn both(
+    one: Result<(), NodeSignatureInvalid>,
+    two: Result<(), NodeSignatureInvalid>,
+) -> Result<(), EvidenceInvalid> {
+    one.and(two).map_err(|_| EvidenceInvalid)
+}
+
+/// The rule that an entry breaks by its own bytes, whatever any registry says (EVD-005).
+///
+/// None when the payload is not the header's, which proves nothing about either, and when a
+/// version is unknown here, since a newer peer is not a cheat.
+#[must_use]
+pub fn facial_fault(
+    header: &EntryHeader,
+    payload: &[u8],
+    log: LogId,
+    network: NetworkId,
+) -> Option<ErrorCode> {
+    if !header.matches(payload) {
+        return None;
     }
+    let fault = match PayerEnvelope::from_wire(payload) {
+        Err(_) => ErrorCode::Malformed,
+        Ok(envelope) => envelope.facial_fault(header, log, network)?,
+    };
+    (fault != ErrorCode::UnknownVersion).then_some(fault)
 }

@@ -17,22 +17,26 @@ mod evidence;
 pub mod padding;
 mod receipt;
 pub mod registry;
+mod registry_history;
 mod topic;
+mod vote;
 
 pub use admission::{
     AdmissionContext, AdmittedEnvelope, ParsedEnvelope, VerifiedEnvelope, verify_all,
 };
 pub use batch::{BatchHeader, PayerBatch, PayerEnvelope, Target};
 pub use block::{
-    Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, DecidedOperation,
-    IncarnationRequest, Operation, Outcome, PeriodMarker, SignedVote,
+    Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, CommitSignature,
+    DecidedOperation, IncarnationRequest, Operation, Outcome, PeriodMarker,
 };
 pub use checkpoint::{Checkpoint, LogId, SignedAcknowledgement, SignedCheckpoint};
 pub use client::{ClientEnvelope, Dependency, EnvelopeBody, Payload, WriteProof};
 pub use entry::{EntryHeader, EntryPayload, LogEntry};
-pub use evidence::{Evidence, EvidenceInvalid, InclusionProof};
+pub use evidence::{Evidence, EvidenceInvalid, InclusionProof, InvalidEntry, facial_fault};
 pub use receipt::{
     AckLevel, Acknowledgements, MerklePath, OrderedReceipt, Receipt, ReceiptInvalid,
 };
 pub use registry::Registry;
+pub use registry_history::{RegistryHistory, RegistryRefused};
 pub use topic::{Lane, Topic, TopicKind};
+pub use vote::{Proposal, SignedProposal, SignedVote, Step, Vote};

@@ -84,8 +84,6 @@ pub struct Registry {
     pub mailbox_buckets: u32,
     /// Every node, by rising id.
     pub nodes: Vec<NodeRecord>,
-    /// The node that orders each shard, by shard number.
-    pub sequencers: Vec<NodeId>,
     /// Everybody who may pay.
     pub payers: Vec<PayerRecord>,
     /// What things cost.
@@ -121,12 +119,6 @@ impl Registry {
     #[must_use]
     pub fn payer(&self, address: EthereumAddress) -> Option<&PayerRecord> {
         self.payers.iter().find(|record| record.address == address)
-    }
-
-    /// The node that orders `shard`.
-    #[must_use]
-    pub fn sequencer(&self, shard: ShardId) -> Option<NodeId> {
-        self.sequencers.get(usize::from(shard.0)).copied()
     }
 
     /// The shard's committee, best first, by weighted rendezvous hashing (TOP-005).
@@ -195,12 +187,12 @@ impl Registry {
                 return Err(RegistryInvalid::RepeatedSigner(node.id));
             }
         }
-        for shard in 0..self.shard_count {
-            let shard = ShardId(shard);
-            let sequencer = self.sequencer(shard);
-            if !sequencer.is_some_and(|node| self.committee(shard).contains(&node)) {
-                return Err(RegistryInvalid::Sequencer(shard));
-            }
+        if self.epoch < RegistryEpoch::FIRST {
+            return Err(RegistryInvalid::Epoch);
+        }
+        // Committees are taken from the active nodes alike, so one empty means all are.
+        if self.committee(ShardId(0)).is_empty() {
+            return Err(RegistryInvalid::NoNode);
         }
         match (self.period_ms, self.mailbox_buckets) {
             (0, _) | (_, 0) => Err(RegistryInvalid::Zero),
@@ -224,9 +216,12 @@ pub enum RegistryInvalid {
     /// Two nodes have one number.
     #[error("node {0} is listed twice")]
     RepeatedNode(NodeId),
-    /// A shard's sequencer is missing or outside its committee.
-    #[error("shard {0} has no sequencer in its committee")]
-    Sequencer(ShardId),
+    /// The epoch is before the first.
+    #[error("registry epochs count from {}", RegistryEpoch::FIRST)]
+    Epoch,
+    /// Nobody would keep a shard.
+    #[error("no node is active")]
+    NoNode,
     /// The period length or the number of buckets is zero.
     #[error("period and buckets must not be zero")]
     Zero,
@@ -274,7 +269,7 @@ pub(crate) mod tests {
             weight: 1,
             active: true,
         };
-        let mut registry = Registry {
+        Registry {
             genesis: Genesis::without_chain([1; 32].into()),
             epoch: RegistryEpoch(1),
             shard_count: shards,
@@ -282,13 +277,9 @@ pub(crate) mod tests {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: (1..=nodes).map(record).collect(),
-            sequencers: Vec::new(),
             payers: Vec::new(),
             fees: FeeSchedule::default(),
-        };
-        registry.sequencers =
-            (0..shards).map(|shard| registry.committee(ShardId(shard))[0]).collect();
-        registry
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ const play = async (comment, operations) => {
   const decided = operations.map((operation, index) => bytes(operation.wire, outcomes[index]));
   const root = stateRoot(changes);
   const encoded = bytes(
-    u16(1), u16(0), u64(lane.height + 1), lane.head, u64(period), [0], u64(1),
+    u16(1), u16(0), u64(lane.height + 1), lane.head, u64(period), [0], u64(1), u64(1),
     committeeHash(0, [1]), u32(decided.length), rootOf(decided.map(leafHash)), root,
   );
   const header = { shard: 0, height: lane.height + 1, hash: labelled("block", encoded) };
@@ -187,7 +187,6 @@ const registry = {
       active: true,
     },
   ],
-  sequencers: [1],
   payers: [{ address: `0x${hex(PAYER)}`, session_keys: [hex(session.raw)] }],
   fees: {
     base: 2000000,

@@ -1,8 +1,8 @@
 //! Executing operations: outcomes and changes from a state and a list, and nothing else.
 
 use tidings_envelope::{
-    Block, BlockHeader, DecidedOperation, IncarnationRequest, Operation, Outcome, PayerEnvelope,
-    PeriodMarker, Registry, Topic, TopicKind,
+    Block, BlockHeader, DecidedOperation, Evidence, IncarnationRequest, Operation, Outcome,
+    PayerEnvelope, PeriodMarker, Registry, Topic, TopicKind,
 };
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
@@ -141,6 +141,7 @@ impl LaneState {
         let mut staged = self.execute(operations.collect(), context);
         // A replica whose registry is one epoch off would name another epoch and committee.
         staged.block.header.registry_epoch = header.registry_epoch;
+        staged.block.header.next_epoch = header.next_epoch;
         staged.block.header.next_committee = header.next_committee;
         match staged.block == *block {
             true => Ok(staged),
@@ -186,6 +187,7 @@ impl LaneState {
             period,
             chain_reference: None,
             registry_epoch: context.registry.epoch,
+            next_epoch: context.registry.epoch,
             next_committee: context.registry.committee_hash(context.shard),
             operations_count: u32::try_from(decided.len()).unwrap_or(u32::MAX),
             operations_root: merkle::root(&Block::leaves(decided)),
@@ -207,6 +209,7 @@ impl Execution<'_> {
         match operation {
             Operation::PeriodMarker(marker) => self.begin_period(marker),
             Operation::OpenIncarnation(request) => self.open_incarnation(request),
+            Operation::Evidence(evidence) => self.record_offence(evidence, index),
             Operation::Envelope(envelope) => self.apply_envelope(envelope, operation, index),
         }
     }
@@ -234,6 +237,17 @@ impl Execution<'_> {
         let next = current.plus(1);
         self.set(key, StateValue::Incarnation(next, request.nonce));
         Outcome::Applied { position: Position(next.0.into()) }
+    }
+
+    /// An offence is recorded once and for ever, whatever proves it (EVD-006).
+    fn record_offence(&mut self, evidence: &Evidence, index: u32) -> Outcome {
+        let key = StateKey::Offence(evidence.accused(), evidence.offence());
+        if self.value(&key).is_some() {
+            return Outcome::Refused { code: ErrorCode::Repeated };
+        }
+        let height = self.base.height().plus(1);
+        self.set(key, StateValue::Decided(height, index));
+        Outcome::Applied { position: Position(height.0) }
     }
 
     fn apply_envelope(

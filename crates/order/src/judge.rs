@@ -24,6 +24,14 @@ pub fn judge_operation(
             }
             request.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
         }
+        Operation::Evidence(evidence) => {
+            if evidence.shard() != shard {
+                return Err(ErrorCode::WrongShard);
+            }
+            let accused = registry.node(evidence.accused()).ok_or(ErrorCode::OperationInvalid)?;
+            let verdict = evidence.verify(network, accused.signing);
+            verdict.map_err(|_| ErrorCode::OperationInvalid)
+        }
         Operation::PeriodMarker(marker) => match marker.pins.is_empty() {
             true => Ok(()),
             false => Err(ErrorCode::OperationInvalid),

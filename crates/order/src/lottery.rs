@@ -1,7 +1,7 @@
 //! The order of operations within a block, which decides who wins a race (ORD-002).
 
 use tidings_envelope::{Lane, Operation, PayerEnvelope, Topic};
-use tidings_types::{BlockHash, EthereumAddress, Hash, labelled_hash};
+use tidings_types::{BlockHash, EthereumAddress, Hash, OffenceId, labelled_hash};
 
 /// A commit's number in the lottery: nobody can aim at it before the parent is known.
 fn ticket(parent: BlockHash, payer: EthereumAddress) -> Hash {
@@ -13,6 +13,8 @@ fn ticket(parent: BlockHash, payer: EthereumAddress) -> Hash {
 enum Claim {
     /// The marker of a period, so that time passes by at most one period per block.
     Period,
+    /// The proof of an offence.
+    Offence(OffenceId),
     /// A payer's commit to a topic.
     Commit(Topic, EthereumAddress),
 }
@@ -20,19 +22,23 @@ enum Claim {
 /// What an operation is sorted by; arrival decides among equals.
 type Rank = (u8, Hash, Option<Claim>);
 
-/// Markers first, then incarnations, then commits by their lottery numbers, then the rest.
+/// Markers first, then incarnations, evidence, commits by their lottery numbers, and the rest.
 ///
 /// Commits go before proposals, so that nobody can invalidate a commit by a flood of proposals.
 fn rank(operation: &Operation, parent: BlockHash) -> Rank {
     match operation {
         Operation::PeriodMarker(_) => (0, [0; 32], Some(Claim::Period)),
         Operation::OpenIncarnation(_) => (1, [0; 32], None),
+        Operation::Evidence(evidence) => {
+            let offence = evidence.offence();
+            (2, offence.0, Some(Claim::Offence(offence)))
+        }
         Operation::Envelope(envelope) => match commit_of(envelope) {
             Some((topic, payer)) => {
                 let claim = Claim::Commit(topic, payer);
-                (2, ticket(parent, payer), Some(claim))
+                (3, ticket(parent, payer), Some(claim))
             }
-            None => (3, [0; 32], None),
+            None => (4, [0; 32], None),
         },
     }
 }

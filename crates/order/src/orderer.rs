@@ -1,6 +1,6 @@
 //! What makes the replicas of a shard agree on blocks, as inputs and effects.
 
-use tidings_envelope::{Block, CertifiedBlock, Operation, Registry, SignedVote, Topic};
+use tidings_envelope::{Block, CertifiedBlock, CommitSignature, Operation, Registry, Topic};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{BlockHash, ErrorCode, Height, NetworkId, NodeId, Position, Round, ShardId};
 
@@ -44,7 +44,7 @@ pub enum OrderMessage {
         /// The block's hash.
         block: BlockHash,
         /// My signature.
-        vote: SignedVote,
+        vote: CommitSignature,
     },
 }
 

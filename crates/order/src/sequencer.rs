@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidings_envelope::{
-    Block, Certificate, CertifiedBlock, Operation, Outcome, PeriodMarker, SignedVote,
+    Block, Certificate, CertifiedBlock, CommitSignature, Operation, Outcome, PeriodMarker,
 };
 use tidings_types::constants::{BLOCK_BYTES_MAX, BLOCK_OPERATIONS_MAX, ORDER_QUEUE_OPERATIONS_MAX};
 use tidings_types::{
@@ -48,7 +48,7 @@ struct Candidate {
     staged: Staged,
     durable: bool,
     /// Filled at the proposer only.
-    votes: BTreeMap<NodeId, SignedVote>,
+    votes: BTreeMap<NodeId, CommitSignature>,
     proposed_at_ms: u64,
 }
 
@@ -91,7 +91,7 @@ impl Sequencer {
     }
 
     fn leads(&self, context: OrderContext<'_>) -> bool {
-        context.registry.sequencer(self.shard) == Some(context.node)
+        leader(self.shard, context) == Some(context.node)
     }
 
     /// Queues an operation at the sequencer.
@@ -234,11 +234,12 @@ impl Sequencer {
         let Some(candidate) = &self.candidate else {
             return;
         };
-        let Some(sequencer) = context.registry.sequencer(self.shard) else {
+        let Some(sequencer) = leader(self.shard, context) else {
             return;
         };
         let header = candidate.staged.block.header;
-        let vote = SignedVote::sign(context.node, &header, ROUND, context.key, context.network);
+        let vote =
+            CommitSignature::sign(context.node, &header, ROUND, context.key, context.network);
         let (height, block) = (header.height, candidate.hash);
         if self.leads(context) {
             self.count_vote(context.node, block, vote, context);
@@ -252,7 +253,7 @@ impl Sequencer {
         &mut self,
         from: NodeId,
         block: BlockHash,
-        vote: SignedVote,
+        vote: CommitSignature,
         context: OrderContext<'_>,
     ) {
         let committee = context.registry.committee(self.shard);
@@ -263,7 +264,10 @@ impl Sequencer {
         let is_genuine = candidate.hash == block
             && vote.node == from
             && committee.contains(&from)
-            && vote.verify(&header, ROUND, context.network, context.registry).is_ok();
+            && context.registry.node(from).is_some_and(|node| {
+                let digest = header.precommit(ROUND).digest(context.network);
+                vote.signature.verify(&digest, node.signing).is_ok()
+            });
         if !is_genuine {
             return;
         }
@@ -273,12 +277,12 @@ impl Sequencer {
             return;
         }
         if let Some(candidate) = self.candidate.take() {
-            let votes: Vec<SignedVote> = candidate.votes.into_values().collect();
+            let votes: Vec<CommitSignature> = candidate.votes.into_values().collect();
             let Ok(votes) = BoundedVec::new(votes) else {
                 return;
             };
             let round = ROUND;
-            let certificate = Certificate { round, votes };
+            let certificate = Certificate { round, signatures: votes };
             self.decide(candidate.staged, certificate, context.now_ms);
             self.propose_next(context);
         }
@@ -345,6 +349,10 @@ impl Sequencer {
     }
 }
 
+fn leader(shard: ShardId, context: OrderContext<'_>) -> Option<NodeId> {
+    context.registry.committee(shard).first().copied()
+}
+
 fn begins_period(block: &Block) -> bool {
     block.operations.iter().any(|decided| {
         matches!(decided.operation, Operation::PeriodMarker(_))
@@ -379,7 +387,7 @@ impl Orderer for Sequencer {
             self.propose_next(context);
             return Ok(());
         }
-        let sequencer = context.registry.sequencer(self.shard);
+        let sequencer = leader(self.shard, context);
         let sequencer = sequencer.ok_or(SubmitError(ErrorCode::OrderingUnavailable))?;
         self.effects.push_back(OrderEffect::Send(sequencer, OrderMessage::Order(operation)));
         Ok(())
@@ -397,7 +405,7 @@ impl Orderer for Sequencer {
             }
             OrderMessage::Propose { round: ROUND, block } => {
                 // ORD-016.
-                if context.registry.sequencer(self.shard) == Some(from) {
+                if leader(self.shard, context) == Some(from) {
                     self.take_up_restored(context);
                     self.consider(block, context);
                 }

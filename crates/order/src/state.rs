@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidings_envelope::{BlockHeader, Topic};
 use tidings_identity::AssociationState;
 use tidings_types::{
-    BlockHash, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation, NodeId,
+    BlockHash, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation, NodeId, OffenceId,
     OperationHash, Period, Position, Wire, labelled_hash,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
@@ -44,6 +44,9 @@ pub enum StateKey {
     /// An envelope that was decided on, kept until nobody can present it again.
     #[tls_codec(discriminant = 6)]
     Decided(Period, EnvelopeId),
+    /// What a node is shown to have done, kept for ever.
+    #[tls_codec(discriminant = 7)]
+    Offence(NodeId, OffenceId),
 }
 
 /// Where a topic stands in the ordered lane.
@@ -70,7 +73,8 @@ pub enum StateValue {
     Account(InboxId),
     /// For [`StateKey::Incarnation`]: the number and the nonce of the process that opened it.
     Incarnation(Incarnation, [u8; 32]),
-    /// For [`StateKey::Decided`]: the height and operation index of the decision.
+    /// For [`StateKey::Decided`] and [`StateKey::Offence`]: the height and operation index of
+    /// the decision.
     Decided(Height, u32),
 }
 
@@ -101,7 +105,7 @@ impl StateValue {
                 let (number, nonce) = bytes.split_first_chunk::<4>()?;
                 Self::Incarnation(Incarnation(u32::from_be_bytes(*number)), nonce.try_into().ok()?)
             }
-            StateKey::Decided(..) => {
+            StateKey::Decided(..) | StateKey::Offence(..) => {
                 let (height, index) = bytes.split_first_chunk::<8>()?;
                 Self::Decided(Height(u64::from_be_bytes(*height)), u32::from_wire(index).ok()?)
             }
@@ -215,6 +219,25 @@ impl LaneState {
             Some(StateValue::Decided(height, index)) => Some((*height, *index)),
             _ => None,
         }
+    }
+
+    /// Where a node's offence was recorded, as height and operation index.
+    #[must_use]
+    pub fn offence(&self, node: NodeId, offence: OffenceId) -> Option<(Height, u32)> {
+        match self.value(&StateKey::Offence(node, offence)) {
+            Some(StateValue::Decided(height, index)) => Some((*height, *index)),
+            _ => None,
+        }
+    }
+
+    /// Every offence recorded, by node.
+    pub fn offences(&self) -> impl Iterator<Item = (NodeId, OffenceId)> {
+        let from = StateKey::Offence(NodeId(0), OffenceId([0; 32]));
+        let offences = self.entries.range(from..).map_while(|(key, _)| match key {
+            StateKey::Offence(node, offence) => Some((*node, *offence)),
+            _ => None,
+        });
+        offences
     }
 
     pub(crate) fn value(&self, key: &StateKey) -> Option<&StateValue> {

@@ -5,8 +5,8 @@
 //! answered with [`FeedFrame`]s. Frames are length-prefixed (u32, big-endian).
 
 use tidings_envelope::{
-    Block, CertifiedBlock, LogEntry, LogId, Operation, SignedAcknowledgement, SignedCheckpoint,
-    SignedVote,
+    Block, CertifiedBlock, CommitSignature, LogEntry, LogId, Operation, SignedAcknowledgement,
+    SignedCheckpoint,
 };
 use tidings_types::constants::{FEED_ENTRIES_MAX, HAVE_LOGS_MAX};
 use tidings_types::{
@@ -80,7 +80,7 @@ pub enum ControlFrame {
         /// For which block.
         block: BlockHash,
         /// The signature.
-        vote: SignedVote,
+        vote: CommitSignature,
     },
 }
 

@@ -111,6 +111,10 @@ fixed_id!(
     OperationHash, 32, ""
 );
 fixed_id!(
+    /// Names what a node did wrong, whichever statements prove it.
+    OffenceId, 32, ""
+);
+fixed_id!(
     /// Tells apart networks that share chain and registry.
     GenesisSalt, 32, ""
 );

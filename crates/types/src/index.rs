@@ -84,6 +84,11 @@ counter!(
     TimestampSeconds, u64
 );
 
+impl RegistryEpoch {
+    /// The epoch of a network's first registry, whose committee certifies the first block.
+    pub const FIRST: Self = Self(1);
+}
+
 impl LogIndex {
     /// The size of a log whose last entry this is.
     #[must_use]

@@ -21,7 +21,7 @@ pub use error::ErrorCode;
 pub use hash::{Hash, labelled_hash, sha256};
 pub use id::{
     BatchId, BlockHash, CheckpointDigest, EntryHash, EnvelopeId, EthereumAddress, GenesisSalt,
-    InboxId, NetworkId, OperationHash, ParseIdError, TopicId,
+    InboxId, NetworkId, OffenceId, OperationHash, ParseIdError, TopicId,
 };
 pub use index::{
     Height, Incarnation, LogIndex, LogSize, NodeId, Period, Position, RegistryEpoch, Round,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tidings_envelope::Registry;
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, DEVNET_PERIOD_MS};
-use tidings_types::{Genesis, GenesisSalt, RegistryEpoch, ShardId};
+use tidings_types::{Genesis, GenesisSalt, RegistryEpoch};
 use zeroize::Zeroizing;
 
 use crate::output::Output;
@@ -198,7 +198,6 @@ fn registry(
         period_ms: DEVNET_PERIOD_MS,
         mailbox_buckets: options.nodes.div_ceil(ONE_BUCKET_NODES_MAX),
         nodes,
-        sequencers: Vec::new(),
         payers: vec![payer],
         fees: FeeSchedule::default(),
     };
@@ -209,8 +208,6 @@ fn registry(
         "a shard has 1 to {} nodes",
         options.nodes.min(u32::try_from(COMMITTEE_MEMBERS_MAX)?)
     );
-    let first = |shard| registry.committee(ShardId(shard)).first().copied();
-    registry.sequencers = (0..options.shards).filter_map(first).collect();
     registry.validate()?;
     if let Some(old) = previous {
         ensure_same_shape(old, &registry)?;

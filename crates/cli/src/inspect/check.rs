@@ -175,10 +175,7 @@ impl Check for CertifiedBlock {
 
 impl Check for Evidence {
     fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let node = match self {
-            Self::Checkpoints(one, _) => one.checkpoint.log.node,
-            Self::Entries(one, _) => one.checkpoint.checkpoint.log.node,
-        };
+        let node = self.accused();
         let result = match registry.node(node) {
             None => Err(format!("node {node} is not in the registry")),
             Some(record) => self
@@ -197,6 +194,7 @@ impl Check for Operation {
                 let result = request.verify(registry.network_id(), registry);
                 vec![Finding::of("node's signature", result)]
             }
+            Self::Evidence(evidence) => evidence.check(registry),
             Self::PeriodMarker(marker) => {
                 let log = |log: LogId| format!("pin of log {log}");
                 let known = |log: LogId| match registry.node(log.node) {

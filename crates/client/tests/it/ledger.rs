@@ -6,10 +6,10 @@ use tidings_client::{AssociationState, LocalWallet, Member};
 use tidings_envelope::api::{SendResult, TopicEntry, TopicPage, TopicQuery};
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{
-    BatchHeader, Block, BlockHeader, Certificate, Checkpoint, ClientEnvelope, DecidedOperation,
-    EntryHeader, Lane, LogEntry, LogId, Operation, OrderedReceipt, Outcome, ParsedEnvelope,
-    PayerEnvelope, Receipt, Registry, SignedAcknowledgement, SignedVote, Target, Topic, TopicKind,
-    verify_all,
+    BatchHeader, Block, BlockHeader, Certificate, Checkpoint, ClientEnvelope, CommitSignature,
+    DecidedOperation, EntryHeader, Lane, LogEntry, LogId, Operation, OrderedReceipt, Outcome,
+    ParsedEnvelope, PayerEnvelope, Receipt, Registry, SignedAcknowledgement, Target, Topic,
+    TopicKind, verify_all,
 };
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::{PublicKey, SigningKey};
@@ -62,7 +62,6 @@ impl Ledger {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: (1..=NODES).map(record).collect(),
-            sequencers: vec![NodeId(1)],
             payers: vec![PayerRecord {
                 address: EthereumAddress([9; 20]),
                 session_keys: vec![session.public_key()],
@@ -265,6 +264,7 @@ impl Ledger {
             period: self.period,
             chain_reference: None,
             registry_epoch: self.registry.epoch,
+            next_epoch: self.registry.epoch,
             next_committee: self.registry.committee_hash(ShardId(0)),
             operations_count: 1,
             operations_root: merkle::root(&leaves),
@@ -272,11 +272,14 @@ impl Ledger {
         };
         self.parent = header.hash();
         let vote =
-            |node| SignedVote::sign(node, &header, Round(0), &self.keys[&node], self.network);
+            |node| CommitSignature::sign(node, &header, Round(0), &self.keys[&node], self.network);
         let votes = (1..=3).map(NodeId).map(vote).collect();
         OrderedReceipt {
             header,
-            certificate: Certificate { round: Round(0), votes: BoundedVec::new(votes).unwrap() },
+            certificate: Certificate {
+                round: Round(0),
+                signatures: BoundedVec::new(votes).unwrap(),
+            },
             index: 0,
             path: BoundedVec::default(),
             decided,

@@ -24,6 +24,7 @@ fn block(network: &Network, count: u64) -> Block {
         period: PERIOD,
         chain_reference: None,
         registry_epoch: network.registry.epoch,
+        next_epoch: network.registry.epoch,
         next_committee: network.registry.committee_hash(ShardId(0)),
         operations_count: u32::try_from(count).unwrap(),
         operations_root: merkle::root(&Block::leaves(&operations)),
@@ -35,10 +36,10 @@ fn block(network: &Network, count: u64) -> Block {
 fn votes(network: &Network, header: &BlockHeader, round: Round, by: &[u32]) -> Certificate {
     let vote = |node: &u32| {
         let (node, key) = (NodeId(*node), node_key(NodeId(*node)));
-        SignedVote::sign(node, header, round, &key, network.id)
+        CommitSignature::sign(node, header, round, &key, network.id)
     };
     let votes = BoundedVec::new(by.iter().map(vote).collect()).unwrap();
-    Certificate { round, votes }
+    Certificate { round, signatures: votes }
 }
 
 fn certified(network: &Network, count: u64) -> CertifiedBlock {
@@ -124,9 +125,9 @@ fn a_signature_under_another_name_spoils_a_certificate() {
     let network = Network::new(4, 1, 4);
     let header = block(&network, 1).header;
     let certificate = votes(&network, &header, Round(0), &[1, 2, 3]);
-    let mut renamed: Vec<SignedVote> = certificate.votes.to_vec();
+    let mut renamed: Vec<CommitSignature> = certificate.signatures.to_vec();
     renamed[2].node = NodeId(4);
-    let forged = Certificate { votes: renamed.try_into().unwrap(), ..certificate };
+    let forged = Certificate { signatures: renamed.try_into().unwrap(), ..certificate };
     check(&forged, &header, &network, false);
 }
 
@@ -255,16 +256,14 @@ fn a_registry_must_be_fit_to_compute_with() {
     check(|_| {}, Ok(()));
     check(|registry| registry.shard_count = 3, Err(RegistryInvalid::ShardCount(3)));
     check(|registry| registry.shard_count = 0, Err(RegistryInvalid::ShardCount(0)));
-    let missing = Err(RegistryInvalid::Sequencer(ShardId(2)));
-    check(|registry| registry.shard_count = 4, missing);
     let repeated = Err(RegistryInvalid::RepeatedNode(NodeId(1)));
     check(|registry| registry.nodes[1].id = NodeId(1), repeated);
     let shared = Err(RegistryInvalid::RepeatedSigner(NodeId(2)));
     check(|registry| registry.nodes[1].signing = registry.nodes[0].signing, shared);
     check(|registry| registry.replication_factor = 32, Err(RegistryInvalid::Replication(32)));
-    let nobody = Err(RegistryInvalid::Sequencer(ShardId(0)));
+    let nobody = Err(RegistryInvalid::NoNode);
     check(|registry| registry.replication_factor = 0, nobody);
-    check(|registry| registry.sequencers[0] = NodeId(9), nobody);
+    check(|registry| registry.epoch = RegistryEpoch(0), Err(RegistryInvalid::Epoch));
     check(|registry| registry.nodes.iter_mut().for_each(|node| node.active = false), nobody);
     check(|registry| registry.period_ms = 0, Err(RegistryInvalid::Zero));
     check(|registry| registry.mailbox_buckets = 0, Err(RegistryInvalid::Zero));

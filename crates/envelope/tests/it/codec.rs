@@ -18,7 +18,8 @@ macro_rules! for_every_type {
             Topic Lane TopicKind Dependency EnvelopeBody WriteProof ClientEnvelope Target
             BatchHeader PayerBatch PayerEnvelope EntryHeader LogEntry LogId Checkpoint
             SignedCheckpoint SignedAcknowledgement ChainReference BlockHeader IncarnationRequest
-            PeriodMarker Operation Outcome DecidedOperation Block SignedVote Certificate
+            PeriodMarker Operation Outcome DecidedOperation Block CommitSignature Certificate
+            Vote SignedVote Proposal SignedProposal InvalidEntry
             CertifiedBlock AckLevel Receipt OrderedReceipt InclusionProof Evidence
             PublishRequest AcknowledgedCheckpoint PublishResult PublishResponse SendRequest
             SendResult SendResponse LogCursor TopicCursor TopicQuery TopicEntry TopicPage
@@ -106,7 +107,7 @@ fn payloads_are_bounded() {
 #[test]
 fn lists_are_bounded() {
     // covers: ENC-002
-    let votes = |count| BoundedVec::<SignedVote, 32>::new(vec![vote(); count]).unwrap();
+    let votes = |count| BoundedVec::<CommitSignature, 32>::new(vec![vote(); count]).unwrap();
     let certificate = |count| [&[0; 4], votes(count).to_wire().as_slice()].concat();
     assert!(Certificate::from_wire(&certificate(31)).is_ok());
     assert!(Certificate::from_wire(&certificate(32)).is_err());
@@ -115,8 +116,8 @@ fn lists_are_bounded() {
     assert!(MerklePath::from_wire(&paths(65).to_wire()).is_err());
 }
 
-fn vote() -> SignedVote {
-    SignedVote::draw(&mut ChaCha20Rng::seed_from_u64(2))
+fn vote() -> CommitSignature {
+    CommitSignature::draw(&mut ChaCha20Rng::seed_from_u64(2))
 }
 
 #[test]

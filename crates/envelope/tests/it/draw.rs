@@ -144,15 +144,20 @@ draw_struct! {
     SignedAcknowledgement { replica, signature }
     ChainReference { chain_id, number, hash }
     BlockHeader {
-        version, shard, height, parent, period, chain_reference, registry_epoch, next_committee,
-        operations_count, operations_root, state_root,
+        version, shard, height, parent, period, chain_reference, registry_epoch, next_epoch,
+        next_committee, operations_count, operations_root, state_root,
     }
     IncarnationRequest { node, shard, previous, nonce, signature }
     PeriodMarker { period, pins }
     DecidedOperation { operation, outcome }
     Block { header, operations }
-    SignedVote { node, signature }
-    Certificate { round, votes }
+    CommitSignature { node, signature }
+    Certificate { round, signatures }
+    Vote { shard, height, round, step, block }
+    SignedVote { node, vote, signature }
+    Proposal { shard, height, round, valid_round, block }
+    SignedProposal { node, proposal, signature }
+    InvalidEntry { proof, payload }
     CertifiedBlock { block, certificate }
     Receipt { header, path, checkpoint, acknowledgements }
     OrderedReceipt { header, certificate, index, path, decided }
@@ -185,6 +190,7 @@ macro_rules! draw_enum {
         }
     };
 }
+draw_enum!(Step, 2, rng, 0 => Self::Prevote, 1 => Self::Precommit);
 draw_enum!(Lane, 2, rng, 0 => Self::Broadcast, 1 => Self::Ordered);
 draw_enum!(AckLevel, 2, rng, 0 => Self::Local, 1 => Self::Replicated);
 draw_enum!(
@@ -203,10 +209,11 @@ draw_enum!(
     1 => Self::Shard(Draw::draw(rng)),
 );
 draw_enum!(
-    Operation, 3, rng,
+    Operation, 4, rng,
     0 => Self::Envelope(Draw::draw(rng)),
     1 => Self::OpenIncarnation(Draw::draw(rng)),
     2 => Self::PeriodMarker(Draw::draw(rng)),
+    3 => Self::Evidence(Box::new(Draw::draw(rng))),
 );
 draw_enum!(
     Outcome, 3, rng,
@@ -215,9 +222,12 @@ draw_enum!(
     2 => Self::Refused { code: Draw::draw(rng) },
 );
 draw_enum!(
-    Evidence, 2, rng,
+    Evidence, 5, rng,
     0 => Self::Checkpoints(Draw::draw(rng), Draw::draw(rng)),
     1 => Self::Entries(Draw::draw(rng), Draw::draw(rng)),
+    2 => Self::Votes(Draw::draw(rng), Draw::draw(rng)),
+    3 => Self::Proposals(Draw::draw(rng), Draw::draw(rng)),
+    4 => Self::InvalidEntry(Draw::draw(rng)),
 );
 draw_enum!(
     PublishResult, 3, rng,

@@ -54,6 +54,140 @@ fn what_does_not_contradict_proves_nothing() {
     check(&Evidence::Entries(proof(4, 7), other), &network, false);
 }
 
+fn vote(round: u32, step: Step, block: Option<u8>) -> Vote {
+    let block = block.map(|byte| BlockHash([byte; 32]));
+    Vote { shard: ShardId(0), height: Height(4), round: Round(round), step, block }
+}
+
+#[test]
+fn two_votes_in_one_step_are_an_offence() {
+    // covers: EVD-001
+    // covers: EVD-003
+    let network = Network::new(4, 1, 4);
+    let pair = |one: Vote, two: Vote| {
+        let signed = [one, two].map(|vote| vote.sign(NodeId(1), &node_key(NodeId(1)), network.id));
+        Evidence::Votes(signed[0], signed[1])
+    };
+    let prevote = |block| vote(2, Step::Prevote, block);
+    check(&pair(prevote(Some(1)), prevote(Some(2))), &network, true);
+    check(&pair(prevote(None), prevote(Some(2))), &network, true);
+    check(&pair(prevote(Some(1)), prevote(Some(1))), &network, false);
+    check(&pair(prevote(Some(1)), vote(2, Step::Precommit, Some(2))), &network, false);
+    check(&pair(prevote(Some(1)), vote(3, Step::Prevote, Some(2))), &network, false);
+    // Two nodes may vote as they like.
+    let Evidence::Votes(one, mut two) = pair(prevote(Some(1)), prevote(Some(2))) else {
+        unreachable!()
+    };
+    two.node = NodeId(2);
+    check(&Evidence::Votes(one, two), &network, false);
+}
+
+#[test]
+fn two_proposals_in_one_round_are_an_offence() {
+    // covers: EVD-001
+    // covers: EVD-004
+    let network = Network::new(4, 1, 4);
+    let proposal = |round: u32, block: u8, valid_round: Option<u32>| Proposal {
+        shard: ShardId(0),
+        height: Height(4),
+        round: Round(round),
+        valid_round: valid_round.map(Round),
+        block: BlockHash([block; 32]),
+    };
+    let pair = |one: Proposal, two: Proposal| {
+        let key = node_key(NodeId(1));
+        let signed = [one, two].map(|proposal| proposal.sign(NodeId(1), &key, network.id));
+        Evidence::Proposals(signed[0], signed[1])
+    };
+    check(&pair(proposal(1, 1, None), proposal(1, 2, None)), &network, true);
+    check(&pair(proposal(1, 1, None), proposal(1, 2, Some(0))), &network, true);
+    check(&pair(proposal(1, 1, None), proposal(1, 1, Some(0))), &network, false);
+    check(&pair(proposal(1, 1, None), proposal(2, 2, None)), &network, false);
+}
+
+/// Evidence of a log of one entry, whose envelope and header were changed before the originator
+/// signed for them.
+fn invalid_entry(
+    network: &Network,
+    change: impl FnOnce(&mut PayerEnvelope, &mut EntryHeader),
+) -> Evidence {
+    let mut envelope = network.paid(network.envelope(|_| {}));
+    let mut header = network.entry(0, &envelope).header;
+    change(&mut envelope, &mut header);
+    let payload = envelope.to_wire();
+    header.payload_hash = sha256(&payload);
+    header.payload_length = u32::try_from(payload.len()).unwrap();
+    let log = Log {
+        id: LogId { node: NodeId(1), shard: ShardId(0), incarnation: Incarnation(1) },
+        headers: vec![header],
+    };
+    let proof = log.proof(network, 0, 1);
+    Evidence::InvalidEntry(InvalidEntry { proof, payload: payload.try_into().unwrap() })
+}
+
+#[test]
+fn an_entry_that_is_invalid_on_its_face_is_an_offence() {
+    // covers: EVD-001
+    // covers: EVD-005
+    let network = Network::new(4, 1, 4);
+    check(&invalid_entry(&network, |_, _| {}), &network, false);
+    let invalid: [fn(&mut PayerEnvelope, &mut EntryHeader); 7] = [
+        |envelope, _| match &mut envelope.envelope.proof {
+            WriteProof::Key { signature, .. } => signature.0[3] ^= 1,
+            _ => unreachable!(),
+        },
+        |envelope, _| envelope.batch.signature.0[3] ^= 1,
+        |envelope, _| envelope.batch.header.target = Target::Node(NodeId(2)),
+        |envelope, _| envelope.batch.header.root[0] ^= 1,
+        |_, header| header.payer.0[0] ^= 1,
+        |_, header| header.fee = PicoDollars(1_000_000_001),
+        |_, header| header.fee_period = PERIOD.plus(2),
+    ];
+    for change in invalid {
+        check(&invalid_entry(&network, change), &network, true);
+    }
+}
+
+#[test]
+fn a_foreign_payload_and_a_newer_version_accuse_nobody() {
+    // covers: EVD-005
+    let network = Network::new(4, 1, 4);
+    let Evidence::InvalidEntry(mut entry) = invalid_entry(&network, |_, header| {
+        header.fee = PicoDollars(u64::MAX);
+    }) else {
+        unreachable!()
+    };
+    check(&Evidence::InvalidEntry(entry.clone()), &network, true);
+    entry.payload = b"anything".to_vec().try_into().unwrap();
+    check(&Evidence::InvalidEntry(entry), &network, false);
+    check(
+        &invalid_entry(&network, |envelope, _| envelope.envelope.body.version = 2),
+        &network,
+        false,
+    );
+    check(&invalid_entry(&network, |_, header| header.version = 2), &network, false);
+}
+
+#[test]
+fn one_offence_has_one_id() {
+    // covers: EVD-002
+    let network = Network::new(4, 1, 4);
+    let key = node_key(NodeId(1));
+    let sign = |vote: Vote| vote.sign(NodeId(1), &key, network.id);
+    let votes = |round, one, two| {
+        let (one, two) = (vote(round, Step::Prevote, one), vote(round, Step::Prevote, two));
+        Evidence::Votes(sign(one), sign(two))
+    };
+    let offence = votes(2, Some(1), Some(2)).offence();
+    assert_eq!(votes(2, Some(2), Some(1)).offence(), offence);
+    assert_eq!(votes(2, None, Some(3)).offence(), offence);
+    assert_ne!(votes(3, Some(1), Some(2)).offence(), offence);
+    let (one, two) = (Log::new(&network, 9, 0), Log::new(&network, 9, 1));
+    let entries = |size| Evidence::Entries(one.proof(&network, 4, size), two.proof(&network, 4, 9));
+    assert_eq!(entries(5).offence(), entries(8).offence());
+    assert_ne!(entries(5).offence(), offence);
+}
+
 #[test]
 fn different_logs_do_not_contradict_each_other() {
     // covers: LOG-008

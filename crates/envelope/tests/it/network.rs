@@ -46,7 +46,7 @@ impl Network {
             weight: 1,
             active: true,
         };
-        let mut registry = Registry {
+        let registry = Registry {
             genesis: Genesis::without_chain([1; 32].into()),
             epoch: RegistryEpoch(3),
             shard_count,
@@ -54,15 +54,12 @@ impl Network {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: (1..=nodes).map(record).collect(),
-            sequencers: Vec::new(),
             payers: vec![PayerRecord {
                 address: PAYER,
                 session_keys: vec![session().public_key()],
             }],
             fees: FeeSchedule::default(),
         };
-        let committees = (0..shard_count).map(|shard| registry.committee(ShardId(shard)));
-        registry.sequencers = committees.map(|committee| committee[0]).collect();
         assert_eq!(registry.validate(), Ok(()));
         let id = registry.network_id();
         Self { registry, id }

@@ -121,7 +121,6 @@ fn registry(case: &Committee) -> Registry {
         period_ms: 1,
         mailbox_buckets: 1,
         nodes: case.nodes.iter().map(record).collect(),
-        sequencers: Vec::new(),
         payers: Vec::new(),
         fees: FeeSchedule::default(),
     }

@@ -59,7 +59,6 @@ mod tests {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: vec![node],
-            sequencers: vec![NodeId(1)],
             payers: Vec::new(),
             fees: FeeSchedule::default(),
         }
@@ -94,7 +93,7 @@ mod tests {
         // covers: GTW-008
         check(&[registry(2, 9, 1)], 1, None, None);
         let mut broken = registry(2, 1, 1);
-        broken.sequencers.clear();
+        broken.period_ms = 0;
         check(&[broken], 1, None, None);
     }
 }

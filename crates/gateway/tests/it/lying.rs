@@ -161,9 +161,9 @@ async fn blocks_that_are_not_certified() {
     check_ordered_seen_through(|response| {
         change(response, |result| {
             let PublishResult::Ordered(receipt) = result else { panic!() };
-            let mut votes = std::mem::take(&mut receipt.certificate.votes).into_vec();
+            let mut votes = std::mem::take(&mut receipt.certificate.signatures).into_vec();
             votes.pop();
-            receipt.certificate.votes = BoundedVec::new(votes).unwrap();
+            receipt.certificate.signatures = BoundedVec::new(votes).unwrap();
         });
     })
     .await;

@@ -18,8 +18,8 @@ use tidings_envelope::api::{
 };
 use tidings_envelope::{
     AdmissionContext, AdmittedEnvelope, Block, BlockHeader, Certificate, Checkpoint,
-    DecidedOperation, EntryHeader, Lane, LogId, Operation, OrderedReceipt, Outcome, ParsedEnvelope,
-    Registry, SignedAcknowledgement, SignedVote, verify_all,
+    CommitSignature, DecidedOperation, EntryHeader, Lane, LogId, Operation, OrderedReceipt,
+    Outcome, ParsedEnvelope, Registry, SignedAcknowledgement, verify_all,
 };
 use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -203,6 +203,7 @@ impl Peer {
             period: self.world.period(),
             chain_reference: None,
             registry_epoch: registry.epoch,
+            next_epoch: registry.epoch,
             next_committee: registry.committee_hash(shard),
             operations_count: u32::try_from(decided.len()).unwrap(),
             operations_root: merkle::root(&leaves),
@@ -210,9 +211,9 @@ impl Peer {
         };
         let voters = registry.committee(shard).into_iter().take(registry.certificate_quorum(shard));
         let votes = voters
-            .map(|node| SignedVote::sign(node, &header, Round(0), &node_key(node), network()));
+            .map(|node| CommitSignature::sign(node, &header, Round(0), &node_key(node), network()));
         let votes = BoundedVec::new(votes.collect()).unwrap();
-        let certificate = Certificate { round: Round(0), votes };
+        let certificate = Certificate { round: Round(0), signatures: votes };
         let receipts = decided.into_iter().enumerate().map(|(index, decided)| OrderedReceipt {
             header,
             certificate: certificate.clone(),

@@ -55,7 +55,6 @@ impl World {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: nodes.collect(),
-            sequencers: vec![NodeId(1); usize::from(shard_count)],
             payers: vec![PayerRecord {
                 address: PAYER,
                 session_keys: vec![session_key().public_key()],

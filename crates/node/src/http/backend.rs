@@ -137,8 +137,6 @@ pub struct ShardStatus {
     pub shard: ShardId,
     /// The height of the last final block; 0 before the first.
     pub height: Height,
-    /// Who orders it.
-    pub sequencer: Option<NodeId>,
 }
 
 /// How much of a log the node holds.

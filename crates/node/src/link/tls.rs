@@ -247,7 +247,6 @@ mod tests {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: Vec::new(),
-            sequencers: Vec::new(),
             payers: Vec::new(),
             fees: FeeSchedule::default(),
         }

@@ -68,11 +68,9 @@ impl RunningNode {
         let node = self.node;
         let status = move |replica: &Replica| {
             let registry = replica.registry();
-            let shards = replica.shards().map(|status| ShardStatus {
-                shard: status.shard,
-                height: status.height,
-                sequencer: registry.sequencer(status.shard),
-            });
+            let shards = replica
+                .shards()
+                .map(|status| ShardStatus { shard: status.shard, height: status.height });
             let logs = replica.durable_logs();
             NodeStatus {
                 network: replica.network(),

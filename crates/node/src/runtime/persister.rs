@@ -105,6 +105,7 @@ mod tests {
             period: Period(1),
             chain_reference: None,
             registry_epoch: RegistryEpoch(1),
+            next_epoch: RegistryEpoch(1),
             next_committee: [4; 32],
             operations_count: 0,
             operations_root: merkle::root(&[]),
@@ -115,7 +116,8 @@ mod tests {
 
     /// A final block and a vote for the next one, which replaces the vote before.
     fn set(height: u64) -> WriteSet {
-        let certificate = Certificate { round: Round(0), votes: Vec::new().try_into().unwrap() };
+        let certificate =
+            Certificate { round: Round(0), signatures: Vec::new().try_into().unwrap() };
         let certified = CertifiedBlock { block: block(height), certificate };
         let decided = Decided { certified, places: Vec::new(), state: Vec::new() };
         let proposals = vec![block(height + 1)];

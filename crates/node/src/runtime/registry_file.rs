@@ -168,7 +168,6 @@ mod tests {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: vec![node],
-            sequencers: vec![NodeId(1)],
             payers: Vec::new(),
             fees: FeeSchedule::default(),
         }

@@ -57,7 +57,6 @@ pub fn registry(nodes: u32) -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
-        sequencers: vec![NodeId(1)],
         payers: (0..4).map(payer).map(payer_record).collect(),
         fees: FeeSchedule::default(),
     }

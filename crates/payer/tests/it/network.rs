@@ -48,7 +48,6 @@ pub fn registry() -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: vec![node],
-        sequencers: vec![NodeId(1)],
         payers: vec![PayerRecord {
             address: PAYER,
             session_keys: vec![session_key().public_key()],

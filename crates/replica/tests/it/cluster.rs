@@ -55,7 +55,6 @@ fn registry(nodes: u32) -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
-        sequencers: vec![NodeId(1)],
         payers: vec![PayerRecord { address: PAYER, session_keys }],
         fees: FeeSchedule::default(),
     }

@@ -36,7 +36,6 @@ fn registry() -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=4).map(record).collect(),
-        sequencers: vec![NodeId(1)],
         payers: Vec::new(),
         fees: FeeSchedule::default(),
     }

@@ -2,9 +2,10 @@
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
 use tidings_envelope::{
-    AckLevel, Checkpoint, EntryHeader, Evidence, InclusionProof, LogEntry, LogId, Receipt,
-    SignedAcknowledgement, SignedCheckpoint,
+    AckLevel, Checkpoint, EntryHeader, Evidence, InclusionProof, LogEntry, LogId, PayerEnvelope,
+    Receipt, SignedAcknowledgement, SignedCheckpoint,
 };
+use tidings_types::Wire;
 
 use super::Describe;
 use crate::inspect::tree::{Tree, record};
@@ -127,6 +128,20 @@ impl Describe for Evidence {
             Self::Entries(one, two) => {
                 record! { "kind" => "two entries at one index", "one" => *one, "two" => *two }
             }
+            Self::Votes(one, two) => {
+                record! { "kind" => "two votes in one step", "one" => *one, "two" => *two }
+            }
+            Self::Proposals(one, two) => {
+                record! { "kind" => "two proposals in one round", "one" => *one, "two" => *two }
+            }
+            Self::InvalidEntry(entry) => record! {
+                "kind" => "an entry that is invalid on its face",
+                "proof" => entry.proof,
+                "payload" => match PayerEnvelope::from_wire(&entry.payload) {
+                    Ok(envelope) => envelope.describe(),
+                    Err(_) => Tree::opaque(&entry.payload),
+                },
+            },
         }
     }
 }

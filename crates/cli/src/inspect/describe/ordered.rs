@@ -1,8 +1,9 @@
 //! The ordered lane: operations, blocks, certificates and receipts.
 
 use tidings_envelope::{
-    Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, DecidedOperation,
-    IncarnationRequest, Operation, OrderedReceipt, Outcome, PeriodMarker, SignedVote,
+    Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, CommitSignature,
+    DecidedOperation, IncarnationRequest, Operation, OrderedReceipt, Outcome, PeriodMarker,
+    Proposal, SignedProposal, SignedVote, Step, Vote,
 };
 
 use super::Describe;
@@ -25,6 +26,7 @@ impl Describe for BlockHeader {
             "period" => self.period,
             "chain_reference" => self.chain_reference,
             "registry_epoch" => self.registry_epoch,
+            "next_epoch" => self.next_epoch,
             "next_committee" => self.next_committee,
             "operations_count" => self.operations_count,
             "operations_root" => self.operations_root,
@@ -57,6 +59,7 @@ impl Describe for Operation {
             Self::Envelope(envelope) => record! { "envelope" => *envelope },
             Self::OpenIncarnation(request) => record! { "open_incarnation" => *request },
             Self::PeriodMarker(marker) => record! { "period_marker" => *marker },
+            Self::Evidence(evidence) => record! { "evidence" => **evidence },
         }
     }
 }
@@ -91,15 +94,58 @@ impl Describe for Block {
     }
 }
 
-impl Describe for SignedVote {
+impl Describe for CommitSignature {
     fn describe(&self) -> Tree {
         record! { "node" => self.node, "signature" => self.signature }
     }
 }
 
+impl Describe for Vote {
+    fn describe(&self) -> Tree {
+        record! {
+            "shard" => self.shard,
+            "height" => self.height,
+            "round" => self.round,
+            "step" => match self.step {
+                Step::Prevote => "prevote",
+                Step::Precommit => "precommit",
+            },
+            "block" => self.block,
+        }
+    }
+}
+
+impl Describe for SignedVote {
+    fn describe(&self) -> Tree {
+        record! { "node" => self.node, "vote" => self.vote, "signature" => self.signature }
+    }
+}
+
+impl Describe for Proposal {
+    fn describe(&self) -> Tree {
+        record! {
+            "shard" => self.shard,
+            "height" => self.height,
+            "round" => self.round,
+            "valid_round" => self.valid_round,
+            "block" => self.block,
+        }
+    }
+}
+
+impl Describe for SignedProposal {
+    fn describe(&self) -> Tree {
+        record! {
+            "node" => self.node,
+            "proposal" => self.proposal,
+            "signature" => self.signature,
+        }
+    }
+}
+
 impl Describe for Certificate {
     fn describe(&self) -> Tree {
-        record! { "round" => self.round, "votes" => self.votes }
+        record! { "round" => self.round, "signatures" => self.signatures }
     }
 }
 

@@ -106,7 +106,6 @@ impl Backend for TestNode {
             period_ms: 10_000,
             mailbox_buckets: 16,
             nodes: Vec::new(),
-            sequencers: vec![NodeId(1)],
             payers: Vec::new(),
             fees: FeeSchedule::default(),
         })
@@ -145,7 +144,6 @@ impl Backend for TestNode {
             shards: vec![ShardStatus {
                 shard: ShardId(0),
                 height: Height(store.blocks(Height(0), usize::MAX).len() as u64),
-                sequencer: Some(NodeId(1)),
             }],
             logs: store
                 .checkpoints()

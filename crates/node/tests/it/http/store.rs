@@ -229,12 +229,13 @@ fn block(height: Height, decided: DecidedOperation) -> CertifiedBlock {
         period: Period(3),
         chain_reference: None,
         registry_epoch: RegistryEpoch(1),
+        next_epoch: RegistryEpoch(1),
         next_committee: [0; 32],
         operations_count: 1,
         operations_root: merkle::root(&Block::leaves(std::slice::from_ref(&decided))),
         state_root: [0; 32],
     };
     let operations = vec![decided].try_into().unwrap();
-    let certificate = Certificate { round: Round(0), votes: BoundedVec::default() };
+    let certificate = Certificate { round: Round(0), signatures: BoundedVec::default() };
     CertifiedBlock { block: Block { header, operations }, certificate }
 }

@@ -66,7 +66,6 @@ pub fn registry(nodes: u32) -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
-        sequencers: vec![NodeId(1)],
         payers: Vec::new(),
         fees: FeeSchedule::default(),
     }
@@ -335,12 +334,13 @@ pub fn block(height: u64) -> CertifiedBlock {
         period: Period(1),
         chain_reference: None,
         registry_epoch: RegistryEpoch(1),
+        next_epoch: RegistryEpoch(1),
         next_committee: [2; 32],
         operations_count: 0,
         operations_root: [3; 32],
         state_root: [4; 32],
     };
-    let certificate = Certificate { round: Round(0), votes: BoundedVec::default() };
+    let certificate = Certificate { round: Round(0), signatures: BoundedVec::default() };
     CertifiedBlock { block: Block { header, operations: BoundedVec::default() }, certificate }
 }
 

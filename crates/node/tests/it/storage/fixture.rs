@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tidings_envelope::{
-    Block, BlockHeader, Certificate, CertifiedBlock, Checkpoint, DecidedOperation, EntryHeader,
-    LogId, Operation, Outcome, PeriodMarker, SignedCheckpoint, SignedVote, Topic,
+    Block, BlockHeader, Certificate, CertifiedBlock, Checkpoint, CommitSignature, DecidedOperation,
+    EntryHeader, LogId, Operation, Outcome, PeriodMarker, SignedCheckpoint, Topic,
 };
 use tidings_node::storage::Storage;
 use tidings_replica::store::{Decided, EntryRecord, Flush, OrderedPlace, WriteSet};
@@ -190,6 +190,7 @@ impl LaneWriter {
             period: Period(1),
             chain_reference: None,
             registry_epoch: RegistryEpoch(1),
+            next_epoch: RegistryEpoch(1),
             next_committee: [4; 32],
             operations_count: u32::try_from(operations.len()).unwrap(),
             operations_root: merkle::root(&Block::leaves(&operations)),
@@ -202,9 +203,9 @@ impl LaneWriter {
     pub fn decide(&mut self, topics: &[u32]) -> Decided {
         let block = self.block(topics);
         let key = NodeKey::from_secret(&[7; 32]).unwrap();
-        let vote = SignedVote::sign(NodeId(1), &block.header, Round(0), &key, NETWORK);
+        let vote = CommitSignature::sign(NodeId(1), &block.header, Round(0), &key, NETWORK);
         let votes = vec![vote].try_into().unwrap();
-        let certificate = Certificate { round: Round(0), votes };
+        let certificate = Certificate { round: Round(0), signatures: votes };
         let places = (0..).zip(topics).map(|(index, number)| {
             let position = self.positions.entry(topic(*number)).or_default();
             *position = position.plus(1);
