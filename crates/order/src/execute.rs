@@ -1,17 +1,19 @@
 //! Executing operations: outcomes and changes from a state and a list, and nothing else.
 
+use std::sync::Arc;
+
 use tidings_envelope::{
     Block, BlockHeader, DecidedOperation, Evidence, IncarnationRequest, Operation, Outcome,
-    PayerEnvelope, PeriodMarker, Registry, Topic, TopicKind,
+    PayerEnvelope, PeriodMarker, Registry, RegistryHistory, Topic, TopicKind,
 };
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
 use tidings_types::{
-    ErrorCode, EthereumAddress, Height, InboxId, NetworkId, Period, Position, RegistryEpoch,
-    ShardId, merkle,
+    ErrorCode, EthereumAddress, Height, InboxId, NetworkId, OperationHash, Period, Position,
+    RegistryEpoch, ShardId, merkle,
 };
 
-use crate::judge::judge_operation;
+use crate::judge::{judge_again, judge_operation};
 use crate::lottery;
 use crate::state::{Changes, LaneState, StateKey, StateValue, TopicHead};
 
@@ -20,8 +22,8 @@ use crate::state::{Changes, LaneState, StateKey, StateValue, TopicHead};
 pub struct LaneContext<'a> {
     /// The network that signatures bind.
     pub network: NetworkId,
-    /// The registry snapshot.
-    pub registry: &'a Registry,
+    /// The registry's snapshots.
+    pub registries: &'a RegistryHistory,
     /// Whose ordered lane.
     pub shard: ShardId,
 }
@@ -64,10 +66,11 @@ pub enum BlockInvalid {
         /// Why.
         code: ErrorCode,
     },
-    /// It was made under a registry epoch too far from this node's.
-    #[error("the block is of registry epoch {0}")]
+    /// It is of another registry epoch than its parent said, or names one that is not known here.
+    #[error("the block names registry epoch {0}")]
     Epoch(RegistryEpoch),
-    /// It names another committee for the next block than the registry of its epoch does.
+    /// It names another committee for the next block than the registry of the next epoch does, or
+    /// changes too many seats at once.
     #[error("the block names another committee")]
     Committee,
     /// Executing gives other outcomes or another state.
@@ -79,15 +82,38 @@ impl LaneState {
     /// Executes `operations`, at most `BLOCK_OPERATIONS_MAX`, as the next block; answers it and
     /// the operations that must wait.
     ///
-    /// The caller has judged each operation by [`judge_operation`] at this state's period.
-    #[must_use]
+    /// The caller has judged each operation by [`crate::judge_operation`] at this state's period
+    /// and epoch. The block moves on to the newest registry epoch that may follow (ORD-013).
+    ///
+    /// # Errors
+    /// [`BlockInvalid::Epoch`] when the registry of this state's epoch is not known here.
     pub fn stage(
         &self,
         mut operations: Vec<Operation>,
         context: LaneContext<'_>,
-    ) -> (Staged, Vec<Operation>) {
+    ) -> Result<(Staged, Vec<Operation>), BlockInvalid> {
         let waiting = lottery::arrange(&mut operations, self.head());
-        (self.execute(operations, context), waiting)
+        let next = self.next_registry(context)?;
+        Ok((self.execute(operations, next, context), waiting))
+    }
+
+    /// The registry that this state's epoch names.
+    ///
+    /// # Errors
+    /// [`BlockInvalid::Epoch`] when it is not known here.
+    pub fn registry<'a>(&self, of: &'a RegistryHistory) -> Result<&'a Arc<Registry>, BlockInvalid> {
+        of.at(self.epoch()).ok_or(BlockInvalid::Epoch(self.epoch()))
+    }
+
+    /// The newest registry whose committee may take over after the next block.
+    fn next_registry<'a>(
+        &self,
+        context: LaneContext<'a>,
+    ) -> Result<&'a Arc<Registry>, BlockInvalid> {
+        let current = self.registry(context.registries)?;
+        let later = context.registries.iter().filter(|registry| registry.epoch > current.epoch);
+        let follows = later.filter(|next| may_follow(current, next, context.shard));
+        Ok(follows.last().unwrap_or(current))
     }
 
     /// Executes a proposed block and compares the results.
@@ -98,7 +124,14 @@ impl LaneState {
     ///
     /// # Errors
     /// [`BlockInvalid`] names what an honest proposer would not have done.
-    pub fn check(&self, block: &Block, context: LaneContext<'_>) -> Result<Staged, BlockInvalid> {
+    ///
+    /// Signatures of operations that are `verified` are not checked again.
+    pub fn check(
+        &self,
+        block: &Block,
+        verified: impl Fn(OperationHash) -> bool,
+        context: LaneContext<'_>,
+    ) -> Result<Staged, BlockInvalid> {
         let header = &block.header;
         let follows = header.height == self.height().plus(1) && header.parent == self.head();
         if header.shard != context.shard || !follows {
@@ -111,38 +144,38 @@ impl LaneState {
         if !lottery::is_arranged(operations.clone(), self.head()) {
             return Err(BlockInvalid::OutOfOrder);
         }
+        let registry = self.registry(context.registries)?;
         for (index, operation) in operations.clone().enumerate() {
-            let LaneContext { network, registry, shard } = context;
-            judge_operation(operation, shard, self.period(), network, registry)
-                .map_err(|code| BlockInvalid::Operation { index, code })?;
+            let LaneContext { network, shard, .. } = context;
+            let judged = match verified(operation.hash()) {
+                true => judge_again(operation, shard, self.period(), registry),
+                false => judge_operation(operation, shard, self.period(), network, registry),
+            };
+            judged.map_err(|code| BlockInvalid::Operation { index, code })?;
         }
-        let epoch = context.registry.epoch;
-        if !(epoch.minus(1)..=epoch.plus(1)).contains(&header.registry_epoch) {
-            return Err(BlockInvalid::Epoch(header.registry_epoch));
-        }
-        let committee = context.registry.committee_hash(context.shard);
-        if header.registry_epoch == epoch && header.next_committee != committee {
+        let next = context.registries.at(header.next_epoch);
+        let next = next.ok_or(BlockInvalid::Epoch(header.next_epoch))?;
+        if next.epoch < registry.epoch || !may_follow(registry, next, context.shard) {
             return Err(BlockInvalid::Committee);
         }
         self.restage(block, context)
     }
 
-    /// Executes a block that this node has already accepted, whatever the registry says by now.
+    /// Executes a block that this node has already accepted, or that is certified.
     ///
     /// # Errors
-    /// [`BlockInvalid::NotNext`] when it does not follow, [`BlockInvalid::Diverges`] when
-    /// executing gives another result.
+    /// [`BlockInvalid::NotNext`] when it does not follow, [`BlockInvalid::Epoch`] when a registry
+    /// that it names is not known here, [`BlockInvalid::Diverges`] when executing gives another
+    /// result.
     pub fn restage(&self, block: &Block, context: LaneContext<'_>) -> Result<Staged, BlockInvalid> {
         let header = &block.header;
         if header.height != self.height().plus(1) || header.parent != self.head() {
             return Err(BlockInvalid::NotNext(self.height()));
         }
+        let next = context.registries.at(header.next_epoch);
+        let next = next.ok_or(BlockInvalid::Epoch(header.next_epoch))?;
         let operations = block.operations.iter().map(|decided| decided.operation.clone());
-        let mut staged = self.execute(operations.collect(), context);
-        // A replica whose registry is one epoch off would name another epoch and committee.
-        staged.block.header.registry_epoch = header.registry_epoch;
-        staged.block.header.next_epoch = header.next_epoch;
-        staged.block.header.next_committee = header.next_committee;
+        let staged = self.execute(operations.collect(), next, context);
         match staged.block == *block {
             true => Ok(staged),
             false => Err(BlockInvalid::Diverges),
@@ -154,7 +187,12 @@ impl LaneState {
         self.advance(&staged.block.header, staged.changes);
     }
 
-    fn execute(&self, operations: Vec<Operation>, context: LaneContext<'_>) -> Staged {
+    fn execute(
+        &self,
+        operations: Vec<Operation>,
+        next: &Registry,
+        context: LaneContext<'_>,
+    ) -> Staged {
         let mut execution =
             Execution { base: self, context, changes: Changes::new(), places: Vec::new() };
         let mut decided = Vec::with_capacity(operations.len());
@@ -164,7 +202,7 @@ impl LaneState {
         }
         execution.forget_expired();
         let Execution { changes, places, .. } = execution;
-        let header = self.next_header(&decided, &changes, context);
+        let header = self.next_header(&decided, &changes, next, context.shard);
         let operations = decided.try_into().expect("proposers bound their blocks");
         Staged { block: Block { header, operations }, places, changes }
     }
@@ -173,7 +211,8 @@ impl LaneState {
         &self,
         decided: &[DecidedOperation],
         changes: &Changes,
-        context: LaneContext<'_>,
+        next: &Registry,
+        shard: ShardId,
     ) -> BlockHeader {
         let period = match changes.get(&StateKey::Period) {
             Some(Some(StateValue::Period(period))) => *period,
@@ -181,19 +220,27 @@ impl LaneState {
         };
         BlockHeader {
             version: PROTOCOL_VERSION,
-            shard: context.shard,
+            shard,
             height: self.height().plus(1),
             parent: self.head(),
             period,
             chain_reference: None,
-            registry_epoch: context.registry.epoch,
-            next_epoch: context.registry.epoch,
-            next_committee: context.registry.committee_hash(context.shard),
+            registry_epoch: self.epoch(),
+            next_epoch: next.epoch,
+            next_committee: next.committee_hash(shard),
             operations_count: u32::try_from(decided.len()).unwrap_or(u32::MAX),
             operations_root: merkle::root(&Block::leaves(decided)),
             state_root: self.root_after(changes),
         }
     }
+}
+
+/// Whether a committee may take over from another: at most f seats change, or one (ORD-013).
+fn may_follow(current: &Registry, next: &Registry, shard: ShardId) -> bool {
+    let (before, after) = (current.committee(shard), next.committee(shard));
+    let joined = after.iter().filter(|node| !before.contains(node)).count();
+    let left = before.iter().filter(|node| !after.contains(node)).count();
+    joined.max(left) <= current.faults_tolerated(shard).max(1)
 }
 
 /// A block being executed: the state before it, and what has changed so far.

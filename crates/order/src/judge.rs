@@ -16,21 +16,31 @@ pub fn judge_operation(
     network: NetworkId,
     registry: &Registry,
 ) -> Result<(), ErrorCode> {
+    judge_again(operation, shard, period, registry)?;
+    judge_signatures(operation, network, registry)
+}
+
+/// The part of [`judge_operation`] that may come out otherwise in another period or registry
+/// epoch.
+pub(crate) fn judge_again(
+    operation: &Operation,
+    shard: ShardId,
+    period: Period,
+    registry: &Registry,
+) -> Result<(), ErrorCode> {
+    let of_shard = |its_own: ShardId| match its_own == shard {
+        true => Ok(()),
+        false => Err(ErrorCode::WrongShard),
+    };
     match operation {
-        Operation::Envelope(envelope) => judge_envelope(envelope, shard, period, network, registry),
+        Operation::Envelope(envelope) => judge_envelope(envelope, shard, period, registry),
         Operation::OpenIncarnation(request) => {
-            if request.shard != shard {
-                return Err(ErrorCode::WrongShard);
-            }
-            request.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+            of_shard(request.shard)?;
+            registry.node(request.node).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
         }
         Operation::Evidence(evidence) => {
-            if evidence.shard() != shard {
-                return Err(ErrorCode::WrongShard);
-            }
-            let accused = registry.node(evidence.accused()).ok_or(ErrorCode::OperationInvalid)?;
-            let verdict = evidence.verify(network, accused.signing);
-            verdict.map_err(|_| ErrorCode::OperationInvalid)
+            of_shard(evidence.shard())?;
+            registry.node(evidence.accused()).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
         }
         Operation::PeriodMarker(marker) => match marker.pins.is_empty() {
             true => Ok(()),
@@ -39,11 +49,39 @@ pub fn judge_operation(
     }
 }
 
+/// The costly part: what is signed, and by whom.
+fn judge_signatures(
+    operation: &Operation,
+    network: NetworkId,
+    registry: &Registry,
+) -> Result<(), ErrorCode> {
+    let signer =
+        |node| registry.node(node).map(|record| record.signing).ok_or(ErrorCode::OperationInvalid);
+    match operation {
+        Operation::Envelope(envelope) => {
+            if !envelope.batch.signature_is_valid(network) {
+                return Err(ErrorCode::BatchSignatureInvalid);
+            }
+            match envelope.envelope.statement(network) {
+                None => Ok(()),
+                Some(statement) => statement.verify().map_err(|_| ErrorCode::WriteProofInvalid),
+            }
+        }
+        Operation::OpenIncarnation(request) => {
+            request.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+        }
+        Operation::Evidence(evidence) => {
+            let verdict = evidence.verify(network, signer(evidence.accused())?);
+            verdict.map_err(|_| ErrorCode::OperationInvalid)
+        }
+        Operation::PeriodMarker(_) => Ok(()),
+    }
+}
+
 fn judge_envelope(
     envelope: &PayerEnvelope,
     shard: ShardId,
     period: Period,
-    network: NetworkId,
     registry: &Registry,
 ) -> Result<(), ErrorCode> {
     let body = &envelope.envelope.body;
@@ -66,15 +104,9 @@ fn judge_envelope(
         return Err(ErrorCode::BatchRootMismatch);
     }
     check_expiry(body.not_after.min(header.not_after), period)?;
-    if body.not_after > period.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
-        return Err(ErrorCode::NotAfterTooFar);
-    }
-    if !envelope.batch.signature_is_valid(network) {
-        return Err(ErrorCode::BatchSignatureInvalid);
-    }
-    match envelope.envelope.statement(network) {
-        None => Ok(()),
-        Some(statement) => statement.verify().map_err(|_| ErrorCode::WriteProofInvalid),
+    match body.not_after > period.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
+        true => Err(ErrorCode::NotAfterTooFar),
+        false => Ok(()),
     }
 }
 

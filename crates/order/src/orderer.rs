@@ -1,18 +1,19 @@
-//! What makes the replicas of a shard agree on blocks, as inputs and effects.
+//! What the ordered lane of a shard is told and what it wants done.
 
-use tidings_envelope::{Block, CertifiedBlock, CommitSignature, Operation, Registry, Topic};
+use tidings_envelope::{Block, CertifiedBlock, Evidence, Registry, RegistryHistory, Topic};
 use tidings_types::node_key::NodeKey;
-use tidings_types::{BlockHash, ErrorCode, Height, NetworkId, NodeId, Position, Round, ShardId};
+use tidings_types::{BlockHash, ErrorCode, Height, NetworkId, NodeId, Position};
 
-use crate::LaneState;
+use crate::agreement::LogRecord;
+use crate::message::OrderMessage;
 
-/// What an orderer needs to know at each input.
+/// What the lane needs to know at each input.
 #[derive(Debug, Clone, Copy)]
 pub struct OrderContext<'a> {
     /// The network that signatures bind.
     pub network: NetworkId,
-    /// The registry snapshot.
-    pub registry: &'a Registry,
+    /// The registry's snapshots.
+    pub registries: &'a RegistryHistory,
     /// This node.
     pub node: NodeId,
     /// This node's signing key.
@@ -21,31 +22,30 @@ pub struct OrderContext<'a> {
     pub now_ms: u64,
 }
 
-/// What replicas of a shard say to each other about blocks.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "values are few and short-lived; a box would cost every caller"
-)]
+/// What must be durable before the messages that depend on it are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OrderMessage {
-    /// Please order this.
-    Order(Operation),
-    /// Please vote on this.
-    Propose {
-        /// In which round.
-        round: Round,
-        /// The block.
-        block: Block,
-    },
-    /// I vote for this.
-    Vote {
-        /// At which height.
-        height: Height,
-        /// The block's hash.
-        block: BlockHash,
-        /// My signature.
-        vote: CommitSignature,
-    },
+pub struct LaneLog {
+    /// Rises by one with each; named when it is durable.
+    pub sequence: u64,
+    /// The height that the records are of.
+    pub height: Height,
+    /// The place of the first record in the height's log, from 0.
+    pub first: u64,
+    /// The records, in order.
+    pub records: Vec<LogRecord>,
+    /// Valid blocks that the records name, each once.
+    pub blocks: Vec<Block>,
+}
+
+/// What is restored of a height that was under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoredAgreement {
+    /// The log of the height after the last final block, in order, without a gap.
+    pub records: Vec<LogRecord>,
+    /// The blocks that it names.
+    pub blocks: Vec<Block>,
+    /// Whether two certificates for one height were seen.
+    pub halted: bool,
 }
 
 /// A block that became final, and what it changed.
@@ -59,7 +59,7 @@ pub struct DecidedBlock {
     pub changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// What an orderer wants done.
+/// What the lane wants done.
 #[expect(
     clippy::large_enum_variant,
     reason = "values are few and short-lived; a box would cost every caller"
@@ -68,10 +68,24 @@ pub struct DecidedBlock {
 pub enum OrderEffect {
     /// Send to a peer.
     Send(NodeId, OrderMessage),
-    /// Make the block durable, then call [`Orderer::proposal_is_durable`].
-    Persist(Block),
+    /// Make this durable, then call [`crate::Agreement::logged`].
+    Log(LaneLog),
     /// A block is final; the state has moved on. Make it durable and serve it.
     Decided(Box<DecidedBlock>),
+    /// A member signed what no honest member signs; keep it and have it ordered.
+    Evidence(Box<Evidence>),
+    /// Two certificates for one height: the lane has stopped for good (ORD-022). Keep this one
+    /// beside the one that was taken over.
+    Forked {
+        /// The block that was taken over.
+        known: BlockHash,
+        /// The other one.
+        other: Box<CertifiedBlock>,
+    },
+    /// A certified block does not execute to what it says; this node cannot go on.
+    Diverged(Height),
+    /// A member is ahead of this node; fetch final blocks from it.
+    Behind(NodeId),
 }
 
 /// An operation was not taken.
@@ -79,39 +93,10 @@ pub enum OrderEffect {
 #[error("the operation was not taken: {0}")]
 pub struct SubmitError(pub ErrorCode);
 
-/// Agreement on the blocks of one shard.
-pub trait Orderer {
-    /// Whose ordered lane this is.
-    fn shard(&self) -> ShardId;
-
-    /// The state after the last final block.
-    fn state(&self) -> &LaneState;
-
-    /// Takes an operation of this node's to be ordered.
-    ///
-    /// # Errors
-    /// [`SubmitError`] when the operation is invalid, the queue is full, or nobody orders.
-    fn submit(
-        &mut self,
-        operation: Operation,
-        context: OrderContext<'_>,
-    ) -> Result<(), SubmitError>;
-
-    /// Takes a peer's message; what is invalid or untimely changes nothing.
-    fn receive(&mut self, from: NodeId, message: OrderMessage, context: OrderContext<'_>);
-
-    /// Takes a final block from whoever has it; answers whether it was the next one.
-    fn learn(&mut self, certified: CertifiedBlock, context: OrderContext<'_>) -> bool;
-
-    /// The block handed out by [`OrderEffect::Persist`] is on disk.
-    fn proposal_is_durable(&mut self, block: BlockHash, context: OrderContext<'_>);
-
-    /// The block handed out by [`OrderEffect::Persist`] could not be written.
-    fn proposal_is_lost(&mut self, block: BlockHash);
-
-    /// Lets time pass.
-    fn tick(&mut self, context: OrderContext<'_>);
-
-    /// The next thing to be done, until there is none.
-    fn poll_effect(&mut self) -> Option<OrderEffect>;
+impl<'a> OrderContext<'a> {
+    /// The newest registry snapshot.
+    #[must_use]
+    pub fn latest(&self) -> &'a Registry {
+        self.registries.latest()
+    }
 }

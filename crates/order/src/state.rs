@@ -6,7 +6,7 @@ use tidings_envelope::{BlockHeader, Topic};
 use tidings_identity::AssociationState;
 use tidings_types::{
     BlockHash, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation, NodeId, OffenceId,
-    OperationHash, Period, Position, Wire, labelled_hash,
+    OperationHash, Period, Position, RegistryEpoch, Wire, labelled_hash,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -129,6 +129,7 @@ pub(crate) fn stored(changes: &Changes) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
 pub struct LaneState {
     height: Height,
     head: BlockHash,
+    epoch: Option<RegistryEpoch>,
     root: Hash,
     entries: BTreeMap<StateKey, StateValue>,
 }
@@ -148,11 +149,12 @@ impl LaneState {
             let value = StateValue::from_bytes(&key, value).ok_or(StateCorrupt)?;
             entries.insert(key, value);
         }
-        let (height, head, root) = match head {
+        let (height, hash, root) = match head {
             None => Default::default(),
             Some(header) => (header.height, header.hash(), header.state_root),
         };
-        Ok(Self { height, head, root, entries })
+        let epoch = head.map(|header| header.next_epoch);
+        Ok(Self { height, head: hash, epoch, root, entries })
     }
 
     /// The height of the last final block; 0 before the first.
@@ -165,6 +167,12 @@ impl LaneState {
     #[must_use]
     pub fn head(&self) -> BlockHash {
         self.head
+    }
+
+    /// The registry epoch of the next block (ORD-013).
+    #[must_use]
+    pub fn epoch(&self) -> RegistryEpoch {
+        self.epoch.unwrap_or(RegistryEpoch::FIRST)
     }
 
     /// The current period.
@@ -277,6 +285,7 @@ impl LaneState {
         }
         self.height = header.height;
         self.head = header.hash();
+        self.epoch = Some(header.next_epoch);
         self.root = header.state_root;
     }
 }

@@ -18,7 +18,7 @@ impl Replica {
         self.storage_failing = false;
         while self.writes.front().is_some_and(|(oldest, ..)| *oldest <= ticket) {
             if let Some((_, set, after)) = self.writes.pop_front() {
-                self.after_write(set, after, now);
+                self.after_write(set, after);
             }
         }
         self.advance(now);
@@ -37,7 +37,7 @@ impl Replica {
         }
     }
 
-    fn after_write(&mut self, set: WriteSet, after: AfterWrite, now: Now) {
+    fn after_write(&mut self, set: WriteSet, after: AfterWrite) {
         match after {
             AfterWrite::OwnFlush(shard, size) => {
                 self.serve(set);
@@ -54,10 +54,10 @@ impl Replica {
                 }
                 self.acknowledge(log);
             }
-            AfterWrite::Proposal(shard, block) => {
-                self.with_lane(shard, now, |lane, context| {
-                    lane.proposal_is_durable(block, context);
-                });
+            AfterWrite::Logged(shard, sequence) => {
+                if let Some(lane) = self.lanes.get_mut(&shard) {
+                    lane.agreement().logged(sequence);
+                }
             }
             AfterWrite::Decided(shard, places) => {
                 for decided in set.decided {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{CertifiedBlock, Evidence, LogId};
-use tidings_types::{ErrorCode, Height, LogIndex, NodeId, ShardId, TimestampSeconds};
+use tidings_types::{BlockHash, ErrorCode, Height, LogIndex, NodeId, ShardId, TimestampSeconds};
 
 use crate::store::{Flush, OrderedPlace, WriteSet};
 use crate::wire::{ControlFrame, FeedRequest};
@@ -51,6 +51,22 @@ pub enum Alarm {
     },
     /// Another process opened a later incarnation with this node's key.
     Superseded(ShardId),
+    /// Two blocks of one height are certified: the shard's ordered lane has stopped (ORD-022).
+    Forked {
+        /// Whose ordered lane.
+        shard: ShardId,
+        /// At which height.
+        height: Height,
+        /// The block that was taken over; the other one is stored beside it.
+        known: BlockHash,
+    },
+    /// A certified block does not execute here to what it says; this node follows no further.
+    Diverged {
+        /// Whose ordered lane.
+        shard: ShardId,
+        /// At which height.
+        height: Height,
+    },
 }
 
 /// What the shell does for the replica.
@@ -68,6 +84,8 @@ pub enum Effect {
     Subscribe(NodeId, FeedRequest),
     /// Close the feed of a log.
     Unsubscribe(NodeId, LogId),
+    /// Close the feed of a shard's blocks.
+    UnsubscribeBlocks(NodeId, ShardId),
     /// These entries are durable: feed them to peers and subscribers.
     Serve(Arc<Flush>),
     /// This block is final and durable: feed it to peers and subscribers.

@@ -1,9 +1,9 @@
 //! What happens to a replica: links, feeds, the registry and time.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
-use tidings_envelope::{CertifiedBlock, LogId, Registry, SignedAcknowledgement};
-use tidings_order::OrderMessage;
+use tidings_envelope::{CertifiedBlock, Evidence, LogId, Registry, SignedAcknowledgement};
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
@@ -31,10 +31,13 @@ impl Replica {
         self.tell(peer, self.durable_logs().into_iter().collect());
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
-            self.subscribe_blocks(peer, shard);
-            if let Some(lane) = self.lanes.get_mut(&shard) {
-                lane.hurry();
+            if self.lanes.get(&shard).is_some_and(|lane| lane.feed().is_none()) {
+                self.follow_blocks_of(peer, shard, now);
             }
+            self.with_lane(shard, now, |lane, context| {
+                lane.hurry();
+                lane.agreement().peer_up(context);
+            });
         }
         self.acknowledge_all_of(peer);
         self.advance(now);
@@ -45,6 +48,10 @@ impl Replica {
         self.peers.remove(&peer);
         for followed in self.followed.values_mut() {
             followed.subscription.withdraw(peer);
+        }
+        let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
+        for shard in shards {
+            self.change_block_feed(peer, shard, now);
         }
         self.advance(now);
     }
@@ -57,17 +64,37 @@ impl Replica {
         self.advance(now);
     }
 
-    /// A peer ended its feed of blocks; it is asked again from where this node stands.
+    /// A peer ended its feed of blocks; somebody is asked again from where this node stands.
     pub fn block_feed_ended(&mut self, peer: NodeId, shard: ShardId, now: Now) {
-        self.subscribe_blocks(peer, shard);
+        self.change_block_feed(peer, shard, now);
         self.advance(now);
     }
 
-    fn subscribe_blocks(&mut self, peer: NodeId, shard: ShardId) {
-        if let Some(lane) = self.lanes.get(&shard) {
-            let from = lane.state().height().plus(1);
-            self.effects.push_back(Effect::Subscribe(peer, FeedRequest::Blocks { shard, from }));
+    /// Takes another peer's feed of blocks in the place of `peer`'s, if that one was open.
+    fn change_block_feed(&mut self, peer: NodeId, shard: ShardId, now: Now) {
+        let was_open = self.lanes.get_mut(&shard).is_some_and(|lane| lane.feed_ended(peer));
+        // The next one by number, so that a peer that ends every feed is not asked for ever.
+        let later = self.peers.range((Bound::Excluded(peer), Bound::Unbounded)).next();
+        let next = later.or_else(|| self.peers.first()).copied();
+        if let Some(next) = next.filter(|_| was_open) {
+            self.follow_blocks_of(next, shard, now);
         }
+    }
+
+    /// Opens a peer's feed of final blocks; one is enough, since members decide for themselves.
+    fn follow_blocks_of(&mut self, peer: NodeId, shard: ShardId, now: Now) {
+        let Some(lane) = self.lanes.get_mut(&shard) else {
+            return;
+        };
+        let before = lane.feed();
+        if !self.peers.contains(&peer) || !lane.switch_feed(peer, now.monotonic_ms) {
+            return;
+        }
+        let from = lane.state().height().plus(1);
+        if let Some(before) = before {
+            self.effects.push_back(Effect::UnsubscribeBlocks(before, shard));
+        }
+        self.effects.push_back(Effect::Subscribe(peer, FeedRequest::Blocks { shard, from }));
     }
 
     /// A control frame came from a peer.
@@ -80,22 +107,13 @@ impl Replica {
                     self.acknowledged(log, size, acknowledgement);
                 }
             }
-            ControlFrame::Order { shard, operation } => {
-                self.order_message(shard, from, OrderMessage::Order(operation), now);
-            }
-            ControlFrame::Propose { round, block } => {
-                let shard = block.header.shard;
-                self.order_message(shard, from, OrderMessage::Propose { round, block }, now);
-            }
-            ControlFrame::Vote { shard, height, block, vote } => {
-                self.order_message(shard, from, OrderMessage::Vote { height, block, vote }, now);
+            ControlFrame::Lane { shard, message } => {
+                self.with_lane(shard, now, |lane, context| {
+                    lane.agreement().receive(from, message, context);
+                });
             }
         }
         self.advance(now);
-    }
-
-    fn order_message(&mut self, shard: ShardId, from: NodeId, message: OrderMessage, now: Now) {
-        self.with_lane(shard, now, |lane, context| lane.orderer().receive(from, message, context));
     }
 
     /// A peer says how much it holds of some logs (REP-005).
@@ -126,7 +144,7 @@ impl Replica {
     /// A final block came from a peer's feed.
     pub fn block(&mut self, certified: CertifiedBlock, now: Now) {
         let shard = certified.block.header.shard;
-        self.with_lane(shard, now, |lane, context| lane.orderer().learn(certified, context));
+        self.with_lane(shard, now, |lane, context| lane.agreement().learn(certified, context));
         self.advance(now);
     }
 
@@ -164,10 +182,7 @@ impl Replica {
             Refusal::Gap => ErrorCode::EntryOutOfOrder,
             Refusal::Follow(error) => {
                 if let FollowError::Conflict(evidence) = &error {
-                    let set =
-                        WriteSet { evidence: vec![(**evidence).clone()], ..WriteSet::default() };
-                    self.persist(set, AfterWrite::Nothing);
-                    self.alarm(Alarm::Evidence(evidence.clone()));
+                    self.hold_evidence((**evidence).clone());
                 }
                 error.code()
             }
@@ -181,6 +196,8 @@ impl Replica {
 
     /// The registry changed.
     pub fn registry_changed(&mut self, registry: Arc<Registry>, now: Now) {
+        // What contradicts a known snapshot changes nothing.
+        let _ = Arc::make_mut(&mut self.registries).insert(Arc::clone(&registry));
         self.registry = registry;
         self.advance(now);
     }
@@ -194,7 +211,7 @@ impl Replica {
     pub fn tick(&mut self, now: Now) {
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
-            self.with_lane(shard, now, |lane, context| lane.orderer().tick(context));
+            self.with_lane(shard, now, |lane, context| lane.agreement().tick(context));
             self.open_log(shard, now);
         }
         for (request, response) in self.requests.expire(now.monotonic_ms, None) {
@@ -241,33 +258,51 @@ impl Replica {
 
     /// Does whatever the last input made possible.
     pub(crate) fn advance(&mut self, now: Now) {
-        self.poll_lanes();
+        self.poll_lanes(now);
         self.flush_own(now);
         self.poll_subscriptions();
         self.tell_all(now);
     }
 
-    fn poll_lanes(&mut self) {
+    fn poll_lanes(&mut self, now: Now) {
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
             while let Some(effect) = self.lanes.get_mut(&shard).and_then(|lane| lane.poll()) {
-                match effect {
-                    LaneEffect::Send(to, frame) => {
-                        self.effects.push_back(Effect::Control(to, frame));
-                    }
-                    LaneEffect::Persist(block) => {
-                        let hash = block.header.hash();
-                        let set = WriteSet { proposals: vec![*block], ..WriteSet::default() };
-                        self.persist(set, AfterWrite::Proposal(shard, hash));
-                    }
-                    LaneEffect::Decided(decided) => {
-                        let places = decided.places.clone();
-                        let set = WriteSet { decided: vec![*decided], ..WriteSet::default() };
-                        self.persist(set, AfterWrite::Decided(shard, places));
-                    }
-                }
+                self.perform_for_lane(shard, effect, now);
             }
         }
+    }
+
+    fn perform_for_lane(&mut self, shard: ShardId, effect: LaneEffect, now: Now) {
+        match effect {
+            LaneEffect::Send(to, frame) => self.effects.push_back(Effect::Control(to, frame)),
+            LaneEffect::Log(log) => {
+                let after = AfterWrite::Logged(shard, log.sequence);
+                let set = WriteSet { lane_logs: vec![(shard, log)], ..WriteSet::default() };
+                self.persist(set, after);
+            }
+            LaneEffect::Decided(decided) => {
+                let places = decided.places.clone();
+                let set = WriteSet { decided: vec![*decided], ..WriteSet::default() };
+                self.persist(set, AfterWrite::Decided(shard, places));
+            }
+            LaneEffect::Evidence(evidence) => self.hold_evidence(*evidence),
+            LaneEffect::Forked { known, other } => {
+                let height = other.block.header.height;
+                let set = WriteSet { forks: vec![*other], ..WriteSet::default() };
+                self.persist(set, AfterWrite::Nothing);
+                self.alarm(Alarm::Forked { shard, height, known });
+            }
+            LaneEffect::Diverged(height) => self.alarm(Alarm::Diverged { shard, height }),
+            LaneEffect::Behind(peer) => self.follow_blocks_of(peer, shard, now),
+        }
+    }
+
+    /// Keeps the proof of an offence.
+    fn hold_evidence(&mut self, evidence: Evidence) {
+        let set = WriteSet { evidence: vec![evidence.clone()], ..WriteSet::default() };
+        self.persist(set, AfterWrite::Nothing);
+        self.alarm(Alarm::Evidence(Box::new(evidence)));
     }
 
     fn flush_own(&mut self, now: Now) {

@@ -1,12 +1,12 @@
-//! A shard's ordered lane at this node: the orderer, and who waits for its decisions.
+//! A shard's ordered lane at this node: the agreement, and who waits for its decisions.
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{Block, IncarnationRequest, Operation};
+use tidings_envelope::{CertifiedBlock, Evidence, IncarnationRequest, Operation};
 use tidings_order::{
-    LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer, StateCorrupt,
+    Agreement, DecidedBlock, LaneLog, LaneState, OrderContext, OrderEffect, StateCorrupt,
 };
-use tidings_types::{BlockHash, EnvelopeId, ErrorCode, Incarnation, NodeId, ShardId};
+use tidings_types::{BlockHash, EnvelopeId, ErrorCode, Height, Incarnation, NodeId, ShardId};
 
 use crate::requests::Waiter;
 use crate::store::{Decided, OrderedPlace, RestoredLane};
@@ -15,6 +15,9 @@ use crate::wire::ControlFrame;
 /// How long a node waits for its incarnation before it asks again.
 const INCARNATION_RETRY_MS: u64 = 1_000;
 
+/// How long a feed of final blocks is given before another member's is taken instead.
+const FEED_SWITCH_MS: u64 = 500;
+
 /// What the lane wants done.
 #[expect(
     clippy::large_enum_variant,
@@ -22,8 +25,12 @@ const INCARNATION_RETRY_MS: u64 = 1_000;
 )]
 pub(crate) enum LaneEffect {
     Send(NodeId, ControlFrame),
-    Persist(Box<Block>),
+    Log(LaneLog),
     Decided(Box<Decided>),
+    Evidence(Box<Evidence>),
+    Forked { known: BlockHash, other: Box<CertifiedBlock> },
+    Diverged(Height),
+    Behind(NodeId),
 }
 
 /// Where this process stands with its incarnation.
@@ -37,7 +44,9 @@ pub(crate) enum Opening {
 
 /// One shard's ordered lane.
 pub(crate) struct Lane {
-    orderer: Box<dyn Orderer + Send>,
+    agreement: Agreement,
+    /// Whose feed of final blocks is open, and since when.
+    feed: Option<(NodeId, u64)>,
     waiters: BTreeMap<EnvelopeId, Vec<Waiter>>,
     nonce: [u8; 32],
     opened: Option<Incarnation>,
@@ -52,9 +61,9 @@ impl Lane {
     ) -> Result<Self, StateCorrupt> {
         let head = restored.head.as_ref().map(|head| &head.block.header);
         let state = LaneState::restore(head, &restored.state)?;
-        let orderer = Sequencer::new(shard, state, restored.proposal);
         Ok(Self {
-            orderer: Box::new(orderer),
+            agreement: Agreement::new(shard, state, restored.agreement),
+            feed: None,
             waiters: BTreeMap::new(),
             nonce,
             opened: None,
@@ -63,11 +72,16 @@ impl Lane {
     }
 
     pub(crate) fn state(&self) -> &LaneState {
-        self.orderer.state()
+        self.agreement.state()
     }
 
-    pub(crate) fn orderer(&mut self) -> &mut (dyn Orderer + Send) {
-        self.orderer.as_mut()
+    pub(crate) fn agreement(&mut self) -> &mut Agreement {
+        &mut self.agreement
+    }
+
+    /// Whether two certificates for one height have stopped the lane.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.agreement.is_halted()
     }
 
     /// Submits an operation for `waiter`, once however many wait for it.
@@ -79,7 +93,7 @@ impl Lane {
         context: OrderContext<'_>,
     ) -> Result<(), ErrorCode> {
         // A repeat is submitted again all the same: the first may have been lost on the way.
-        self.orderer.submit(operation, context).map_err(|error| error.0)?;
+        self.agreement.submit(operation, context).map_err(|error| error.0)?;
         self.waiters.entry(id).or_default().push(waiter);
         Ok(())
     }
@@ -113,10 +127,10 @@ impl Lane {
         if waited_ms.is_none_or(|waited| waited >= INCARNATION_RETRY_MS) {
             self.asked_at_ms = Some(context.now_ms);
             let OrderContext { node, key, network, .. } = context;
-            let shard = self.orderer.shard();
+            let shard = self.agreement.shard();
             let request = IncarnationRequest::sign(node, shard, number, self.nonce, key, network);
             // A refusal is not final: the next tick asks again.
-            let _ = self.orderer.submit(Operation::OpenIncarnation(request), context);
+            let _ = self.agreement.submit(Operation::OpenIncarnation(request), context);
         }
         Opening::Waiting
     }
@@ -126,37 +140,53 @@ impl Lane {
         self.asked_at_ms = None;
     }
 
+    /// When the lane is to be told of the time next.
+    pub(crate) fn next_due_ms(&self, period_ms: u64) -> Option<u64> {
+        self.agreement.next_due_ms(period_ms)
+    }
+
     pub(crate) fn poll(&mut self) -> Option<LaneEffect> {
-        let shard = self.orderer.shard();
-        Some(match self.orderer.poll_effect()? {
-            OrderEffect::Send(to, message) => LaneEffect::Send(to, frame(shard, message)),
-            OrderEffect::Persist(block) => LaneEffect::Persist(Box::new(block)),
-            OrderEffect::Decided(decided) => {
-                let places = decided.places.iter().map(|(topic, position, index)| OrderedPlace {
-                    topic: *topic,
-                    position: *position,
-                    index: *index,
-                });
-                LaneEffect::Decided(Box::new(Decided {
-                    certified: decided.certified.clone(),
-                    places: places.collect(),
-                    state: decided.changes,
-                }))
+        Some(match self.agreement.poll_effect()? {
+            OrderEffect::Send(to, message) => {
+                let shard = self.agreement.shard();
+                LaneEffect::Send(to, ControlFrame::Lane { shard, message })
             }
+            OrderEffect::Log(log) => LaneEffect::Log(log),
+            OrderEffect::Decided(decided) => LaneEffect::Decided(Box::new(to_stored(*decided))),
+            OrderEffect::Evidence(evidence) => LaneEffect::Evidence(evidence),
+            OrderEffect::Forked { known, other } => LaneEffect::Forked { known, other },
+            OrderEffect::Diverged(height) => LaneEffect::Diverged(height),
+            OrderEffect::Behind(peer) => LaneEffect::Behind(peer),
         })
     }
 
-    pub(crate) fn proposal_is_durable(&mut self, block: BlockHash, context: OrderContext<'_>) {
-        self.orderer.proposal_is_durable(block, context);
+    /// Whose feed of final blocks is open.
+    pub(crate) fn feed(&self) -> Option<NodeId> {
+        self.feed.map(|(peer, _)| peer)
+    }
+
+    /// Chooses whose feed to open: `peer`'s, unless another was opened just now.
+    pub(crate) fn switch_feed(&mut self, peer: NodeId, now_ms: u64) -> bool {
+        let settled = self.feed.is_none_or(|(current, since)| {
+            current != peer && now_ms.saturating_sub(since) >= FEED_SWITCH_MS
+        });
+        if settled {
+            self.feed = Some((peer, now_ms));
+        }
+        settled
+    }
+
+    /// The feed of a peer ended; another is to be opened.
+    pub(crate) fn feed_ended(&mut self, peer: NodeId) -> bool {
+        self.feed.take_if(|(current, _)| *current == peer).is_some()
     }
 }
 
-fn frame(shard: ShardId, message: OrderMessage) -> ControlFrame {
-    match message {
-        OrderMessage::Order(operation) => ControlFrame::Order { shard, operation },
-        OrderMessage::Propose { round, block } => ControlFrame::Propose { round, block },
-        OrderMessage::Vote { height, block, vote } => {
-            ControlFrame::Vote { shard, height, block, vote }
-        }
-    }
+fn to_stored(decided: DecidedBlock) -> Decided {
+    let DecidedBlock { certified, places, changes } = decided;
+    let places = places
+        .into_iter()
+        .map(|(topic, position, index)| OrderedPlace { topic, position, index })
+        .collect();
+    Decided { certified, places, state: changes }
 }

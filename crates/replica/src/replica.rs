@@ -5,12 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidings_envelope::{AdmissionContext, LogId, Registry};
+use tidings_envelope::{AdmissionContext, LogId, Registry, RegistryHistory};
 use tidings_order::{LaneState, OrderContext};
 use tidings_types::node_key::NodeKey;
-use tidings_types::{
-    BlockHash, EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId,
-};
+use tidings_types::{EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId};
 
 use crate::effect::{Effect, Now, WriteTicket};
 use crate::followed::FollowedLog;
@@ -67,6 +65,8 @@ pub struct ShardStatus {
     pub log: Option<LogId>,
     /// Another process has this node's key.
     pub superseded: bool,
+    /// Two certificates for one height have stopped its ordered lane.
+    pub halted: bool,
 }
 
 /// What happens once a write set is durable.
@@ -74,7 +74,7 @@ pub struct ShardStatus {
 pub(crate) enum AfterWrite {
     OwnFlush(ShardId, LogSize),
     Followed(LogId, LogSize),
-    Proposal(ShardId, BlockHash),
+    Logged(ShardId, u64),
     Decided(ShardId, Vec<OrderedPlace>),
     Nothing,
 }
@@ -84,6 +84,7 @@ pub struct Replica {
     pub(crate) config: ReplicaConfig,
     pub(crate) network: NetworkId,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) registries: Arc<RegistryHistory>,
     pub(crate) own: BTreeMap<ShardId, OwnLog>,
     pub(crate) followed: BTreeMap<LogId, FollowedLog>,
     pub(crate) lanes: BTreeMap<ShardId, Lane>,
@@ -137,6 +138,7 @@ impl Replica {
         Ok(Self {
             config,
             network,
+            registries: Arc::new(RegistryHistory::new(Arc::clone(&registry))),
             registry,
             own: BTreeMap::new(),
             followed,
@@ -188,6 +190,7 @@ impl Replica {
             height: lane.state().height(),
             log: self.own.get(shard).map(OwnLog::id),
             superseded: self.superseded.contains(shard),
+            halted: lane.is_halted(),
         })
     }
 
@@ -238,7 +241,9 @@ impl Replica {
     #[must_use]
     pub fn poll_timeout_ms(&self) -> Option<u64> {
         let flush = self.own.values().filter_map(OwnLog::flush_due_ms).min();
-        flush.into_iter().chain(self.requests.next_deadline_ms()).min()
+        let period_ms = self.registry.period_ms;
+        let lanes = self.lanes.values().filter_map(|lane| lane.next_due_ms(period_ms)).min();
+        flush.into_iter().chain(lanes).chain(self.requests.next_deadline_ms()).min()
     }
 
     pub(crate) fn signing(&self) -> Signing<'_> {
@@ -255,7 +260,7 @@ impl Replica {
         let lane = self.lanes.get_mut(&shard)?;
         let context = OrderContext {
             network: self.network,
-            registry: &self.registry,
+            registries: &self.registries,
             node: self.config.node,
             key: &self.config.key,
             now_ms: now.monotonic_ms,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_envelope::{
-    Block, CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, SignedCheckpoint, Topic,
+    CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, SignedCheckpoint, Topic,
 };
+use tidings_order::{LaneLog, RestoredAgreement};
 use tidings_tlog::Frontier;
 use tidings_types::{EntryHash, LogIndex, Position, ShardId, TopicIndex, Wire};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
@@ -93,10 +94,13 @@ pub struct Decided {
 pub struct WriteSet {
     /// Log entries, for own and for followed logs.
     pub flushes: Vec<Flush>,
-    /// Blocks that this node is about to vote for, one per shard; each replaces the shard's last.
-    pub proposals: Vec<Block>,
-    /// Blocks that became final, by rising height within a shard.
+    /// What ordered lanes must remember before this node says more, in order.
+    pub lane_logs: Vec<(ShardId, LaneLog)>,
+    /// Blocks that became final, by rising height within a shard; what was logged of their heights
+    /// goes.
     pub decided: Vec<Decided>,
+    /// Certified blocks beside others of the same height; kept for ever.
+    pub forks: Vec<CertifiedBlock>,
     /// Proofs of offences; kept for ever, stored once.
     pub evidence: Vec<Evidence>,
 }
@@ -105,8 +109,9 @@ impl WriteSet {
     /// Adds another set's changes after this one's.
     pub fn append(&mut self, mut later: Self) {
         self.flushes.append(&mut later.flushes);
-        self.proposals.append(&mut later.proposals);
+        self.lane_logs.append(&mut later.lane_logs);
         self.decided.append(&mut later.decided);
+        self.forks.append(&mut later.forks);
         self.evidence.append(&mut later.evidence);
     }
 }
@@ -127,8 +132,8 @@ pub struct RestoredLog {
 pub struct RestoredLane {
     /// The last final block.
     pub head: Option<CertifiedBlock>,
-    /// The block that this node may have voted for after that.
-    pub proposal: Option<Block>,
+    /// What was logged of the height after that.
+    pub agreement: RestoredAgreement,
     /// The ordered state, every key.
     pub state: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -138,6 +143,6 @@ pub struct RestoredLane {
 pub struct Restored {
     /// Every log that has entries.
     pub logs: BTreeMap<LogId, RestoredLog>,
-    /// Every shard that has blocks or a proposal.
+    /// Every shard that has blocks or a log of its agreement.
     pub lanes: BTreeMap<ShardId, RestoredLane>,
 }

@@ -4,14 +4,10 @@
 //! one data stream per subscription, opened by the subscriber with a [`FeedRequest`] and
 //! answered with [`FeedFrame`]s. Frames are length-prefixed (u32, big-endian).
 
-use tidings_envelope::{
-    Block, CertifiedBlock, CommitSignature, LogEntry, LogId, Operation, SignedAcknowledgement,
-    SignedCheckpoint,
-};
+use tidings_envelope::{CertifiedBlock, LogEntry, LogId, SignedAcknowledgement, SignedCheckpoint};
+use tidings_order::OrderMessage;
 use tidings_types::constants::{FEED_ENTRIES_MAX, HAVE_LOGS_MAX};
-use tidings_types::{
-    BlockHash, BoundedVec, CheckpointDigest, Height, LogIndex, LogSize, NetworkId, Round, ShardId,
-};
+use tidings_types::{BoundedVec, CheckpointDigest, Height, LogIndex, LogSize, NetworkId, ShardId};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 /// How much of a log its speaker holds durably.
@@ -54,33 +50,13 @@ pub enum ControlFrame {
         /// The speaker's signature.
         acknowledgement: SignedAcknowledgement,
     },
-    /// An operation for the shard's sequencer.
+    /// About the blocks of an ordered lane.
     #[tls_codec(discriminant = 4)]
-    Order {
+    Lane {
         /// Whose ordered lane.
         shard: ShardId,
-        /// What to order.
-        operation: Operation,
-    },
-    /// A block to vote on.
-    #[tls_codec(discriminant = 5)]
-    Propose {
-        /// The round, 0 while there is one sequencer.
-        round: Round,
-        /// The block.
-        block: Block,
-    },
-    /// The speaker's vote.
-    #[tls_codec(discriminant = 6)]
-    Vote {
-        /// Whose ordered lane.
-        shard: ShardId,
-        /// At which height.
-        height: Height,
-        /// For which block.
-        block: BlockHash,
-        /// The signature.
-        vote: CommitSignature,
+        /// What is said.
+        message: OrderMessage,
     },
 }
 

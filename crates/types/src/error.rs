@@ -108,6 +108,8 @@ error_codes! {
     OrderingUnavailable = 61, "ordering_unavailable", Passing;
     /// The operation is not valid in the ordered state.
     OperationInvalid = 62, "operation_invalid", Sender;
+    /// The shard's ordered lane has stopped until governance names the block that stays.
+    OrderingHalted = 63, "ordering_halted", Circumstance;
 
     /// The identity update does not follow the inbox's log.
     IdentitySequenceWrong = 80, "identity_sequence_wrong", Circumstance;

@@ -79,9 +79,31 @@ CREATE TABLE ordered (
     PRIMARY KEY (topic, position)
 );
 
-CREATE TABLE proposals (
-    shard BIGINT PRIMARY KEY,
-    block BYTEA NOT NULL
+-- What a shard's agreement on the next height must remember, in order.
+CREATE TABLE agreement (
+    shard BIGINT NOT NULL,
+    height BIGINT NOT NULL,
+    place BIGINT NOT NULL,
+    record BYTEA NOT NULL,
+    PRIMARY KEY (shard, height, place)
+);
+
+-- The blocks that its records name.
+CREATE TABLE candidates (
+    shard BIGINT NOT NULL,
+    height BIGINT NOT NULL,
+    hash BYTEA NOT NULL,
+    block BYTEA NOT NULL,
+    PRIMARY KEY (shard, height, hash)
+);
+
+-- Certified blocks beside others of the same height.
+CREATE TABLE forks (
+    shard BIGINT NOT NULL,
+    height BIGINT NOT NULL,
+    hash BYTEA NOT NULL,
+    certified BYTEA NOT NULL,
+    PRIMARY KEY (shard, height, hash)
 );
 
 CREATE TABLE state (

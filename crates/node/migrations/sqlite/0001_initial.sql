@@ -74,9 +74,31 @@ CREATE TABLE ordered (
     PRIMARY KEY (topic, position)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE proposals (
-    shard INTEGER PRIMARY KEY,
-    block BLOB NOT NULL
+-- What a shard's agreement on the next height must remember, in order.
+CREATE TABLE agreement (
+    shard INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (shard, height, place)
+) STRICT, WITHOUT ROWID;
+
+-- The blocks that its records name.
+CREATE TABLE candidates (
+    shard INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    block BLOB NOT NULL,
+    PRIMARY KEY (shard, height, hash)
+) STRICT;
+
+-- Certified blocks beside others of the same height.
+CREATE TABLE forks (
+    shard INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    certified BLOB NOT NULL,
+    PRIMARY KEY (shard, height, hash)
 ) STRICT;
 
 CREATE TABLE state (

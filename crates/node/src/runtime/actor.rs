@@ -320,6 +320,9 @@ impl Actor {
             Effect::Unsubscribe(from, log) => {
                 self.around.links.unsubscribe(from, FeedSubject::Log(log));
             }
+            Effect::UnsubscribeBlocks(from, shard) => {
+                self.around.links.unsubscribe(from, FeedSubject::Blocks(shard));
+            }
             Effect::Serve(flush) => {
                 self.around.feeds.publish_flush(&flush);
                 self.around.hub.broadcast(&flush);
@@ -378,6 +381,14 @@ impl Actor {
             Alarm::FeedRefused { from, log, code } => {
                 tracing::warn!(%from, %log, %code, "a peer's feed was refused");
             }
+            Alarm::Forked { shard, height, known } => tracing::error!(
+                %shard, %height, %known,
+                "two blocks of one height are certified; the ordered lane has stopped"
+            ),
+            Alarm::Diverged { shard, height } => tracing::error!(
+                %shard, %height,
+                "a certified block executes to something else here; not following any further"
+            ),
             Alarm::Superseded(shard) => {
                 tracing::error!(%shard, "another process runs with this node's key; not writing");
             }

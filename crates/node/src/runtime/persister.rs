@@ -85,6 +85,7 @@ async fn drop_stored(storage: &Storage, batch: &mut [WriteSet]) {
 mod tests {
     use sqlx::{Connection, Executor, SqliteConnection};
     use tidings_envelope::{Block, BlockHeader, Certificate, CertifiedBlock};
+    use tidings_order::{LaneLog, LogRecord, LoggedTimeout, RestoredAgreement};
     use tidings_replica::store::Decided;
     use tidings_types::constants::PROTOCOL_VERSION;
     use tidings_types::{
@@ -114,14 +115,26 @@ mod tests {
         Block { header, operations: Vec::new().try_into().unwrap() }
     }
 
-    /// A final block and a vote for the next one, which replaces the vote before.
+    /// What is logged of a height: its block, and that a wait for votes on it ended.
+    fn log(height: u64) -> LaneLog {
+        let timeout = LogRecord::Timeout { wait: LoggedTimeout::Prevote, round: Round(0) };
+        LaneLog {
+            sequence: height,
+            height: Height(height),
+            first: 0,
+            records: vec![timeout],
+            blocks: vec![block(height)],
+        }
+    }
+
+    /// A final block and the log of the next height, which replaces the log before.
     fn set(height: u64) -> WriteSet {
         let certificate =
             Certificate { round: Round(0), signatures: Vec::new().try_into().unwrap() };
         let certified = CertifiedBlock { block: block(height), certificate };
         let decided = Decided { certified, places: Vec::new(), state: Vec::new() };
-        let proposals = vec![block(height + 1)];
-        WriteSet { proposals, decided: vec![decided], ..WriteSet::default() }
+        let lane_logs = vec![(SHARD, log(height + 1))];
+        WriteSet { lane_logs, decided: vec![decided], ..WriteSet::default() }
     }
 
     struct Store {
@@ -151,7 +164,9 @@ mod tests {
             let heights: Vec<u64> = blocks.iter().map(|it| it.block.header.height.0).collect();
             assert_eq!(heights, (1..=height).collect::<Vec<_>>());
             let lanes = self.storage.load().await.unwrap().lanes;
-            assert_eq!(lanes[&SHARD].proposal, Some(block(height + 1)));
+            let LaneLog { records, blocks, .. } = log(height + 1);
+            let expected = RestoredAgreement { records, blocks, halted: false };
+            assert_eq!(lanes[&SHARD].agreement, expected);
         }
     }
 
@@ -198,11 +213,11 @@ mod tests {
         sets.send((WriteTicket(1), set(1))).unwrap();
         assert_eq!(durable(&mut written, 1).await, 0);
 
-        store.execute("ALTER TABLE proposals RENAME TO proposals_away").await;
+        store.execute("ALTER TABLE agreement RENAME TO agreement_away").await;
         sets.send((WriteTicket(2), set(2))).unwrap();
         sets.send((WriteTicket(3), set(3))).unwrap();
         assert!(matches!(written.recv().await, Some(Written::Failed)));
-        store.execute("ALTER TABLE proposals_away RENAME TO proposals").await;
+        store.execute("ALTER TABLE agreement_away RENAME TO agreement").await;
         durable(&mut written, 3).await;
         store.holds(3).await;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_envelope::{Block, EntryHeader, LogId, MerklePath};
+use tidings_order::LaneLog;
 use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
 use tidings_tlog::{Frontier, RecentTree};
 use tidings_types::{LogIndex, LogSize, ShardId, Wire, sha256};
@@ -43,10 +44,22 @@ static ORDERED: Table = Table {
     on_conflict: "",
 };
 
-static PROPOSALS: Table = Table {
-    name: "proposals",
-    columns: &["shard", "block"],
-    on_conflict: "ON CONFLICT (shard) DO UPDATE SET block = excluded.block",
+static AGREEMENT: Table = Table {
+    name: "agreement",
+    columns: &["shard", "height", "place", "record"],
+    on_conflict: "ON CONFLICT (shard, height, place) DO NOTHING",
+};
+
+static CANDIDATES: Table = Table {
+    name: "candidates",
+    columns: &["shard", "height", "hash", "block"],
+    on_conflict: "ON CONFLICT (shard, height, hash) DO NOTHING",
+};
+
+static FORKS: Table = Table {
+    name: "forks",
+    columns: &["shard", "height", "hash", "certified"],
+    on_conflict: "ON CONFLICT (shard, height, hash) DO NOTHING",
 };
 
 static STATE: Table = Table {
@@ -95,9 +108,24 @@ pub(super) struct Batch {
     blocks: BlockRows,
     operations: OperationRows,
     ordered: OrderedRows,
-    proposals: BTreeMap<ShardId, Vec<u8>>,
+    /// The heights up to which agreements are over.
+    pub decided: BTreeMap<ShardId, i64>,
+    agreement: AgreementRows,
+    candidates: BTreeMap<BlockKey, Vec<u8>>,
+    forks: BTreeMap<BlockKey, Vec<u8>>,
     state: BTreeMap<(ShardId, Vec<u8>), Option<Vec<u8>>>,
     evidence: BTreeMap<[u8; 32], Vec<u8>>,
+}
+
+/// Shard, height and hash of a block.
+type BlockKey = (i64, i64, [u8; 32]);
+
+#[derive(Debug, Default)]
+struct AgreementRows {
+    shards: Vec<i64>,
+    heights: Vec<i64>,
+    places: Vec<i64>,
+    records: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -160,11 +188,14 @@ impl Batch {
             for flush in &set.flushes {
                 batch.add_flush(flush, logs.get(&flush.log), &mut next_key)?;
             }
-            for block in &set.proposals {
-                batch.proposals.insert(block.header.shard, block.to_wire());
+            for (shard, log) in &set.lane_logs {
+                batch.add_lane_log(*shard, log)?;
             }
             for decided in &set.decided {
                 batch.add_decided(decided)?;
+            }
+            for fork in &set.forks {
+                batch.forks.insert(block_key(&fork.block)?, fork.to_wire());
             }
             for evidence in &set.evidence {
                 let bytes = evidence.to_wire();
@@ -221,9 +252,23 @@ impl Batch {
         Ok(())
     }
 
+    fn add_lane_log(&mut self, shard: ShardId, log: &LaneLog) -> Result<(), StorageError> {
+        for (place, record) in (log.first..).zip(&log.records) {
+            self.agreement.shards.push(shard.0.into());
+            self.agreement.heights.push(int(log.height.0)?);
+            self.agreement.places.push(int(place)?);
+            self.agreement.records.push(record.to_wire());
+        }
+        for block in &log.blocks {
+            self.candidates.insert(block_key(block)?, block.to_wire());
+        }
+        Ok(())
+    }
+
     fn add_decided(&mut self, decided: &Decided) -> Result<(), StorageError> {
         let block = &decided.certified.block;
         let (shard, height) = (block.header.shard, int(block.header.height.0)?);
+        self.decided.insert(shard, height);
         let mut bytes = 0;
         for (index, operation) in (0..).zip(block.operations.iter()) {
             let rows = &mut self.operations;
@@ -276,7 +321,7 @@ impl Batch {
         let blocks = std::mem::take(&mut self.blocks);
         let operations = std::mem::take(&mut self.operations);
         let ordered = std::mem::take(&mut self.ordered);
-        let (proposal_shards, proposals) = unzip(std::mem::take(&mut self.proposals));
+        let agreement = std::mem::take(&mut self.agreement);
         let (hashes, evidence): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.evidence).into_iter().unzip();
         vec![
@@ -302,7 +347,17 @@ impl Batch {
                 ],
             ),
             (&ORDERED, ordered.into_columns()),
-            (&PROPOSALS, vec![Ints(proposal_shards), Bytes(proposals)]),
+            (
+                &AGREEMENT,
+                vec![
+                    Ints(agreement.shards),
+                    Ints(agreement.heights),
+                    Ints(agreement.places),
+                    Bytes(agreement.records),
+                ],
+            ),
+            (&CANDIDATES, block_columns(std::mem::take(&mut self.candidates))),
+            (&FORKS, block_columns(std::mem::take(&mut self.forks))),
             (&STATE, self.take_state()),
             (&EVIDENCE, vec![Bytes(hashes.into_iter().map(Vec::from).collect()), Bytes(evidence)]),
         ]
@@ -402,8 +457,21 @@ fn operations_tree(block: &Block) -> RecentTree {
     tree
 }
 
-fn unzip(rows: BTreeMap<ShardId, Vec<u8>>) -> (Vec<i64>, Vec<Vec<u8>>) {
-    rows.into_iter().map(|(shard, bytes)| (i64::from(shard.0), bytes)).unzip()
+fn block_key(block: &Block) -> Result<BlockKey, StorageError> {
+    let header = &block.header;
+    Ok((header.shard.0.into(), int(header.height.0)?, header.hash().0))
+}
+
+fn block_columns(rows: BTreeMap<BlockKey, Vec<u8>>) -> Vec<Column> {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for ((shard, height, hash), bytes) in rows {
+        columns.0.push(shard);
+        columns.1.push(height);
+        columns.2.push(hash.to_vec());
+        columns.3.push(bytes);
+    }
+    let (shards, heights, hashes, blocks) = columns;
+    vec![Column::Ints(shards), Column::Ints(heights), Column::Bytes(hashes), Column::Bytes(blocks)]
 }
 
 #[cfg(test)]

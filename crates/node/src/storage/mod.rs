@@ -1,7 +1,7 @@
 //! Storage of the node: what is durable, in SQLite or PostgreSQL.
 //!
 //! [`Storage`] is the same over both databases; a private trait holds the little that differs.
-//! Nothing is ever overwritten but the ordered state, the last proposal of a shard and the
+//! Nothing is ever overwritten but the ordered state, the log of an agreement that is over and the
 //! payloads whose retention ended: a second write of an entry or a block is an error.
 //! A write is on disk when it returns; [`Storage::write_all`] merges many into one transaction.
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::{Block, LogId, Topic};
+use tidings_order::{LogRecord, RestoredAgreement};
 use tidings_replica::store::{Restored, RestoredLane, RestoredLog};
-use tidings_types::{EntryHash, ShardId, TopicIndex, Wire, merkle};
+use tidings_types::{EntryHash, Height, ShardId, TopicIndex, Wire, merkle};
 
 use super::value::{Value, damaged};
 use super::write::log_at;
@@ -84,21 +85,45 @@ impl Storage {
     }
 
     async fn load_lanes(&self) -> Result<BTreeMap<ShardId, RestoredLane>, StorageError> {
-        let sql = "SELECT DISTINCT shard FROM blocks UNION SELECT shard FROM proposals";
+        let sql = "SELECT shard FROM blocks UNION SELECT shard FROM agreement";
         let mut lanes = BTreeMap::new();
         for row in self.fetch(sql, Vec::new()).await? {
             let shard = ShardId(row.narrow(0)?);
             let head = self.last_block(shard).await?;
             let decided = head.as_ref().map(|certified| certified.block.header.height);
-            let sql = "SELECT block FROM proposals WHERE shard = $1";
-            let mut rows = self.fetch(sql, vec![Value::Int(shard.0.into())]).await?;
-            let proposal: Option<Block> =
-                rows.first_mut().map(|row| row.wire(0, "a proposal")).transpose()?;
-            let proposal = proposal.filter(|block| Some(block.header.height) > decided);
+            let next = decided.unwrap_or_default().plus(1);
+            let agreement = self.load_agreement(shard, next).await?;
             let state = self.load_state(shard).await?;
-            lanes.insert(shard, RestoredLane { head, proposal, state });
+            lanes.insert(shard, RestoredLane { head, agreement, state });
         }
         Ok(lanes)
+    }
+
+    async fn load_agreement(
+        &self,
+        shard: ShardId,
+        height: Height,
+    ) -> Result<RestoredAgreement, StorageError> {
+        let at = || -> Result<_, StorageError> {
+            Ok(vec![Value::Int(shard.0.into()), Value::int(height.0)?])
+        };
+        let sql = "SELECT place, record FROM agreement \
+             WHERE shard = $1 AND height = $2 ORDER BY place";
+        let mut records: Vec<LogRecord> = Vec::new();
+        for mut row in self.fetch(sql, at()?).await? {
+            if row.number(0)? != records.len() as u64 {
+                return Err(damaged("the log of an agreement"));
+            }
+            records.push(row.wire(1, "a record of an agreement")?);
+        }
+        let sql = "SELECT block FROM candidates WHERE shard = $1 AND height = $2";
+        let rows = self.fetch(sql, at()?).await?.into_iter();
+        let blocks: Vec<Block> =
+            rows.map(|mut row| row.wire(0, "a proposed block")).collect::<Result<_, _>>()?;
+        let sql = "SELECT COUNT(*) FROM forks WHERE shard = $1";
+        let rows = self.fetch(sql, vec![Value::Int(shard.0.into())]).await?;
+        let halted = rows.first().map_or(Ok(0), |row| row.number(0))? > 0;
+        Ok(RestoredAgreement { records, blocks, halted })
     }
 
     async fn load_state(&self, shard: ShardId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {

@@ -124,10 +124,29 @@ impl WriteSession {
             let arguments = vec![Value::int(shard.0.into())?, Value::Bytes(key.clone())];
             session.execute("DELETE FROM state WHERE shard = $1 AND key = $2", arguments).await?;
         }
+        for (shard, height) in &batch.decided {
+            end_agreement(session, *shard, *height).await?;
+        }
         session.commit().await?;
         self.logs.extend(batch.logs.into_iter().map(|(log, change)| (log, change.after)));
         Ok(())
     }
+}
+
+/// Forgets what was logged of heights that are over.
+async fn end_agreement(
+    session: &mut AnySession,
+    shard: ShardId,
+    height: i64,
+) -> Result<(), StorageError> {
+    for sql in [
+        "DELETE FROM agreement WHERE shard = $1 AND height <= $2",
+        "DELETE FROM candidates WHERE shard = $1 AND height <= $2",
+    ] {
+        let arguments = vec![Value::Int(shard.0.into()), Value::Int(height)];
+        session.execute(sql, arguments).await?;
+    }
+    Ok(())
 }
 
 async fn write_log(

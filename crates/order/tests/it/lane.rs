@@ -1,11 +1,12 @@
 //! A lane without agreement: every block is staged, checked as a peer would, and committed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidings_envelope::{
     Block, ClientEnvelope, EnvelopeBody, IncarnationRequest, Operation, Outcome, PeriodMarker,
-    Registry, Topic,
+    Registry, RegistryHistory, Topic,
 };
 use tidings_order::{LaneContext, LaneState, Staged, judge_operation};
 use tidings_types::{BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId};
@@ -14,6 +15,7 @@ use crate::network::{node_key, ordered, paid, registry, signing_key};
 
 pub struct Lane {
     pub registry: Registry,
+    pub registries: RegistryHistory,
     pub network: NetworkId,
     pub state: LaneState,
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -25,6 +27,7 @@ impl Lane {
         let registry = registry(4);
         let mut lane = Self {
             network: registry.network_id(),
+            registries: RegistryHistory::new(Arc::new(registry.clone())),
             registry,
             state: LaneState::default(),
             stored: BTreeMap::new(),
@@ -34,7 +37,7 @@ impl Lane {
     }
 
     pub fn context(&self) -> LaneContext<'_> {
-        LaneContext { network: self.network, registry: &self.registry, shard: ShardId(0) }
+        LaneContext { network: self.network, registries: &self.registries, shard: ShardId(0) }
     }
 
     /// The next block with these operations, which are valid.
@@ -45,7 +48,7 @@ impl Lane {
                 judge_operation(operation, ShardId(0), period, self.network, &self.registry);
             assert_eq!(judged, Ok(()));
         }
-        let (staged, waiting) = self.state.stage(operations, self.context());
+        let (staged, waiting) = self.state.stage(operations, self.context()).unwrap();
         assert!(waiting.is_empty());
         staged
     }
@@ -53,7 +56,10 @@ impl Lane {
     /// Makes the next block final; answers the outcomes in the block's order.
     pub fn apply(&mut self, operations: Vec<Operation>) -> Vec<Outcome> {
         let staged = self.stage(operations);
-        assert_eq!(self.state.check(&staged.block, self.context()).as_ref(), Ok(&staged));
+        assert_eq!(
+            self.state.check(&staged.block, |_| false, self.context()).as_ref(),
+            Ok(&staged)
+        );
         assert_eq!(self.state.restage(&staged.block, self.context()).as_ref(), Ok(&staged));
         let block = staged.block.clone();
         self.commit(staged);
@@ -179,9 +185,9 @@ proptest! {
                     body.not_after = period.plus(*ahead);
                 }),
             });
-            let (staged, waiting) = lane.state.stage(operations.collect(), lane.context());
+            let (staged, waiting) = lane.state.stage(operations.collect(), lane.context()).unwrap();
             prop_assert_eq!(operations_of(&staged) + waiting.len(), wishes.len());
-            let checked = replica.check(&staged.block, lane.context()).unwrap();
+            let checked = replica.check(&staged.block, |_| false, lane.context()).unwrap();
             replica.commit(checked);
             lane.commit(staged);
             prop_assert_eq!(&replica, &lane.state);

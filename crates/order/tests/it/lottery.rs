@@ -54,7 +54,7 @@ fn a_payer_has_one_commit_per_topic_in_a_block() {
     let commits: Vec<_> = (0..3u8).map(|text| lane.commit_at(9, 0, &[text])).collect();
     let elsewhere = lane.commit_at(8, 0, b"elsewhere");
     let all = [commits.clone(), vec![elsewhere.clone()]].concat();
-    let (staged, waiting) = lane.state.stage(all, lane.context());
+    let (staged, waiting) = lane.state.stage(all, lane.context()).unwrap();
     assert_eq!(waiting, commits[1..]);
     let mut taken = operations(&staged.block);
     taken.retain(|operation| *operation != elsewhere);
@@ -88,7 +88,7 @@ fn time_passes_by_one_period_per_block() {
     // covers: ORD-002
     // covers: ORD-006
     let lane = Lane::new();
-    let (staged, waiting) = lane.state.stage(vec![marker(2), marker(3)], lane.context());
+    let (staged, waiting) = lane.state.stage(vec![marker(2), marker(3)], lane.context()).unwrap();
     assert_eq!(operations(&staged.block), [marker(2)]);
     assert_eq!(waiting, [marker(3)]);
 }

@@ -1,6 +1,7 @@
 //! Tests of the ordered lane through its public interface.
 
 mod agreement;
+mod epochs;
 mod expiry;
 mod identity;
 mod incarnations;
@@ -9,7 +10,9 @@ mod lane;
 mod lottery;
 mod markers;
 mod network;
+mod offences;
 mod proposals;
 mod racing;
+mod restarts;
 mod vectors;
 mod voting;

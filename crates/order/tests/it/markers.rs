@@ -1,11 +1,12 @@
 //! Periods: the next one begins in its turn, and not before its time.
 
 use tidings_envelope::Block;
-use tidings_order::{LaneContext, OrderMessage};
-use tidings_types::{ErrorCode, Height, NodeId, Period, Round, ShardId};
+use tidings_order::OrderMessage;
+use tidings_types::{ErrorCode, Height, NodeId, Period};
 
 use crate::lane::{Lane, applied, conflict, marker};
 use crate::network::Committee;
+use crate::voting::{block, prevotes};
 
 #[test]
 fn only_the_next_period_begins() {
@@ -19,36 +20,23 @@ fn only_the_next_period_begins() {
     assert_eq!(lane.state.period(), Period(2));
 }
 
-/// What a sequencer in a hurry proposes: a block that begins the next period.
+/// What a proposer in a hurry makes: a block that begins the next period.
 fn hurried(committee: &Committee) -> Block {
-    let context = LaneContext {
-        network: committee.network,
-        registry: &committee.registry,
-        shard: ShardId(0),
-    };
-    let state = committee.state(NodeId(2));
-    let next = marker(state.period().plus(1).0);
-    state.stage(vec![next], context).0.block
-}
-
-/// Proposes the block to node 2; answers how many votes that brings.
-fn votes_for(committee: &mut Committee, block: &Block) -> usize {
-    let message = OrderMessage::Propose { round: Round(0), block: block.clone() };
-    committee.inject(NodeId(1), NodeId(2), message);
-    committee.sent_by(NodeId(2)).len()
+    let next = marker(committee.state(NodeId(2)).period().plus(1).0);
+    block(committee, vec![next])
 }
 
 #[test]
 fn a_period_has_to_last_before_the_next_one_gets_votes() {
     // covers: ORD-014
-    let mut committee = Committee::new(4);
-    let block = hurried(&committee);
-    for now_ms in [0, 1, 4_999] {
-        committee.now_ms = now_ms;
-        assert_eq!(votes_for(&mut committee, &block), 0);
+    let began_ms = 250;
+    for (passed_ms, expected) in [(0, false), (1, false), (4_999, false), (5_000, true)] {
+        let mut committee = Committee::new(4);
+        let block = hurried(&committee);
+        committee.now_ms = began_ms + passed_ms;
+        let votes = prevotes(&mut committee, NodeId(3), &block);
+        assert_eq!(votes.contains(&Some(block.header.hash())), expected, "{passed_ms}");
     }
-    committee.now_ms = 5_000;
-    assert_eq!(votes_for(&mut committee, &block), 1);
 }
 
 #[test]
@@ -56,21 +44,12 @@ fn a_hurry_does_not_hold_up_other_blocks() {
     // covers: ORD-014
     let mut committee = Committee::new(4);
     let hurried = hurried(&committee);
-    assert_eq!(votes_for(&mut committee, &hurried), 0);
+    assert_eq!(prevotes(&mut committee, NodeId(3), &hurried), []);
     let operation = committee.envelope(9, None, b"meanwhile");
-    committee.submit(NodeId(2), operation);
+    committee.submit(NodeId(2), operation.clone());
     committee.run();
-    assert_eq!(committee.state(NodeId(2)).height(), Height(2));
-}
-
-#[test]
-fn a_node_without_memory_of_the_last_marker_votes() {
-    // covers: ORD-014
-    let mut committee = Committee::new(4);
-    let block = hurried(&committee);
-    committee.kill(NodeId(2));
-    committee.start(NodeId(2));
-    assert_eq!(votes_for(&mut committee, &block), 1);
+    committee.pass_until(|committee| !committee.outcomes_of(&operation).is_empty());
+    assert_eq!(committee.state(NodeId(2)).period(), Period(1));
 }
 
 #[test]
@@ -99,12 +78,11 @@ fn a_late_marker_does_not_shorten_the_period_after_it() {
     }
     assert_eq!(committee.state(NodeId(1)).period(), Period(1));
     committee.start(NodeId(3));
-    committee.pass(600);
-    assert_eq!(committee.state(NodeId(1)).period(), Period(2));
+    committee.pass_until(|committee| committee.state(NodeId(1)).period() == Period(2));
     assert_eq!(committee.state(NodeId(1)).height(), Height(2), "it was marked once");
     // The periods that were missed are not made up for.
     committee.pass(9_000);
     assert_eq!(committee.state(NodeId(1)).period(), Period(2));
     committee.pass(1_000);
-    assert_eq!(committee.state(NodeId(1)).period(), Period(3));
+    committee.pass_until(|committee| committee.state(NodeId(1)).period() == Period(3));
 }

@@ -1,21 +1,23 @@
 //! A committee of orderers in one process, with a queue in place of a network and a disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
-    BatchHeader, Block, CertifiedBlock, ClientEnvelope, EnvelopeBody, Lane, Operation,
-    PayerEnvelope, Target, Topic,
+    BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, Lane, Operation, Outcome,
+    PayerEnvelope, RegistryHistory, Target, Topic,
 };
 use tidings_order::{
-    DecidedBlock, LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer,
+    Agreement, DecidedBlock, LaneContext, LaneLog, LaneState, OrderContext, OrderEffect,
+    OrderMessage, RestoredAgreement,
 };
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, NetworkId, NodeId, Period,
-    PicoDollars, Position, RegistryEpoch, ShardId,
+    PicoDollars, Position, RegistryEpoch, ShardId, Wire,
 };
 
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -63,66 +65,136 @@ pub fn registry(nodes: u32) -> Registry {
 }
 
 /// What survives a kill of one replica.
-#[derive(Default)]
-struct Disk {
-    proposal: Option<Block>,
-    decided: Vec<DecidedBlock>,
+#[derive(Default, Clone)]
+pub struct Disk {
+    logs: Vec<LaneLog>,
+    pub decided: Vec<DecidedBlock>,
+}
+
+impl Disk {
+    fn write(&mut self, write: Write) {
+        match write {
+            Write::Log(part) => self.logs.push(part),
+            Write::Decided(decided) => {
+                let height = decided.certified.block.header.height;
+                assert_eq!(height.0, self.decided.len() as u64 + 1);
+                self.decided.push(*decided);
+                self.logs.retain(|part| part.height > height);
+            }
+        }
+    }
+
+    /// What was logged of the height after the last final block, which must be without a gap.
+    fn restored(&self) -> RestoredAgreement {
+        let mut restored = RestoredAgreement::default();
+        for part in &self.logs {
+            assert_eq!(part.first, restored.records.len() as u64);
+            restored.records.extend(part.records.iter().cloned());
+            restored.blocks.extend(part.blocks.iter().cloned());
+        }
+        restored
+    }
+
+    fn state(&self) -> LaneState {
+        let mut stored = BTreeMap::new();
+        for (key, value) in self.decided.iter().flat_map(|decided| &decided.changes) {
+            match value {
+                Some(value) => stored.insert(key.clone(), value.clone()),
+                None => stored.remove(key),
+            };
+        }
+        let head = self.decided.last().map(|decided| &decided.certified.block.header);
+        LaneState::restore(head, &stored).unwrap()
+    }
+}
+
+/// Something on its way to a disk.
+enum Write {
+    Log(LaneLog),
+    Decided(Box<DecidedBlock>),
 }
 
 pub struct Committee {
     pub registry: Registry,
+    pub registries: RegistryHistory,
     pub network: NetworkId,
     pub now_ms: u64,
-    orderers: BTreeMap<NodeId, Sequencer>,
+    /// What the committee found of its members.
+    pub evidence: Vec<Evidence>,
+    /// Who saw two certificates for one height.
+    pub forked: BTreeSet<NodeId>,
+    /// Nodes whose writes become durable only when the test says so.
+    pub slow_disks: BTreeSet<NodeId>,
+    /// Links that are cut, in one direction each.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    pub disks: BTreeMap<NodeId, Disk>,
+    writes: BTreeMap<NodeId, VecDeque<Write>>,
+    orderers: BTreeMap<NodeId, Agreement>,
     keys: BTreeMap<NodeId, NodeKey>,
-    disks: BTreeMap<NodeId, Disk>,
     wire: VecDeque<(NodeId, NodeId, OrderMessage)>,
 }
 
 impl Committee {
     /// A committee that has begun its first period.
     pub fn new(nodes: u32) -> Self {
+        let mut committee = Self::unborn(nodes);
+        committee.pass(250);
+        assert_eq!(committee.history().len(), 1);
+        committee
+    }
+
+    /// A committee whose members are up and have heard nothing of each other.
+    pub fn unborn(nodes: u32) -> Self {
         let registry = registry(nodes);
         let ids: Vec<NodeId> = registry.nodes.iter().map(|node| node.id).collect();
         let mut committee = Self {
             network: registry.network_id(),
+            registries: RegistryHistory::new(Arc::new(registry.clone())),
             registry,
             now_ms: 0,
+            evidence: Vec::new(),
+            forked: BTreeSet::new(),
+            slow_disks: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            disks: ids.iter().map(|id| (*id, Disk::default())).collect(),
+            writes: BTreeMap::new(),
             orderers: BTreeMap::new(),
             keys: ids.iter().map(|id| (*id, node_key(*id))).collect(),
-            disks: ids.iter().map(|id| (*id, Disk::default())).collect(),
             wire: VecDeque::new(),
         };
         ids.into_iter().for_each(|id| committee.start(id));
-        committee.run();
         committee
+    }
+
+    pub fn lane(&self) -> LaneContext<'_> {
+        LaneContext { network: self.network, registries: &self.registries, shard: ShardId(0) }
     }
 
     /// Starts a replica from what is on its disk.
     pub fn start(&mut self, node: NodeId) {
         let disk = &self.disks[&node];
-        let mut stored = BTreeMap::new();
-        for (key, value) in disk.decided.iter().flat_map(|decided| &decided.changes) {
-            match value {
-                Some(value) => stored.insert(key.clone(), value.clone()),
-                None => stored.remove(key),
-            };
-        }
-        let head = disk.decided.last().map(|decided| &decided.certified.block.header);
-        let state = LaneState::restore(head, &stored).unwrap();
-        let orderer = Sequencer::new(ShardId(0), state, disk.proposal.clone());
-        self.orderers.insert(node, orderer);
+        let agreement = Agreement::new(ShardId(0), disk.state(), disk.restored());
+        self.orderers.insert(node, agreement);
         self.with(node, |orderer, context| orderer.tick(context));
     }
 
-    /// Kills a replica: its memory and what is on the way to it are gone.
+    /// Kills a replica: its memory, what is on the way to it, and what its disk had not written.
     pub fn kill(&mut self, node: NodeId) {
         self.orderers.remove(&node);
+        self.writes.remove(&node);
         self.wire.retain(|(_, to, _)| *to != node);
+    }
+
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.orderers.contains_key(&node)
     }
 
     pub fn state(&self, node: NodeId) -> &LaneState {
         self.orderers[&node].state()
+    }
+
+    pub fn is_halted(&self, node: NodeId) -> bool {
+        self.orderers[&node].is_halted()
     }
 
     pub fn submit(&mut self, node: NodeId, operation: Operation) {
@@ -147,12 +219,21 @@ impl Committee {
         self.run();
     }
 
+    /// Lets time pass in small steps until `done`; a minute is more than anything may take.
+    pub fn pass_until(&mut self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..600 {
+            if done(self) {
+                return;
+            }
+            self.pass(100);
+        }
+        panic!("not done after a minute");
+    }
+
     /// Delivers until nothing is on the way, and hands final blocks to those who lack them.
     pub fn run(&mut self) {
         loop {
-            while let Some((from, to, message)) = self.wire.pop_front() {
-                self.deliver(from, to, message);
-            }
+            while self.step() {}
             if !self.gossip() {
                 return;
             }
@@ -164,14 +245,25 @@ impl Committee {
         let Some((from, to, message)) = self.wire.pop_front() else {
             return false;
         };
-        self.deliver(from, to, message);
+        if !self.cut.contains(&(from, to)) {
+            self.inject(from, to, message);
+        }
         true
     }
 
-    fn deliver(&mut self, from: NodeId, to: NodeId, message: OrderMessage) {
-        if self.orderers.contains_key(&to) {
+    /// Hands a replica a message, whoever sent it.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, message: OrderMessage) {
+        if self.is_up(to) {
+            let message = OrderMessage::from_wire(&message.to_wire()).unwrap();
             self.with(to, |orderer, context| orderer.receive(from, message, context));
         }
+    }
+
+    /// Hands a replica a final block; answers whether it was the next one.
+    pub fn learn(&mut self, node: NodeId, certified: CertifiedBlock) -> bool {
+        let mut taken = false;
+        self.with(node, |orderer, context| taken = orderer.learn(certified, context));
+        taken
     }
 
     fn gossip(&mut self) -> bool {
@@ -179,21 +271,24 @@ impl Committee {
         let mut progress = false;
         for node in nodes {
             let next = usize::try_from(self.state(node).height().0).unwrap();
-            let known = self.disks.values().find_map(|disk| disk.decided.get(next));
+            let reachable = self
+                .disks
+                .iter()
+                .filter(|(from, _)| self.is_up(**from) && !self.cut.contains(&(**from, node)));
+            let known = reachable.filter_map(|(_, disk)| disk.decided.get(next)).next();
             if let Some(certified) = known.map(|decided| decided.certified.clone()) {
-                self.with(node, |orderer, context| assert!(orderer.learn(certified, context)));
-                progress = true;
+                progress |= self.learn(node, certified);
             }
         }
         progress
     }
 
-    fn with(&mut self, node: NodeId, input: impl FnOnce(&mut Sequencer, OrderContext<'_>)) {
+    fn with(&mut self, node: NodeId, input: impl FnOnce(&mut Agreement, OrderContext<'_>)) {
         let mut input = Some(input);
         loop {
             let context = OrderContext {
                 network: self.network,
-                registry: &self.registry,
+                registries: &self.registries,
                 node,
                 key: &self.keys[&node],
                 now_ms: self.now_ms,
@@ -203,17 +298,37 @@ impl Committee {
                 input(orderer, context);
             }
             let Some(effect) = orderer.poll_effect() else {
-                return;
+                break;
             };
-            let disk = self.disks.get_mut(&node).unwrap();
+            let writes = self.writes.entry(node).or_default();
             match effect {
                 OrderEffect::Send(to, message) => self.wire.push_back((node, to, message)),
-                OrderEffect::Persist(block) => {
-                    let hash = block.header.hash();
-                    disk.proposal = Some(block);
-                    orderer.proposal_is_durable(hash, context);
+                OrderEffect::Log(part) => writes.push_back(Write::Log(part)),
+                OrderEffect::Decided(decided) => writes.push_back(Write::Decided(decided)),
+                OrderEffect::Evidence(evidence) => self.evidence.push(*evidence),
+                OrderEffect::Forked { .. } => {
+                    self.forked.insert(node);
                 }
-                OrderEffect::Decided(decided) => disk.decided.push(*decided),
+                OrderEffect::Diverged(height) => panic!("node {node} diverges at {height}"),
+                OrderEffect::Behind(_) => {}
+            }
+        }
+        if !self.slow_disks.contains(&node) {
+            self.sync(node);
+        }
+    }
+
+    /// Makes durable what a replica has written so far.
+    pub fn sync(&mut self, node: NodeId) {
+        let writes = self.writes.remove(&node).unwrap_or_default();
+        for write in writes {
+            let logged = match &write {
+                Write::Log(part) => Some(part.sequence),
+                Write::Decided(_) => None,
+            };
+            self.disks.get_mut(&node).unwrap().write(write);
+            if let Some(sequence) = logged {
+                self.with(node, |orderer, _| orderer.logged(sequence));
             }
         }
     }
@@ -230,10 +345,19 @@ impl Committee {
         blocks.collect()
     }
 
+    /// What became of an operation, in every block that has it.
+    pub fn outcomes_of(&self, operation: &Operation) -> Vec<Outcome> {
+        let blocks = self.history().into_iter();
+        let all = blocks.flat_map(|certified| certified.block.operations.into_vec());
+        let same = all.filter(|decided| decided.operation == *operation);
+        same.map(|decided| decided.outcome).collect()
+    }
+
     /// An ordered envelope of the group with key `key`, paid for.
     pub fn envelope(&self, key: u8, expected: Option<u64>, text: &[u8]) -> Operation {
         let key = signing_key(key);
-        let not_after = self.state(NodeId(1)).period().plus(1);
+        let period = self.orderers.values().map(|orderer| orderer.state().period()).max();
+        let not_after = period.unwrap_or_default().plus(1);
         let topic = Topic::group(&key.public_key());
         let body = EnvelopeBody {
             expected_position: expected.map(Position),
@@ -242,17 +366,12 @@ impl Committee {
         Operation::Envelope(paid(body.sign(&key, self.network), self.network, |_| {}))
     }
 
-    /// Hands a replica a message that nobody sent through the committee.
-    pub fn inject(&mut self, from: NodeId, to: NodeId, message: OrderMessage) {
-        self.deliver(from, to, message);
-    }
-
     /// What `from` has sent and nobody has received yet, taken off the wire.
-    pub fn sent_by(&mut self, from: NodeId) -> Vec<OrderMessage> {
-        let (sent, rest) = self.wire.drain(..).partition(|(sender, ..)| *sender == from);
+    pub fn sent_by(&mut self, from: NodeId) -> Vec<(NodeId, OrderMessage)> {
+        let (sent, rest): (VecDeque<_>, _) =
+            self.wire.drain(..).partition(|(sender, ..)| *sender == from);
         self.wire = rest;
-        let sent: VecDeque<_> = sent;
-        sent.into_iter().map(|(_, _, message)| message).collect()
+        sent.into_iter().map(|(_, to, message)| (to, message)).collect()
     }
 }
 

@@ -1,15 +1,9 @@
 //! Compare and swap: one winner per position, and everybody gets a turn.
 
-use tidings_envelope::{Operation, Outcome};
+use tidings_envelope::Outcome;
 use tidings_types::{NodeId, Position};
 
 use crate::network::Committee;
-
-fn decided(committee: &Committee, operation: &Operation) -> Vec<Outcome> {
-    let blocks = committee.history().into_iter();
-    let all = blocks.flat_map(|certified| certified.block.operations.into_vec());
-    all.filter(|decided| decided.operation == *operation).map(|decided| decided.outcome).collect()
-}
 
 #[test]
 fn one_of_two_racing_commits_wins() {
@@ -20,8 +14,8 @@ fn one_of_two_racing_commits_wins() {
     committee.submit(NodeId(1), one.clone());
     committee.submit(NodeId(2), two.clone());
     committee.run();
-    assert_eq!(decided(&committee, &one), [Outcome::Applied { position: Position(1) }]);
-    assert_eq!(decided(&committee, &two), [Outcome::Conflict { position: Position(1) }]);
+    assert_eq!(committee.outcomes_of(&one), [Outcome::Applied { position: Position(1) }]);
+    assert_eq!(committee.outcomes_of(&two), [Outcome::Conflict { position: Position(1) }]);
 }
 
 #[test]
@@ -38,7 +32,7 @@ fn proposals_in_a_block_do_not_outrun_a_commit() {
     let commit = committee.envelope(9, Some(0), b"commit");
     committee.submit(NodeId(1), commit.clone());
     committee.run();
-    assert_eq!(decided(&committee, &commit), [Outcome::Applied { position: Position(1) }]);
+    assert_eq!(committee.outcomes_of(&commit), [Outcome::Applied { position: Position(1) }]);
 }
 
 #[test]
@@ -56,7 +50,8 @@ fn losers_that_rebase_all_land() {
         }
         committee.run();
         let won = |commit| {
-            decided(&committee, commit)
+            committee
+                .outcomes_of(commit)
                 .contains(&Outcome::Applied { position: Position(round + 1) })
         };
         let winners: Vec<u8> =

@@ -1,9 +1,12 @@
 //! The shared vectors: a lane that an independent implementation played block by block.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tidings_envelope::{
     Block, CertifiedBlock, DecidedOperation, IncarnationRequest, Operation, Registry,
+    RegistryHistory,
 };
 use tidings_order::{LaneContext, LaneState, judge_operation};
 use tidings_types::node_key::NodeSignature;
@@ -50,7 +53,9 @@ fn a_lane_plays_as_another_implementation_played_it() {
     let suite = suite::<Step>("ordered/lane.json");
     let registry = suite.registry.unwrap();
     assert_eq!((registry.validate(), registry.network_id()), (Ok(()), suite.network));
-    let context = LaneContext { network: suite.network, registry: &registry, shard: ShardId(0) };
+    let registries = RegistryHistory::new(Arc::new(registry.clone()));
+    let context =
+        LaneContext { network: suite.network, registries: &registries, shard: ShardId(0) };
     let mut state = LaneState::default();
     for case in suite.cases {
         let comment = &case.comment;
@@ -60,7 +65,7 @@ fn a_lane_plays_as_another_implementation_played_it() {
             let judged = judge_operation(operation, ShardId(0), period, suite.network, &registry);
             assert_eq!(judged, Ok(()), "{comment}");
         }
-        let (staged, waiting) = state.stage(operations, context);
+        let (staged, waiting) = state.stage(operations, context).unwrap();
         assert!(waiting.is_empty(), "{comment}");
         let outcome = |decided: &DecidedOperation| hex::encode(decided.outcome.to_wire());
         let outcomes: Vec<String> = staged.block.operations.iter().map(outcome).collect();
@@ -73,7 +78,7 @@ fn a_lane_plays_as_another_implementation_played_it() {
         let certified: CertifiedBlock = wire(&case.certified);
         assert_eq!(certified.block, staged.block, "{comment}");
         certified.certificate.verify(&header, suite.network, &registry).unwrap();
-        let checked = state.check(&wire::<Block>(&case.block), context);
+        let checked = state.check(&wire::<Block>(&case.block), |_| false, context);
         assert_eq!(checked.as_ref(), Ok(&staged), "{comment}");
         state.commit(staged);
     }

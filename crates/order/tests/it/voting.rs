@@ -1,131 +1,117 @@
-//! A replica votes for one block per height, after it is on disk, and never for another.
+//! What a member votes for, and what it finds of those who vote twice.
 
-use std::collections::BTreeSet;
+use tidings_envelope::{Block, Operation, Proposal, SignedProposal, SignedVote, Step, Vote};
+use tidings_order::OrderMessage;
+use tidings_types::{BlockHash, ErrorCode, Height, NodeId, Round, ShardId};
 
-use tidings_envelope::{Block, Operation};
-use tidings_order::{
-    LaneContext, LaneState, OrderContext, OrderEffect, OrderMessage, Orderer, Sequencer,
-};
-use tidings_types::{BlockHash, ErrorCode, NodeId, Round, ShardId};
+use crate::network::{Committee, node_key};
 
-use crate::lane::marker;
-use crate::network::{Committee, node_key, registry};
+/// Who proposes at a height of a committee of four, in round 0.
+fn proposer(height: u64) -> NodeId {
+    NodeId(1 + u32::try_from(height % 4).unwrap())
+}
 
-fn block(committee: &Committee, operations: Vec<Operation>) -> Block {
-    let context = LaneContext {
-        network: committee.network,
-        registry: &committee.registry,
+pub fn block(committee: &Committee, operations: Vec<Operation>) -> Block {
+    let state = committee.state(NodeId(2));
+    state.stage(operations, committee.lane()).unwrap().0.block
+}
+
+pub fn proposal(committee: &Committee, by: NodeId, block: &Block) -> SignedProposal {
+    let proposal = Proposal {
         shard: ShardId(0),
+        height: block.header.height,
+        round: Round(0),
+        valid_round: None,
+        block: block.header.hash(),
     };
-    committee.state(NodeId(2)).stage(operations, context).0.block
+    proposal.sign(by, &node_key(by), committee.network)
 }
 
-fn propose(committee: &mut Committee, from: u32, block: &Block) {
-    let message = OrderMessage::Propose { round: Round(0), block: block.clone() };
-    committee.inject(NodeId(from), NodeId(2), message);
+fn vote(committee: &Committee, by: NodeId, step: Step, block: Option<BlockHash>) -> SignedVote {
+    let vote = Vote { shard: ShardId(0), height: Height(2), round: Round(0), step, block };
+    vote.sign(by, &node_key(by), committee.network)
 }
 
-/// The blocks that node 2 has voted for since the last time.
-fn voted(committee: &mut Committee) -> Vec<BlockHash> {
+/// Has `by` propose the block to node 2; answers node 2's prevotes.
+pub fn prevotes(committee: &mut Committee, by: NodeId, block: &Block) -> Vec<Option<BlockHash>> {
+    let signed = proposal(committee, by, block);
+    committee.inject(by, NodeId(2), OrderMessage::Proposal(signed));
+    committee.inject(by, NodeId(2), OrderMessage::Block(block.clone()));
+    prevotes_of_two(committee)
+}
+
+/// What node 2 has prevoted for since the last time, each once.
+fn prevotes_of_two(committee: &mut Committee) -> Vec<Option<BlockHash>> {
     let sent = committee.sent_by(NodeId(2)).into_iter();
-    sent.map(|message| match message {
-        OrderMessage::Vote { block, .. } => block,
-        other => panic!("{other:?}"),
-    })
-    .collect()
+    let own = sent.filter_map(|(_, message)| match message {
+        OrderMessage::Vote(signed) if signed.node == NodeId(2) => Some(signed.vote),
+        _ => None,
+    });
+    let mut blocks: Vec<_> =
+        own.filter(|vote| vote.step == Step::Prevote).map(|vote| vote.block).collect();
+    blocks.dedup();
+    blocks
 }
 
 #[test]
-fn of_two_proposals_for_one_height_the_first_gets_the_vote() {
+fn of_two_proposals_in_one_round_the_first_gets_the_vote() {
     // covers: ORD-015
     let mut committee = Committee::new(4);
     let one = block(&committee, vec![committee.envelope(9, None, b"one")]);
     let two = block(&committee, vec![committee.envelope(9, None, b"two")]);
-    let mut votes = BTreeSet::new();
-    for _ in 0..2 {
-        propose(&mut committee, 1, &one);
-        propose(&mut committee, 1, &two);
-        votes.extend(voted(&mut committee));
-    }
-    assert_eq!(votes, BTreeSet::from([one.header.hash()]));
-    // Nor does a restart make it forget.
-    committee.kill(NodeId(2));
-    committee.start(NodeId(2));
-    propose(&mut committee, 1, &two);
-    let votes: BTreeSet<_> = voted(&mut committee).into_iter().collect();
-    assert_eq!(votes, BTreeSet::from([one.header.hash()]));
+    let by = proposer(2);
+    assert_eq!(prevotes(&mut committee, by, &one), [Some(one.header.hash())]);
+    assert_eq!(prevotes(&mut committee, by, &two), []);
+    // And both together are evidence.
+    assert_eq!(committee.evidence.len(), 1);
+    let evidence = &committee.evidence[0];
+    assert_eq!(evidence.accused(), by);
+    assert_eq!(evidence.verify(committee.network, node_key(by).address()), Ok(()));
 }
 
 #[test]
-fn a_vote_waits_for_the_disk() {
-    // covers: ORD-015
-    let registry = registry(4);
-    let (network, key) = (registry.network_id(), node_key(NodeId(2)));
-    let context =
-        OrderContext { network, registry: &registry, node: NodeId(2), key: &key, now_ms: 0 };
-    let lane = LaneContext { network, registry: &registry, shard: ShardId(0) };
-    let mut orderer = Sequencer::new(ShardId(0), LaneState::default(), None);
-    let begins = |operation| LaneState::default().stage(vec![operation], lane).0.block;
-    let (lost, kept) = (begins(marker(1)), begins(marker(2)));
-    let propose = |orderer: &mut Sequencer, block: &Block| {
-        let message = OrderMessage::Propose { round: Round(0), block: block.clone() };
-        orderer.receive(NodeId(1), message, context);
-        assert_eq!(orderer.poll_effect(), Some(OrderEffect::Persist(block.clone())));
-        assert_eq!(orderer.poll_effect(), None);
-    };
-    propose(&mut orderer, &lost);
-    orderer.proposal_is_lost(lost.header.hash());
-    orderer.proposal_is_durable(lost.header.hash(), context);
-    assert_eq!(orderer.poll_effect(), None);
-    // Nothing was voted for, so another block may come.
-    propose(&mut orderer, &kept);
-    orderer.proposal_is_durable(kept.header.hash(), context);
-    let vote = orderer.poll_effect();
-    let hash = kept.header.hash();
-    let is_vote = matches!(
-        vote,
-        Some(OrderEffect::Send(NodeId(1), OrderMessage::Vote { block, .. })) if block == hash
-    );
-    assert!(is_vote, "{vote:?}");
-}
-
-#[test]
-fn only_the_sequencer_proposes() {
+fn members_propose_in_turn() {
     // covers: ORD-016
     let mut committee = Committee::new(4);
     let block = block(&committee, vec![committee.envelope(9, None, b"text")]);
-    for from in [2, 3, 4, 99] {
-        propose(&mut committee, from, &block);
-        assert_eq!(voted(&mut committee), []);
+    for by in (1..=4).map(NodeId).filter(|node| *node != proposer(2)) {
+        assert_eq!(prevotes(&mut committee, by, &block), []);
     }
-    let other = OrderMessage::Propose { round: Round(1), block: block.clone() };
-    committee.inject(NodeId(1), NodeId(2), other);
-    assert_eq!(voted(&mut committee), []);
-    propose(&mut committee, 1, &block);
-    assert_eq!(voted(&mut committee), [block.header.hash()]);
+    // Nor does a stranger propose in somebody's name.
+    let mut forged = proposal(&committee, NodeId(4), &block);
+    forged.node = proposer(2);
+    committee.inject(proposer(2), NodeId(2), OrderMessage::Proposal(forged));
+    committee.inject(proposer(2), NodeId(2), OrderMessage::Block(block.clone()));
+    assert_eq!(prevotes_of_two(&mut committee), []);
+    let votes = prevotes(&mut committee, proposer(2), &block);
+    assert_eq!(votes, [Some(block.header.hash())]);
+}
+
+#[test]
+fn an_invalid_block_gets_a_vote_for_none() {
+    // covers: ORD-004
+    let mut committee = Committee::new(4);
+    let mut wrong = block(&committee, vec![committee.envelope(9, None, b"text")]);
+    wrong.header.state_root = [0; 32];
+    assert_eq!(prevotes(&mut committee, proposer(2), &wrong), [None]);
 }
 
 #[test]
 fn a_block_that_comes_before_its_parent_waits_for_it() {
     // covers: ORD-012
     let mut committee = Committee::new(4);
-    committee.kill(NodeId(2));
+    committee.cut.extend((1..=4).map(|from| (NodeId(from), NodeId(2))));
     let operation = committee.envelope(9, None, b"one");
     committee.submit(NodeId(1), operation);
     committee.run();
-    let ahead = committee.history();
-    let context = LaneContext {
-        network: committee.network,
-        registry: &committee.registry,
-        shard: ShardId(0),
-    };
+    let parent = committee.history().remove(1);
     let operations = vec![committee.envelope(9, None, b"two")];
-    let next = committee.state(NodeId(1)).stage(operations, context).0.block;
-    committee.start(NodeId(2));
-    propose(&mut committee, 1, &next);
-    assert_eq!(voted(&mut committee), []);
-    committee.run();
-    assert_eq!(committee.state(NodeId(2)).height(), ahead.last().unwrap().block.header.height);
+    let next = committee.state(NodeId(1)).stage(operations, committee.lane()).unwrap().0.block;
+    let by = proposer(3);
+    committee.sent_by(NodeId(2));
+    assert_eq!(prevotes(&mut committee, by, &next), []);
+    assert!(committee.learn(NodeId(2), parent));
+    assert_eq!(prevotes_of_two(&mut committee), [Some(next.header.hash())]);
 }
 
 #[test]
@@ -148,21 +134,36 @@ fn what_is_invalid_is_neither_taken_nor_passed_on() {
 }
 
 #[test]
-fn a_vote_counts_for_who_signed_it() {
+fn two_votes_in_one_step_are_seen_by_all_and_count_once() {
+    // covers: EVD-003
+    let mut committee = Committee::new(4);
+    let cheat = NodeId(4);
+    let blocks = [BlockHash([1; 32]), BlockHash([2; 32])];
+    // Each of two members hears another vote; what they pass on shows it to everybody.
+    for (to, block) in [NodeId(1), NodeId(2)].into_iter().zip(blocks) {
+        let signed = vote(&committee, cheat, Step::Prevote, Some(block));
+        committee.inject(cheat, to, OrderMessage::Vote(signed));
+    }
+    committee.run();
+    assert!(!committee.evidence.is_empty());
+    for evidence in &committee.evidence {
+        assert_eq!(evidence.accused(), cheat);
+        assert_eq!(evidence.verify(committee.network, node_key(cheat).address()), Ok(()));
+    }
+}
+
+#[test]
+fn a_forged_vote_changes_nothing() {
     // covers: ORD-003
     let mut committee = Committee::new(4);
-    committee.kill(NodeId(3));
-    committee.kill(NodeId(4));
     let before = committee.history().len();
-    let operation = committee.envelope(9, None, b"text");
-    committee.submit(NodeId(1), operation);
-    // Node 2 votes, and its vote is passed off as node 3's.
-    while committee.step() {
-        for message in committee.sent_by(NodeId(2)) {
-            for from in [NodeId(2), NodeId(3)] {
-                committee.inject(from, NodeId(1), message.clone());
-            }
-        }
+    for step in [Step::Prevote, Step::Precommit] {
+        let mut forged = vote(&committee, NodeId(4), step, Some(BlockHash([1; 32])));
+        forged.node = NodeId(3);
+        committee.inject(NodeId(4), NodeId(1), OrderMessage::Vote(forged));
+        assert_eq!(committee.sent_by(NodeId(1)), []);
     }
+    committee.run();
     assert_eq!(committee.history().len(), before);
+    assert_eq!(committee.evidence, []);
 }

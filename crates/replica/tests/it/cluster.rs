@@ -8,8 +8,10 @@ use rand_core::SeedableRng;
 use tidings_envelope::api::{PublishRequest, PublishResponse, PublishResult};
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
-    AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Lane, LogId, Target, Topic,
+    AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, Lane, LogId,
+    Target, Topic,
 };
+use tidings_order::{LaneLog, RestoredAgreement};
 use tidings_replica::store::{Flush, Restored, RestoredLane, RestoredLog, WriteSet};
 use tidings_replica::wire::{ControlFrame, FeedFlush, FeedRequest, Have};
 use tidings_replica::{
@@ -66,7 +68,8 @@ pub struct Disk {
     pub flushes: BTreeMap<LogId, Vec<Flush>>,
     pub blocks: Vec<CertifiedBlock>,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
-    proposal: Option<tidings_envelope::Block>,
+    lane_logs: Vec<LaneLog>,
+    pub evidence: Vec<Evidence>,
 }
 
 impl Disk {
@@ -77,9 +80,12 @@ impl Disk {
             assert_eq!(flush.first().0, due, "a stretch follows what is stored");
             log.push(flush);
         }
-        self.proposal = set.proposals.into_iter().last().or(self.proposal.take());
+        self.lane_logs.extend(set.lane_logs.into_iter().map(|(_, log)| log));
+        self.evidence.extend(set.evidence);
         for decided in set.decided {
             assert_eq!(decided.certified.block.header.height.0, self.blocks.len() as u64 + 1);
+            let height = decided.certified.block.header.height;
+            self.lane_logs.retain(|log| log.height > height);
             self.blocks.push(decided.certified);
             for (key, value) in decided.state {
                 match value {
@@ -101,11 +107,13 @@ impl Disk {
             let frontier = last.frontier.clone();
             (*log, RestoredLog { checkpoint: last.checkpoint, frontier, topics })
         });
-        let lane = RestoredLane {
-            head: self.blocks.last().cloned(),
-            proposal: self.proposal.clone(),
-            state: self.state.clone(),
-        };
+        let mut agreement = RestoredAgreement::default();
+        for log in &self.lane_logs {
+            agreement.records.extend(log.records.iter().cloned());
+            agreement.blocks.extend(log.blocks.iter().cloned());
+        }
+        let head = self.blocks.last().cloned();
+        let lane = RestoredLane { head, agreement, state: self.state.clone() };
         Restored { logs: logs.collect(), lanes: BTreeMap::from([(ShardId(0), lane)]) }
     }
 
@@ -255,6 +263,13 @@ impl Cluster {
                 Effect::Unsubscribe(at, log) => self.feeds.retain(|feed| {
                     let is_it =
                         matches!(feed.request, FeedRequest::Log { log: fed, .. } if fed == log);
+                    !(feed.at == at && feed.to == node && is_it)
+                }),
+                Effect::UnsubscribeBlocks(at, shard) => self.feeds.retain(|feed| {
+                    let is_it = matches!(
+                        feed.request,
+                        FeedRequest::Blocks { shard: fed, .. } if fed == shard
+                    );
                     !(feed.at == at && feed.to == node && is_it)
                 }),
                 Effect::Reply(request, response) => {

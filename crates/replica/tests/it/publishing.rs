@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
+const THREE: NodeId = NodeId(3);
 
 fn refused(result: &PublishResult) -> Option<ErrorCode> {
     match result {
@@ -138,9 +139,10 @@ fn ordered_envelopes_get_certified_receipts_from_any_node() {
 }
 
 #[test]
-fn ordering_is_unavailable_without_the_sequencer_and_messages_go_on() {
+fn ordering_is_unavailable_without_a_quorum_and_messages_go_on() {
     let mut cluster = Cluster::new(4);
     cluster.kill(ONE);
+    cluster.kill(THREE);
     let ordered = cluster.envelope(9, Lane::Ordered, b"commit");
     let request = cluster.request(TWO, AckLevel::Replicated, vec![ordered]);
     let ordered = cluster.publish(TWO, &request).unwrap();

@@ -2,9 +2,10 @@
 
 use tidings_envelope::{Checkpoint, DecidedOperation, Operation, Outcome, PeriodMarker};
 use tidings_node::link::{LinkEvent, LinkLimits, LinkSendError};
+use tidings_order::OrderMessage;
 use tidings_replica::wire::ControlFrame;
 use tidings_types::constants::{BLOCK_BYTES_MAX, MARKER_PINS_MAX};
-use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, Position, Round, Wire};
+use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, Position, ShardId, Wire};
 
 use super::fixture::{Network, block, log_of, numbered, transport_key};
 use super::raw::{self, Raw};
@@ -18,7 +19,7 @@ fn proposal(markers: usize) -> ControlFrame {
     let mut block = block(1).block;
     let decided = vec![DecidedOperation { operation, outcome }; markers];
     block.operations = BoundedVec::new(decided).unwrap();
-    ControlFrame::Propose { round: Round(0), block }
+    ControlFrame::Lane { shard: ShardId(0), message: OrderMessage::Block(block) }
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::api::TopicCursor;
-use tidings_envelope::{Evidence, Topic};
+use tidings_envelope::{Block, Evidence, Topic};
+use tidings_node::storage::{Storage, StorageError};
+use tidings_order::{LaneLog, LogRecord, LoggedTimeout};
 use tidings_replica::store::{Decided, WriteSet};
-use tidings_types::{Height, ShardId, Wire, merkle};
+use tidings_types::{Height, Round, ShardId, Wire, merkle};
 
 use super::fixture::{Item, LaneWriter, LogWriter, decided, open, topic};
 
@@ -43,14 +45,32 @@ fn with_state(mut block: Decided, state: &[(&str, Option<u8>)]) -> Decided {
     block
 }
 
-pub async fn state_and_proposals_are_replaced(url: String) {
+/// Part of the log of a height.
+pub fn lane_log(height: u64, first: u64, rounds: &[u32], blocks: Vec<Block>) -> WriteSet {
+    let record =
+        |round: &u32| LogRecord::Timeout { wait: LoggedTimeout::Precommit, round: Round(*round) };
+    let records = rounds.iter().map(record).collect();
+    let log = LaneLog { sequence: 0, height: Height(height), first, records, blocks };
+    WriteSet { lane_logs: vec![(ShardId(0), log)], ..WriteSet::default() }
+}
+
+/// What the store remembers of the agreement on the next height: rounds and blocks.
+async fn agreement(storage: &Storage) -> (Vec<u32>, Vec<Block>, bool) {
+    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
+    let rounds = restored.agreement.records.iter().map(|record| match record {
+        LogRecord::Timeout { round, .. } => round.0,
+        other => panic!("{other:?}"),
+    });
+    (rounds.collect(), restored.agreement.blocks, restored.agreement.halted)
+}
+
+pub async fn state_and_agreements_are_replaced(url: String) {
     let storage = open(&url).await;
     let mut lane = LaneWriter::default();
     let lost = lane.block(&[1, 1]);
-    let set = WriteSet { proposals: vec![lost.clone()], ..WriteSet::default() };
-    storage.write(&set).await.unwrap();
-    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
-    assert_eq!((restored.proposal, restored.head), (Some(lost), None));
+    storage.write(&lane_log(1, 0, &[0, 1], vec![lost.clone()])).await.unwrap();
+    storage.write(&lane_log(1, 2, &[2], vec![lost.clone()])).await.unwrap();
+    assert_eq!(agreement(&storage).await, (vec![0, 1, 2], vec![lost], false));
 
     let first = with_state(lane.decide(&[1]), &[("a", Some(1)), ("b", Some(1)), ("c", Some(1))]);
     let second = with_state(lane.decide(&[2]), &[("a", Some(2)), ("b", None), ("d", None)]);
@@ -61,14 +81,23 @@ pub async fn state_and_proposals_are_replaced(url: String) {
     let state = [(b"a".to_vec(), vec![2]), (b"b".to_vec(), vec![3])];
     assert_eq!(restored.state, BTreeMap::from(state));
     assert_eq!(restored.head, lane.blocks.last().cloned());
-    // The block voted for at height 1 has been decided on.
-    assert_eq!(restored.proposal, None);
+    // What was logged of height 1 is over.
+    assert_eq!(restored.agreement, Default::default());
 
-    let proposals = vec![lane.block(&[3]), lane.block(&[4])];
-    let last = proposals.last().cloned();
-    storage.write(&WriteSet { proposals, ..WriteSet::default() }).await.unwrap();
-    let restored = storage.load().await.unwrap().lanes.remove(&ShardId(0)).unwrap();
-    assert_eq!(restored.proposal, last);
+    let one = lane.block(&[3]);
+    storage.write(&lane_log(4, 0, &[0], vec![one.clone()])).await.unwrap();
+    // A part that was written before the node knew is written again and changes nothing.
+    storage.write(&lane_log(4, 0, &[0], vec![one.clone()])).await.unwrap();
+    assert_eq!(agreement(&storage).await, (vec![0], vec![one.clone()], false));
+    let forks = vec![lane.blocks[0].clone()];
+    storage.write(&WriteSet { forks, ..WriteSet::default() }).await.unwrap();
+    assert_eq!(agreement(&storage).await, (vec![0], vec![one], true));
+}
+
+pub async fn a_log_of_an_agreement_without_its_beginning_is_refused(url: String) {
+    let storage = open(&url).await;
+    storage.write(&lane_log(1, 1, &[1], Vec::new())).await.unwrap();
+    assert!(matches!(storage.load().await, Err(StorageError::Damaged { .. })));
 }
 
 pub async fn evidence_is_stored_once(url: String) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_node::storage::{Stats, Storage, StorageError};
+use tidings_order::RestoredAgreement;
 use tidings_replica::store::{RestoredLane, RestoredLog, WriteSet};
 use tidings_types::{
     EntryHash, ErrorCode, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId, TopicIndex, Wire,
@@ -36,10 +37,8 @@ pub async fn a_store_gives_back_what_it_was_given(url: String) {
             old.flush(&[Item::of(1)], 1),
         ],
         decided: vec![first, lane.decide(&[])],
-        proposals: vec![lane.block(&[3])],
-        evidence: Vec::new(),
+        ..WriteSet::default()
     };
-    let proposal = set.proposals[0].clone();
     storage.write(&set).await.unwrap();
     let many: Vec<_> = (0..150).map(|number| Item::of(number % 50)).collect();
     storage.write(&new.write_set(&many, 2)).await.unwrap();
@@ -53,7 +52,7 @@ pub async fn a_store_gives_back_what_it_was_given(url: String) {
     assert_eq!(loaded.logs, BTreeMap::from(logs));
     let lane = RestoredLane {
         head: lane.blocks.last().cloned(),
-        proposal: Some(proposal),
+        agreement: RestoredAgreement::default(),
         state: BTreeMap::from([(b"a".to_vec(), vec![1]), (Vec::new(), vec![2])]),
     };
     assert_eq!(loaded.lanes, BTreeMap::from([(ShardId(0), lane)]));

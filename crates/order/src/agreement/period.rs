@@ -1,0 +1,60 @@
+//! When a period is over, by this member's own monotonic clock.
+
+use tidings_envelope::{Block, Operation, Outcome, PeriodMarker};
+use tidings_types::BoundedVec;
+
+use super::Agreement;
+use crate::orderer::OrderContext;
+
+/// How much sooner than its own clock says a proposer marks a period, at most: members who start
+/// a height for it measure a little differently.
+const TOLERANCE_MS_MAX: u64 = 250;
+
+impl Agreement {
+    /// When the period is over; none while nothing is there to measure from.
+    pub(super) fn marker_due_ms(&self, period_ms: u64) -> Option<u64> {
+        match self.marked_at_ms {
+            Some(marked_at_ms) => Some(marked_at_ms.saturating_add(period_ms)),
+            None => (self.state.period().0 == 0).then_some(0),
+        }
+    }
+
+    /// Begins to measure when nothing was measured yet.
+    pub(super) fn measure_period(&mut self, context: OrderContext<'_>) {
+        if self.state.period().0 > 0 {
+            self.marked_at_ms.get_or_insert(context.now_ms);
+        }
+    }
+
+    /// Whether a height is to be begun for a marker.
+    pub(super) fn marker_is_due(&self, context: OrderContext<'_>) -> bool {
+        let period_ms = context.latest().period_ms;
+        self.marker_due_ms(period_ms).is_some_and(|due| due <= context.now_ms)
+    }
+
+    /// The marker that a block built now has (ORD-017).
+    pub(super) fn marker(&self, context: OrderContext<'_>) -> Option<Operation> {
+        let period_ms = context.latest().period_ms;
+        let tolerance_ms = TOLERANCE_MS_MAX.min(period_ms / 4);
+        let due = self.marker_due_ms(period_ms)?.saturating_sub(tolerance_ms);
+        let marker =
+            PeriodMarker { period: self.state.period().plus(1), pins: BoundedVec::default() };
+        (due <= context.now_ms).then_some(Operation::PeriodMarker(marker))
+    }
+
+    /// Whether a period would begin before half of the last one has passed here (ORD-014).
+    pub(super) fn is_premature(&self, block: &Block, context: OrderContext<'_>) -> bool {
+        let Some(marked_at_ms) = self.marked_at_ms else {
+            return false;
+        };
+        let lasted_ms = context.now_ms.saturating_sub(marked_at_ms);
+        begins_period(block) && lasted_ms < context.latest().period_ms / 2
+    }
+}
+
+pub(super) fn begins_period(block: &Block) -> bool {
+    block.operations.iter().any(|decided| {
+        matches!(decided.operation, Operation::PeriodMarker(_))
+            && matches!(decided.outcome, Outcome::Applied { .. })
+    })
+}

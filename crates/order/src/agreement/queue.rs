@@ -1,0 +1,134 @@
+//! The operations that wait to be ordered, whose signatures are verified.
+
+use std::collections::BTreeMap;
+
+use tidings_envelope::{DecidedOperation, Operation};
+use tidings_types::constants::ORDER_QUEUE_OPERATIONS_MAX;
+use tidings_types::{EnvelopeId, OffenceId, OperationHash};
+use tls_codec::Size;
+
+/// What tells queued operations apart: an envelope is one whoever carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum QueueKey {
+    Envelope(EnvelopeId),
+    Offence(OffenceId),
+    Other(OperationHash),
+}
+
+impl QueueKey {
+    fn of(operation: &Operation, hash: OperationHash) -> Self {
+        match operation {
+            Operation::Envelope(envelope) => Self::Envelope(envelope.envelope.body.id()),
+            Operation::Evidence(evidence) => Self::Offence(evidence.offence()),
+            Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => Self::Other(hash),
+        }
+    }
+}
+
+/// The queue is full; the asker may try again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueueFull;
+
+#[derive(Debug)]
+struct Waiting {
+    operation: Operation,
+    key: QueueKey,
+    hash: OperationHash,
+    length: usize,
+}
+
+/// Operations by arrival; each stays until a final block holds it or it can be in none.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    by_arrival: BTreeMap<u64, Waiting>,
+    places: BTreeMap<QueueKey, u64>,
+    hashes: BTreeMap<OperationHash, u64>,
+    next: u64,
+}
+
+impl Queue {
+    /// Whether any operation waits that `fits` allows.
+    pub(super) fn any(&self, fits: impl Fn(&Operation) -> bool) -> bool {
+        self.by_arrival.values().any(|waiting| fits(&waiting.operation))
+    }
+
+    /// Whether exactly this operation waits, and so is verified.
+    pub(super) fn contains(&self, hash: OperationHash) -> bool {
+        self.hashes.contains_key(&hash)
+    }
+
+    /// Whether the operation, or another that does the same, waits.
+    pub(super) fn has(&self, operation: &Operation) -> bool {
+        self.places.contains_key(&QueueKey::of(operation, operation.hash()))
+    }
+
+    /// Adds a verified operation; answers whether it was not there yet.
+    pub(super) fn push(&mut self, operation: Operation) -> Result<bool, QueueFull> {
+        let hash = operation.hash();
+        let key = QueueKey::of(&operation, hash);
+        if self.places.contains_key(&key) {
+            return Ok(false);
+        }
+        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX {
+            return Err(QueueFull);
+        }
+        let length = operation.tls_serialized_len();
+        self.places.insert(key, self.next);
+        self.hashes.insert(hash, self.next);
+        self.by_arrival.insert(self.next, Waiting { operation, key, hash, length });
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// The oldest operations that `fits` allows, up to a number and a length in bytes; the first
+    /// is taken whatever its length.
+    pub(super) fn batch(
+        &self,
+        count_max: usize,
+        bytes_max: usize,
+        mut fits: impl FnMut(&Operation) -> bool,
+    ) -> Vec<Operation> {
+        let (mut batch, mut bytes) = (Vec::new(), 0usize);
+        for waiting in self.by_arrival.values() {
+            if batch.len() >= count_max {
+                break;
+            }
+            if !batch.is_empty() && bytes + waiting.length > bytes_max {
+                break;
+            }
+            if fits(&waiting.operation) {
+                bytes += waiting.length;
+                batch.push(waiting.operation.clone());
+            }
+        }
+        batch
+    }
+
+    /// Removes what a final block holds.
+    pub(super) fn remove_decided(&mut self, decided: &[DecidedOperation]) {
+        for DecidedOperation { operation, .. } in decided {
+            let key = QueueKey::of(operation, operation.hash());
+            if let Some(place) = self.places.get(&key).copied() {
+                self.remove(place);
+            }
+        }
+    }
+
+    /// Keeps what `stays` allows.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&Operation) -> bool) {
+        let gone: Vec<u64> = self
+            .by_arrival
+            .iter()
+            .filter(|(_, waiting)| !stays(&waiting.operation))
+            .map(|(place, _)| *place)
+            .collect();
+        gone.into_iter().for_each(|place| self.remove(place));
+    }
+
+    fn remove(&mut self, place: u64) {
+        if let Some(waiting) = self.by_arrival.remove(&place) {
+            self.places.remove(&waiting.key);
+            self.hashes.remove(&waiting.hash);
+        }
+    }
+}
