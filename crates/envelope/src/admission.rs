@@ -9,8 +9,8 @@ use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, Hash, NetworkId, NodeId, 
 
 use crate::registry::Registry;
 use crate::{
-    ClientEnvelope, EntryHeader, Lane, LogId, PayerBatch, PayerEnvelope, Target, Topic, TopicKind,
-    WriteProof,
+    ClientEnvelope, EntryHeader, Lane, LogId, PayerBatch, PayerEnvelope, RegistryHistory, Target,
+    Topic, TopicKind, WriteProof,
 };
 
 /// What a node knows when it decides on an envelope.
@@ -18,12 +18,28 @@ use crate::{
 pub struct AdmissionContext<'a> {
     /// The network that signatures must bind.
     pub network: NetworkId,
-    /// The current registry snapshot.
-    pub registry: &'a Registry,
+    /// The registry's snapshots, the current one being the latest.
+    pub registries: &'a RegistryHistory,
     /// The current period.
     pub period: Period,
     /// The node that decides.
     pub node: NodeId,
+}
+
+impl<'a> AdmissionContext<'a> {
+    /// The snapshot by which a batch is judged: that of the epoch that it names (TOP-009), which
+    /// is the current one or the one before (ENV-008).
+    ///
+    /// # Errors
+    /// [`ErrorCode::RegistryEpochWrong`] when it names another epoch, or one unknown here.
+    pub fn registry_of(&self, batch: &PayerBatch) -> Result<&'a Registry, ErrorCode> {
+        let (current, named) = (self.registries.latest().epoch, batch.header.registry_epoch);
+        let registry = match (current.minus(1)..=current).contains(&named) {
+            true => self.registries.at(named),
+            false => None,
+        };
+        registry.map(|registry| &**registry).ok_or(ErrorCode::RegistryEpochWrong)
+    }
 }
 
 /// An envelope that decodes and follows every rule that needs no key and no context.
@@ -147,8 +163,8 @@ impl VerifiedEnvelope {
     /// Admits the envelope under a batch that [`PayerBatch::admit`] accepted.
     ///
     /// # Errors
-    /// The code of the first rule broken: shard (TOP-004), payer (ENV-012), target (ENV-008),
-    /// expiry (ENV-006), cover of the batch's root (ENV-007).
+    /// The code of the first rule broken: epoch (ENV-008), shard (TOP-004), payer (ENV-012),
+    /// target (ENV-008), expiry (ENV-006), cover of the batch's root (ENV-007).
     pub fn admit(
         self,
         batch: &PayerBatch,
@@ -157,8 +173,8 @@ impl VerifiedEnvelope {
         context: &AdmissionContext<'_>,
     ) -> Result<AdmittedEnvelope, ErrorCode> {
         let body = &self.envelope.body;
-        let shard = body.topic.shard(context.registry.shard_count);
-        if !context.registry.committee(shard).contains(&context.node) {
+        let shard = body.topic.shard(context.registry_of(batch)?.shard_count);
+        if !context.registries.latest().committee(shard).contains(&context.node) {
             return Err(ErrorCode::WrongShard);
         }
         if body.payer != batch.header.payer {
@@ -214,23 +230,24 @@ impl AdmittedEnvelope {
 }
 
 impl PayerBatch {
-    /// Accepts the batch here and now: form, signature, key, target, expiry (ENV-008).
+    /// Accepts the batch here and now: form, epoch, payer, key, target, expiry, signature
+    /// (ENV-008).
     ///
     /// # Errors
     /// The code of the first rule broken.
     pub fn admit(&self, context: &AdmissionContext<'_>) -> Result<(), ErrorCode> {
         let header = &self.header;
-        self.check_payer(context.registry)?;
+        self.check_form()?;
+        let current = context.registries.latest();
+        self.check_key(context.registry_of(self)?)?;
+        // A key that was withdrawn since the batch's epoch pays for nothing any more.
+        self.check_key(current)?;
         let aimed_here = match header.target {
             Target::Node(node) => node == context.node,
-            Target::Shard(shard) => context.registry.committee(shard).contains(&context.node),
+            Target::Shard(shard) => current.committee(shard).contains(&context.node),
         };
         if !aimed_here {
             return Err(ErrorCode::BatchTargetWrong);
-        }
-        let epoch = context.registry.epoch;
-        if !(epoch.minus(1)..=epoch).contains(&header.registry_epoch) {
-            return Err(ErrorCode::RegistryEpochWrong);
         }
         if header.not_after < context.period {
             return Err(ErrorCode::BatchExpired);
@@ -249,13 +266,23 @@ impl PayerBatch {
     /// # Errors
     /// The code of the first rule broken.
     pub fn check_payer(&self, registry: &Registry) -> Result<(), ErrorCode> {
-        let header = &self.header;
-        if header.version != PROTOCOL_VERSION {
+        self.check_form()?;
+        self.check_key(registry)
+    }
+
+    /// The rules of the header that need nothing else.
+    fn check_form(&self) -> Result<(), ErrorCode> {
+        if self.header.version != PROTOCOL_VERSION {
             return Err(ErrorCode::UnknownVersion);
         }
-        if !self.is_well_formed() {
-            return Err(ErrorCode::Malformed);
+        match self.is_well_formed() {
+            true => Ok(()),
+            false => Err(ErrorCode::Malformed),
         }
+    }
+
+    fn check_key(&self, registry: &Registry) -> Result<(), ErrorCode> {
+        let header = &self.header;
         if registry.payer(header.payer).is_none() {
             return Err(ErrorCode::PayerUnknown);
         }
@@ -267,34 +294,32 @@ impl PayerBatch {
 }
 
 impl PayerEnvelope {
-    /// Whether an entry that holds this envelope is valid but for signatures and fee (REP-003).
+    /// Decodes an entry's payload.
     ///
-    /// The answer depends on the entry, its log and the registry alone, so that originator,
-    /// replica, report and audit agree on it at any time.
+    /// # Errors
+    /// [`ErrorCode::UnknownVersion`] for an envelope of a version that is not known here,
+    /// whatever follows it, and [`ErrorCode::Malformed`] when the bytes are no payer envelope.
+    pub fn parse(payload: &[u8]) -> Result<Self, ErrorCode> {
+        match payload.first_chunk::<2>().map(|version| u16::from_be_bytes(*version)) {
+            Some(version) if version != PROTOCOL_VERSION => Err(ErrorCode::UnknownVersion),
+            _ => Self::from_wire(payload).map_err(|_| ErrorCode::Malformed),
+        }
+    }
+
+    /// The rules for an entry that no registry has a part in, but for signatures (EVD-005).
+    ///
+    /// The answer depends on the entry and its log alone, so that originator, replica, report
+    /// and audit agree on it at any time (REP-003).
     ///
     /// # Errors
     /// The code of the first rule broken.
-    pub fn check_entry(
-        &self,
-        header: &EntryHeader,
-        log: LogId,
-        registry: &Registry,
-    ) -> Result<(), ErrorCode> {
-        self.check_face(header, log)?;
-        if self.envelope.body.topic.shard(registry.shard_count) != log.shard {
-            return Err(ErrorCode::WrongShard);
-        }
-        // Last, because it alone depends on when the registry was read.
-        self.batch.check_payer(registry)
-    }
-
-    /// The rules of [`PayerEnvelope::check_entry`] that no registry has a part in (EVD-005).
-    fn check_face(&self, header: &EntryHeader, log: LogId) -> Result<(), ErrorCode> {
+    pub fn check_face(&self, header: &EntryHeader, log: LogId) -> Result<(), ErrorCode> {
         let body = &self.envelope.body;
         if !header.version_is_known() {
             return Err(ErrorCode::UnknownVersion);
         }
         let parsed = ParsedEnvelope::check(self.envelope.clone())?;
+        self.batch.check_form()?;
         if parsed.id() != header.envelope_id {
             return Err(ErrorCode::EnvelopeIdMismatch);
         }
@@ -312,10 +337,24 @@ impl PayerEnvelope {
         }
         check_expiry(body.not_after, header.fee_period)?;
         check_expiry(self.batch.header.not_after, header.fee_period)?;
-        match self.is_covered() {
-            true => Ok(()),
-            false => Err(ErrorCode::BatchRootMismatch),
+        if !self.is_covered() {
+            return Err(ErrorCode::BatchRootMismatch);
         }
+        match header.fee > self.batch.header.max_fee {
+            true => Err(ErrorCode::FeeAboveMaximum),
+            false => Ok(()),
+        }
+    }
+
+    /// The rules for an entry that the registry of its batch's epoch decides, but for the fee.
+    ///
+    /// # Errors
+    /// The code of the first rule broken.
+    pub fn check_registered(&self, log: LogId, registry: &Registry) -> Result<(), ErrorCode> {
+        if self.envelope.body.topic.shard(registry.shard_count) != log.shard {
+            return Err(ErrorCode::WrongShard);
+        }
+        self.batch.check_key(registry)
     }
 
     /// The rule that an entry with this envelope breaks whatever any registry says (EVD-005).
@@ -327,15 +366,6 @@ impl PayerEnvelope {
     ) -> Option<ErrorCode> {
         if let Err(code) = self.check_face(header, log) {
             return Some(code);
-        }
-        if self.batch.header.version != PROTOCOL_VERSION {
-            return Some(ErrorCode::UnknownVersion);
-        }
-        if !self.batch.is_well_formed() {
-            return Some(ErrorCode::Malformed);
-        }
-        if header.fee > self.batch.header.max_fee {
-            return Some(ErrorCode::FeeAboveMaximum);
         }
         if !self.batch.signature_is_valid(network) {
             return Some(ErrorCode::BatchSignatureInvalid);

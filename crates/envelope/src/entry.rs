@@ -81,6 +81,6 @@ impl LogEntry {
         if !self.header.matches(payload) {
             return None;
         }
-        PayerEnvelope::from_wire(payload).ok()
+        PayerEnvelope::parse(payload).ok()
     }
 }

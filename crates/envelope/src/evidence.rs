@@ -201,8 +201,8 @@ pub fn facial_fault(
     if !header.matches(payload) {
         return None;
     }
-    let fault = match PayerEnvelope::from_wire(payload) {
-        Err(_) => ErrorCode::Malformed,
+    let fault = match PayerEnvelope::parse(payload) {
+        Err(code) => code,
         Ok(envelope) => envelope.facial_fault(header, log, network)?,
     };
     (fault != ErrorCode::UnknownVersion).then_some(fault)

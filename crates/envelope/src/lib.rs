@@ -37,6 +37,6 @@ pub use receipt::{
     AckLevel, Acknowledgements, MerklePath, OrderedReceipt, Receipt, ReceiptInvalid,
 };
 pub use registry::Registry;
-pub use registry_history::{RegistryHistory, RegistryRefused};
+pub use registry_history::{RegistryDocument, RegistryHistory, RegistryRefused};
 pub use topic::{Lane, Topic, TopicKind};
 pub use vote::{Proposal, SignedProposal, SignedVote, Step, Vote};

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidings_types::{NetworkId, RegistryEpoch};
+use serde::{Deserialize, Serialize};
+use tidings_types::{NetworkId, NodeId, RegistryEpoch};
 
-use crate::registry::{Registry, RegistryInvalid};
+use crate::registry::{NodeRecord, Registry, RegistryInvalid};
 
 /// Snapshots of one network's registry, at least one (TOP-009).
 ///
 /// Snapshots are kept for ever: blocks and batches of any age name the epoch that judges them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryHistory {
     network: NetworkId,
     latest: Arc<Registry>,
@@ -80,9 +81,55 @@ impl RegistryHistory {
         &self.latest
     }
 
+    /// What the newest snapshot that lists a node says of it.
+    ///
+    /// A node that left is still known by the key under which its logs were signed.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&NodeRecord> {
+        self.by_epoch.values().rev().find_map(|registry| registry.node(id))
+    }
+
     /// Every snapshot, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Registry>> {
         self.by_epoch.values()
+    }
+}
+
+/// A registry as files hold it: the fields of the newest snapshot, and beside them the snapshots
+/// of earlier epochs.
+///
+/// A file without `earlier` is one of a single snapshot, and whoever knows snapshots alone reads
+/// the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryDocument {
+    /// The newest snapshot.
+    #[serde(flatten)]
+    pub latest: Registry,
+    /// Snapshots of earlier epochs, in any order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Registry>,
+}
+
+impl RegistryDocument {
+    /// The snapshots by epoch.
+    ///
+    /// # Errors
+    /// [`RegistryRefused`] when one is invalid, of another network, or contradicts another.
+    pub fn history(self) -> Result<RegistryHistory, RegistryRefused> {
+        self.latest.validate()?;
+        let mut history = RegistryHistory::new(Arc::new(self.latest));
+        for registry in self.earlier {
+            history.insert(Arc::new(registry))?;
+        }
+        Ok(history)
+    }
+}
+
+impl From<&RegistryHistory> for RegistryDocument {
+    fn from(history: &RegistryHistory) -> Self {
+        let latest = Registry::clone(history.latest());
+        let earlier = history.iter().filter(|registry| registry.epoch < latest.epoch);
+        Self { earlier: earlier.map(|registry| Registry::clone(registry)).collect(), latest }
     }
 }
 
@@ -124,5 +171,36 @@ mod tests {
         let invalid = RegistryRefused::Invalid(RegistryInvalid::Epoch);
         assert_eq!(history.insert(at(0, 1)), Err(invalid));
         assert_eq!(history.latest(), &at(2, 1));
+    }
+
+    #[test]
+    fn a_node_that_left_is_known_by_its_last_record() {
+        let mut history = RegistryHistory::new(at(1, 7));
+        let mut without = Registry::clone(&at(2, 1));
+        without.nodes.remove(0);
+        history.insert(Arc::new(without)).unwrap();
+        assert_eq!(history.node(NodeId(1)).map(|node| node.weight), Some(7));
+        assert_eq!(history.node(NodeId(9)), None);
+    }
+
+    #[test]
+    fn files_hold_the_newest_snapshot_and_the_earlier_ones() {
+        // covers: TOP-009
+        let mut history = RegistryHistory::new(at(2, 1));
+        history.insert(at(1, 3)).unwrap();
+        let text = serde_json::to_string(&RegistryDocument::from(&history)).unwrap();
+        let read: RegistryDocument = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.history().unwrap(), history);
+        // Whoever knows single snapshots reads the newest of a new file, and an old file is good.
+        assert_eq!(serde_json::from_str::<Registry>(&text).unwrap(), *at(2, 1));
+        let old = serde_json::to_string(&*at(2, 1)).unwrap();
+        let read: RegistryDocument = serde_json::from_str(&old).unwrap();
+        assert_eq!(read.history().unwrap(), RegistryHistory::new(at(2, 1)));
+        let twice = RegistryDocument {
+            latest: Registry::clone(&at(2, 1)),
+            earlier: vec![Registry::clone(&at(2, 9))],
+        };
+        let contradiction = RegistryRefused::Contradiction(RegistryEpoch(2));
+        assert_eq!(twice.history(), Err(contradiction));
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rand_core::CryptoRngCore;
-use tidings_envelope::{EntryHeader, LogEntry, LogId, PayerEnvelope, Registry};
+use tidings_envelope::{EntryHeader, LogEntry, LogId, PayerEnvelope, RegistryHistory};
 use tidings_types::ed25519::{Statement, verify_batch};
-use tidings_types::{ErrorCode, NetworkId, Wire};
+use tidings_types::{ErrorCode, NetworkId, RegistryEpoch, Wire};
 
 use crate::fee::entry_fee;
 
@@ -16,6 +16,9 @@ pub enum Verdict {
     Valid,
     /// The payload was pruned; what the header alone shows holds.
     Pruned,
+    /// No registry at hand decides: the one of the epoch that the batch names is not known here,
+    /// or the payload was pruned and the fee is that of none; nobody is to blame for that.
+    Unjudged(Option<RegistryEpoch>),
     /// A rule is broken; the entry is set aside and whoever signed for it is at fault.
     Invalid(ErrorCode),
 }
@@ -27,16 +30,18 @@ pub struct VerdictContext<'a> {
     pub network: NetworkId,
     /// The log that the entry is in.
     pub log: LogId,
-    /// The registry snapshot of the epoch that the entry's batch names.
-    pub registry: &'a Registry,
+    /// The registry's snapshots; the one of the epoch that an entry's batch names judges it.
+    pub registries: &'a RegistryHistory,
 }
 
 /// Judges entries of one log; one verdict for each, in order (REP-003).
 ///
-/// Checked are the payload against the header (LOG-004), the envelope's own rules, the fee
-/// (FEE-004), the payer's maximum (FEE-005), the fee period (FEE-006), the write proof and the
-/// payer's signature. Signatures are checked in one batch, and a payer's signature once however
-/// many of its envelopes come; the grouping changes no verdict (ENC-006).
+/// Checked are the payload against the header (LOG-004), the envelope's own rules, the payer's
+/// maximum (FEE-005), the fee period (FEE-006), the write proof and the payer's signature, and
+/// then, by the registry of the epoch that the batch names (TOP-009), shard, payer, session key
+/// and fee (FEE-004).
+/// Signatures are checked in one batch, and a payer's signature once however many of its
+/// envelopes come; the grouping changes no verdict (ENC-006).
 pub fn judge(
     entries: &[LogEntry],
     context: &VerdictContext<'_>,
@@ -46,8 +51,13 @@ pub fn judge(
     let examined: Vec<_> = entries
         .iter()
         .map(|entry| {
-            let (envelope, doubt) = examine(entry, context)?;
-            Ok((envelope.map(|envelope| signatures.of(&envelope, context.network)), doubt))
+            let envelope = open(entry, context.log)?;
+            let signed = envelope.as_ref().map(|envelope| signatures.of(envelope, context.network));
+            let registered = match &envelope {
+                Some(envelope) => judge_registered(envelope, &entry.header, context),
+                None => judge_pruned(&entry.header, context),
+            };
+            Ok((signed, registered))
         })
         .collect();
     let holds = verify_batch(&signatures.statements, rng);
@@ -60,50 +70,52 @@ pub fn judge(
         Ok((Some(Signed { write: Some(write), .. }), _)) if !holds(write) => {
             Verdict::Invalid(ErrorCode::WriteProofInvalid)
         }
-        Ok((_, Some(doubt))) => Verdict::Invalid(doubt),
-        Ok((None, None)) => Verdict::Pruned,
-        Ok((Some(_), None)) => Verdict::Valid,
+        // Last, so that what depends on a registry never hides what does not.
+        Ok((_, registered)) => registered,
     });
     verdicts.collect()
 }
 
-/// An entry's envelope, unless it was pruned, and the rule that it breaks by the registry given,
-/// which another snapshot may see otherwise.
-type Examined = (Option<PayerEnvelope>, Option<ErrorCode>);
-
-/// Checks all but signatures.
-///
-/// What depends on the registry comes last, so that it never hides another fault.
-fn examine(entry: &LogEntry, context: &VerdictContext<'_>) -> Result<Examined, ErrorCode> {
+/// An entry's envelope, unless it was pruned, after all checks but signatures that need no
+/// registry.
+fn open(entry: &LogEntry, log: LogId) -> Result<Option<PayerEnvelope>, ErrorCode> {
     let header = &entry.header;
     if !header.version_is_known() {
         return Err(ErrorCode::UnknownVersion);
     }
-    let owed = entry_fee(&context.registry.fees, header);
-    let fee_doubt = (owed != Ok(header.fee)).then_some(ErrorCode::FeeInvalid);
-    if entry.payload.is_none() {
-        return Ok((None, fee_doubt));
+    let Some(payload) = &entry.payload else { return Ok(None) };
+    if !header.matches(payload) {
+        return Err(ErrorCode::Malformed);
     }
-    let envelope = entry.open().ok_or(ErrorCode::Malformed)?;
-    let payer_doubt = check_envelope(&envelope, header, context)?;
-    Ok((Some(envelope), fee_doubt.or(payer_doubt)))
+    let envelope = PayerEnvelope::parse(payload)?;
+    envelope.check_face(header, log)?;
+    Ok(Some(envelope))
 }
 
-/// Checks what header, envelope and batch must agree on (FEE-005, FEE-006); answers what depends
-/// on the registry.
-fn check_envelope(
+fn judge_registered(
     envelope: &PayerEnvelope,
     header: &EntryHeader,
     context: &VerdictContext<'_>,
-) -> Result<Option<ErrorCode>, ErrorCode> {
-    let doubt = match envelope.check_entry(header, context.log, context.registry) {
-        Ok(()) => None,
-        Err(code @ (ErrorCode::PayerUnknown | ErrorCode::SessionKeyUnknown)) => Some(code),
-        Err(code) => return Err(code),
+) -> Verdict {
+    let epoch = envelope.batch.header.registry_epoch;
+    let Some(registry) = context.registries.at(epoch) else {
+        return Verdict::Unjudged(Some(epoch));
     };
-    match header.fee > envelope.batch.header.max_fee {
-        true => Err(ErrorCode::FeeAboveMaximum),
-        false => Ok(doubt),
+    if entry_fee(&registry.fees, header) != Ok(header.fee) {
+        return Verdict::Invalid(ErrorCode::FeeInvalid);
+    }
+    match envelope.check_registered(context.log, registry) {
+        Ok(()) => Verdict::Valid,
+        Err(code) => Verdict::Invalid(code),
+    }
+}
+
+/// The epoch went with the payload, so the fee is checked against every registry that is known.
+fn judge_pruned(header: &EntryHeader, context: &VerdictContext<'_>) -> Verdict {
+    let mut registries = context.registries.iter();
+    match registries.any(|registry| entry_fee(&registry.fees, header) == Ok(header.fee)) {
+        true => Verdict::Pruned,
+        false => Verdict::Unjudged(None),
     }
 }
 

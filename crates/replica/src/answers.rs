@@ -105,7 +105,7 @@ impl Replica {
         let against = match (own, level) {
             (Some(own), Some(level)) => match own.wait(index, waiter, level) {
                 Found::Waiting => {
-                    let proven = own.collect(&self.registry);
+                    let proven = own.collect(self.registries.latest());
                     self.settle_proven(proven);
                     return true;
                 }

@@ -41,7 +41,7 @@ impl Replica {
         match after {
             AfterWrite::OwnFlush(shard, size) => {
                 self.serve(set);
-                let registry = Arc::clone(&self.registry);
+                let registry = Arc::clone(self.registry());
                 if let Some(own) = self.own.get_mut(&shard) {
                     let proven = own.is_durable(size, &registry);
                     self.settle_proven(proven);

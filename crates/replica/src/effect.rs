@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{CertifiedBlock, Evidence, LogId};
-use tidings_types::{BlockHash, ErrorCode, Height, LogIndex, NodeId, ShardId, TimestampSeconds};
+use tidings_types::{
+    BlockHash, ErrorCode, Height, LogIndex, NodeId, RegistryEpoch, ShardId, TimestampSeconds,
+};
 
 use crate::store::{Flush, OrderedPlace, WriteSet};
 use crate::wire::{ControlFrame, FeedRequest};
@@ -39,6 +41,13 @@ pub enum Alarm {
         index: LogIndex,
         /// Which rule.
         code: ErrorCode,
+    },
+    /// Entries of a log wait until this node has read the registry of an epoch.
+    RegistryMissing {
+        /// Which log.
+        log: LogId,
+        /// Which epoch.
+        epoch: RegistryEpoch,
     },
     /// A peer sent a stretch of a log that does not fit.
     FeedRefused {

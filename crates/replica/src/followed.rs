@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rand_core::CryptoRngCore;
-use tidings_envelope::{EntryHeader, LogEntry, LogId, Registry, SignedCheckpoint, Topic};
+use tidings_envelope::{EntryHeader, LogEntry, LogId, RegistryHistory, SignedCheckpoint, Topic};
 use tidings_payer::{Verdict, VerdictContext, judge};
 use tidings_tlog::{FollowError, Follower, Intake, Subscription, TopicHead};
 use tidings_types::{
     CheckpointDigest, ErrorCode, EthereumAddress, LogIndex, LogSize, NetworkId, NodeId, Period,
-    Wire,
+    RegistryEpoch, Wire,
 };
 
 use crate::store::{EntryRecord, Flush, LogMemory, RestoredLog};
 use crate::wire::FeedFlush;
 
-/// How many periods an entry counts as made under the present registry.
-const REGISTRY_FRESH_PERIODS: u64 = 2;
+/// How many periods nobody can have pruned a payload for yet.
+const FRESH_PERIODS: u64 = 2;
 
 /// A stretch of a log whose entries have been judged; the part that may run on any thread.
 #[derive(Debug, Clone)]
@@ -26,14 +26,15 @@ pub struct ExaminedFlush {
     verdicts: Vec<Verdict>,
 }
 
-/// Judges the entries of a stretch (REP-003); `rng` blinds the signature batch.
+/// Judges the entries of a stretch, each by the registry of the epoch that its batch names
+/// (REP-003, TOP-009); `rng` blinds the signature batch.
 pub fn examine_flush(
     flush: FeedFlush,
     network: NetworkId,
-    registry: &Registry,
+    registries: &RegistryHistory,
     rng: &mut impl CryptoRngCore,
 ) -> ExaminedFlush {
-    let context = VerdictContext { network, log: flush.checkpoint.checkpoint.log, registry };
+    let context = VerdictContext { network, log: flush.checkpoint.checkpoint.log, registries };
     let verdicts = judge(&flush.entries, &context, rng);
     let records = flush.entries.into_vec().into_iter().map(record).collect();
     ExaminedFlush { records, checkpoint: flush.checkpoint, verdicts }
@@ -48,8 +49,8 @@ fn record(entry: LogEntry) -> EntryRecord {
 /// Why a stretch was not taken.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The entries need a registry that this node has not read yet.
-    RegistryBehind,
+    /// An entry needs the registry of an epoch that this node has not read yet.
+    RegistryMissing(RegistryEpoch),
     /// Payloads are missing that nobody can have pruned yet.
     Withheld,
     /// The log itself does not add up.
@@ -142,10 +143,10 @@ impl FollowedLog {
                 verdicts.drain(..skip);
             }
         }
-        if needs_newer_registry(&records, &verdicts, period) {
-            return Err(Refusal::RegistryBehind);
+        if let Some(epoch) = missing_registry(&verdicts) {
+            return Err(Refusal::RegistryMissing(epoch));
         }
-        if withholds(&records, &verdicts, period) {
+        if withholds(&records, period) {
             return Err(Refusal::Withheld);
         }
         let headers: Vec<EntryHeader> = records.iter().map(|record| record.header).collect();
@@ -153,7 +154,7 @@ impl FollowedLog {
         self.follower = extended.map_err(Refusal::Follow)?;
         let size = self.follower.size();
         self.writing.push_back((size, checkpoint.checkpoint.digest(network)));
-        let invalid = self.first_fault(&records, &verdicts, period);
+        let invalid = self.first_fault(&records, &verdicts);
         self.honest &= invalid.is_none();
         let frontier = self.follower.frontier().clone();
         let memory = LogMemory { honest: self.honest.into(), frontier };
@@ -184,7 +185,6 @@ impl FollowedLog {
         &mut self,
         records: &[EntryRecord],
         verdicts: &[Verdict],
-        period: Period,
     ) -> Option<(LogIndex, ErrorCode)> {
         let mut fault = None;
         for (record, verdict) in records.iter().zip(verdicts) {
@@ -193,7 +193,7 @@ impl FollowedLog {
             let chained = head.advance(header);
             *head = TopicHead { next: header.topic_index.plus(1), last: record.hash };
             let code = match (verdict, chained) {
-                (Verdict::Invalid(code), _) if !excused(*code, header, period) => Some(*code),
+                (Verdict::Invalid(code), _) => Some(*code),
                 (_, Err(broken)) => Some(broken.code()),
                 _ => None,
             };
@@ -203,36 +203,19 @@ impl FollowedLog {
     }
 }
 
-/// Whether the code depends on what the registry said when the entry was made.
-fn depends_on_registry(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::PayerUnknown
-            | ErrorCode::SessionKeyUnknown
-            | ErrorCode::FeeInvalid
-            | ErrorCode::FeeAboveMaximum
-    )
-}
-
-fn is_fresh(header: &EntryHeader, period: Period) -> bool {
-    header.fee_period.plus(REGISTRY_FRESH_PERIODS) >= period
-}
-
-/// An old entry is not blamed for a registry that has changed since.
-fn excused(code: ErrorCode, header: &EntryHeader, period: Period) -> bool {
-    depends_on_registry(code) && !is_fresh(header, period)
+/// The epoch whose registry an entry needs that was not judged for want of it (REP-013).
+///
+/// Without its payload an entry names none, and no registry that may come would help.
+fn missing_registry(verdicts: &[Verdict]) -> Option<RegistryEpoch> {
+    verdicts.iter().find_map(|verdict| match verdict {
+        Verdict::Unjudged(epoch) => *epoch,
+        _ => None,
+    })
 }
 
 /// Whether payloads are missing from entries that were admitted only now: an acknowledgement
 /// says that they are held (REP-006).
-fn withholds(records: &[EntryRecord], verdicts: &[Verdict], period: Period) -> bool {
-    let mut judged = records.iter().zip(verdicts);
-    judged.any(|(record, verdict)| *verdict == Verdict::Pruned && is_fresh(&record.header, period))
-}
-
-fn needs_newer_registry(records: &[EntryRecord], verdicts: &[Verdict], period: Period) -> bool {
-    records.iter().zip(verdicts).any(|(record, verdict)| match verdict {
-        Verdict::Invalid(code) => depends_on_registry(*code) && is_fresh(&record.header, period),
-        _ => false,
-    })
+fn withholds(records: &[EntryRecord], period: Period) -> bool {
+    let is_fresh = |header: &EntryHeader| header.fee_period.plus(FRESH_PERIODS) >= period;
+    records.iter().any(|record| record.payload.is_none() && is_fresh(&record.header))
 }

@@ -3,7 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tidings_envelope::{CertifiedBlock, Evidence, LogId, Registry, SignedAcknowledgement};
+use tidings_envelope::{
+    CertifiedBlock, Evidence, LogId, Registry, RegistryRefused, SignedAcknowledgement,
+};
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
@@ -123,7 +125,7 @@ impl Replica {
             let Some(lane) = self.lanes.get(&log.shard) else { continue };
             // A peer can name any number; only what the ordered lane opened exists.
             let (opened, _) = lane.state().incarnation(log.node);
-            let exists = log.incarnation <= opened && self.registry.node(log.node).is_some();
+            let exists = log.incarnation <= opened && self.registries.node(log.node).is_some();
             if is_mine || !exists || size.0 == 0 {
                 continue;
             }
@@ -133,7 +135,7 @@ impl Replica {
     }
 
     fn acknowledged(&mut self, log: LogId, size: LogSize, acknowledgement: SignedAcknowledgement) {
-        let registry = Arc::clone(&self.registry);
+        let registry = Arc::clone(self.registry());
         let Some(own) = self.own.get_mut(&log.shard).filter(|own| own.id() == log) else {
             return;
         };
@@ -152,7 +154,7 @@ impl Replica {
     pub fn flush(&mut self, from: NodeId, examined: ExaminedFlush, now: Now) {
         let log = examined.checkpoint.checkpoint.log;
         let period = self.period();
-        let signer = self.registry.node(log.node).map(|node| node.signing);
+        let signer = self.registries.node(log.node).map(|node| node.signing);
         let (Some(followed), Some(signer)) = (self.followed.get_mut(&log), signer) else {
             return;
         };
@@ -176,8 +178,13 @@ impl Replica {
 
     fn refuse_flush(&mut self, from: NodeId, log: LogId, refusal: Refusal) {
         let code = match refusal {
-            // The next offer asks again, by when the registry will have been read.
-            Refusal::RegistryBehind => return,
+            // The next offer asks again; until the registry is there, nobody is at fault.
+            Refusal::RegistryMissing(epoch) => {
+                if self.awaited_epochs.insert(log, epoch) != Some(epoch) {
+                    self.alarm(Alarm::RegistryMissing { log, epoch });
+                }
+                return;
+            }
             Refusal::Withheld => ErrorCode::NotFound,
             Refusal::Gap => ErrorCode::EntryOutOfOrder,
             Refusal::Follow(error) => {
@@ -194,12 +201,23 @@ impl Replica {
         self.effects.push_back(Effect::Alarm(alarm));
     }
 
-    /// The registry changed.
-    pub fn registry_changed(&mut self, registry: Arc<Registry>, now: Now) {
-        // What contradicts a known snapshot changes nothing.
-        let _ = Arc::make_mut(&mut self.registries).insert(Arc::clone(&registry));
-        self.registry = registry;
-        self.advance(now);
+    /// A snapshot of the registry is known, of whatever epoch; it is kept for ever (TOP-009).
+    ///
+    /// # Errors
+    /// [`RegistryRefused`] when it is invalid, of another network, or contradicts a known one;
+    /// nothing changes then.
+    pub fn registry_changed(
+        &mut self,
+        registry: Arc<Registry>,
+        now: Now,
+    ) -> Result<(), RegistryRefused> {
+        if Arc::make_mut(&mut self.registries).insert(Arc::clone(&registry))? {
+            let registries = vec![registry];
+            let set = WriteSet { registries, ..WriteSet::default() };
+            self.persist(set, AfterWrite::Nothing);
+            self.advance(now);
+        }
+        Ok(())
     }
 
     /// No new envelopes are taken; those admitted are finished.
@@ -365,11 +383,5 @@ impl Replica {
                 self.effects.push_back(Effect::Control(peer, ControlFrame::Have(have)));
             }
         }
-    }
-
-    /// Takes over another snapshot of the registry at the same network only.
-    #[must_use]
-    pub fn accepts(&self, registry: &Registry) -> bool {
-        registry.network_id() == self.network && registry.epoch >= self.registry.epoch
     }
 }

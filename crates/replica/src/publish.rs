@@ -7,7 +7,7 @@ use rand_core::CryptoRngCore;
 use tidings_envelope::api::{EnvelopeBytes, PublishRequest};
 use tidings_envelope::{
     AckLevel, AdmissionContext, AdmittedEnvelope, EntryHeader, EnvelopeBody, Lane, Operation,
-    ParsedEnvelope, VerifiedEnvelope, verify_all,
+    ParsedEnvelope, Registry, VerifiedEnvelope, verify_all,
 };
 use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -127,9 +127,13 @@ fn admit(
         Err(code) => return refused(code),
     };
     let body = &admitted.envelope().envelope.body;
-    let shard = body.topic.shard(context.registry.shard_count);
+    let registry = match context.registry_of(&request.batch) {
+        Ok(registry) => registry,
+        Err(code) => return refused(code),
+    };
+    let shard = body.topic.shard(registry.shard_count);
     match body.lane {
-        Lane::Broadcast => match broadcast_item(&admitted, shard, context) {
+        Lane::Broadcast => match broadcast_item(&admitted, shard, registry, context.period) {
             Ok(item) => Item::Broadcast(Box::new(item)),
             Err(code) => refused(code),
         },
@@ -143,13 +147,14 @@ fn admit(
 fn broadcast_item(
     admitted: &AdmittedEnvelope,
     shard: ShardId,
-    context: &AdmissionContext<'_>,
+    registry: &Registry,
+    period: Period,
 ) -> Result<BroadcastItem, ErrorCode> {
     let envelope = admitted.envelope();
     let body = &envelope.envelope.body;
     let payload: Arc<[u8]> = envelope.to_wire().into();
     let length = u32::try_from(payload.len()).map_err(|_| ErrorCode::TooLarge)?;
-    let owed = owed(context, body, length)?;
+    let owed = owed(registry, body, length)?;
     if owed > envelope.batch.header.max_fee {
         return Err(ErrorCode::FeeAboveMaximum);
     }
@@ -165,20 +170,15 @@ fn broadcast_item(
         payload_hash: sha256(&payload),
         payload_length: length,
         retention_days: body.retention_days,
-        fee_period: context.period,
+        fee_period: period,
         fee: owed,
     };
     Ok(BroadcastItem { id: admitted.id(), shard, payload, header })
 }
 
-fn owed(
-    context: &AdmissionContext<'_>,
-    body: &EnvelopeBody,
-    length: u32,
-) -> Result<PicoDollars, ErrorCode> {
+fn owed(registry: &Registry, body: &EnvelopeBody, length: u32) -> Result<PicoDollars, ErrorCode> {
     let class = FeeClass::of(&body.topic, body.lane);
-    fee(&context.registry.fees, length, body.retention_days, class)
-        .map_err(|_| ErrorCode::FeeAboveMaximum)
+    fee(&registry.fees, length, body.retention_days, class).map_err(|_| ErrorCode::FeeAboveMaximum)
 }
 
 /// An id listed twice in one request is taken once.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use tidings_envelope::{AdmissionContext, LogId, Registry, RegistryHistory};
 use tidings_order::{LaneState, OrderContext};
 use tidings_types::node_key::NodeKey;
-use tidings_types::{EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId};
+use tidings_types::{
+    EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
+};
 
 use crate::effect::{Effect, Now, WriteTicket};
 use crate::followed::FollowedLog;
@@ -83,7 +85,6 @@ pub(crate) enum AfterWrite {
 pub struct Replica {
     pub(crate) config: ReplicaConfig,
     pub(crate) network: NetworkId,
-    pub(crate) registry: Arc<Registry>,
     pub(crate) registries: Arc<RegistryHistory>,
     pub(crate) own: BTreeMap<ShardId, OwnLog>,
     pub(crate) followed: BTreeMap<LogId, FollowedLog>,
@@ -99,6 +100,8 @@ pub struct Replica {
     pub(crate) next_ticket: u64,
     pub(crate) storage_failing: bool,
     pub(crate) draining: bool,
+    /// The registries that logs wait for, so that each is told once.
+    pub(crate) awaited_epochs: BTreeMap<LogId, RegistryEpoch>,
     /// Sizes that peers were told last.
     pub(crate) told: BTreeMap<LogId, LogSize>,
     pub(crate) told_at_ms: u64,
@@ -109,15 +112,17 @@ pub struct Replica {
 impl Replica {
     /// A replica that goes on from what storage holds.
     ///
+    /// `registries` are all snapshots known, in storage too.
+    ///
     /// # Errors
     /// [`RestoreError`] when storage is damaged.
     pub fn restore(
         config: ReplicaConfig,
-        registry: Arc<Registry>,
+        registries: Arc<RegistryHistory>,
         restored: Restored,
         recent: Vec<RecentEntry>,
     ) -> Result<Self, RestoreError> {
-        let network = registry.network_id();
+        let (network, registry) = (registries.network(), registries.latest());
         let mut followed = BTreeMap::new();
         for (log, stored) in restored.logs {
             let restored = FollowedLog::restore(log, stored, network);
@@ -138,8 +143,7 @@ impl Replica {
         Ok(Self {
             config,
             network,
-            registries: Arc::new(RegistryHistory::new(Arc::clone(&registry))),
-            registry,
+            registries,
             own: BTreeMap::new(),
             followed,
             lanes,
@@ -152,6 +156,7 @@ impl Replica {
             next_ticket: 0,
             storage_failing: false,
             draining: false,
+            awaited_epochs: BTreeMap::new(),
             told: BTreeMap::new(),
             told_at_ms: 0,
             told_all_at_ms: 0,
@@ -168,7 +173,13 @@ impl Replica {
     /// The registry snapshot in force.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+        self.registries.latest()
+    }
+
+    /// Every registry snapshot known here.
+    #[must_use]
+    pub fn registries(&self) -> &Arc<RegistryHistory> {
+        &self.registries
     }
 
     /// Protocol time: the latest period of any shard followed here.
@@ -226,7 +237,7 @@ impl Replica {
     pub fn admission(&self) -> AdmissionContext<'_> {
         AdmissionContext {
             network: self.network,
-            registry: &self.registry,
+            registries: &self.registries,
             period: self.period(),
             node: self.config.node,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_envelope::{
-    CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, SignedCheckpoint, Topic,
+    CertifiedBlock, EntryHeader, Evidence, LogEntry, LogId, Registry, SignedCheckpoint, Topic,
 };
 use tidings_order::{LaneLog, RestoredAgreement};
 use tidings_tlog::Frontier;
@@ -103,6 +103,8 @@ pub struct WriteSet {
     pub forks: Vec<CertifiedBlock>,
     /// Proofs of offences; kept for ever, stored once.
     pub evidence: Vec<Evidence>,
+    /// Snapshots of the registry; kept for ever, stored once for each epoch (TOP-009).
+    pub registries: Vec<Arc<Registry>>,
 }
 
 impl WriteSet {
@@ -113,6 +115,7 @@ impl WriteSet {
         self.decided.append(&mut later.decided);
         self.forks.append(&mut later.forks);
         self.evidence.append(&mut later.evidence);
+        self.registries.append(&mut later.registries);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Re-executing one shard's blocks from the first.
 
 use anyhow::Result;
-use tidings_envelope::{CertifiedBlock, Registry};
-use tidings_order::{BlockInvalid, LaneContext, LaneState};
+use tidings_envelope::{CertifiedBlock, RegistryHistory};
+use tidings_order::{LaneContext, LaneState};
 use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
 
 use super::Verdict;
@@ -29,7 +29,7 @@ impl LaneAudit {
     pub async fn advance(
         &mut self,
         peer: &Peer,
-        registry: &Registry,
+        registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<()> {
         while self.verdict.fault.is_none() {
@@ -38,7 +38,7 @@ impl LaneAudit {
                 return Ok(());
             }
             for block in page.blocks.into_vec() {
-                if let Err(fault) = self.take(&block, registry, network) {
+                if let Err(fault) = self.take(&block, registries, network) {
                     let height = block.block.header.height;
                     self.verdict.fault = Some(format!("block {height}: {fault}"));
                     return Ok(());
@@ -57,21 +57,20 @@ impl LaneAudit {
     fn take(
         &mut self,
         certified: &CertifiedBlock,
-        registry: &Registry,
+        registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<(), String> {
         let block = &certified.block;
+        let epoch = block.header.registry_epoch;
+        let registry = registries
+            .at(epoch)
+            .ok_or_else(|| format!("the registry of epoch {epoch} is not at hand"))?;
         certified
             .certificate
             .verify(&block.header, network, registry)
             .map_err(|_| "its certificate does not verify".to_owned())?;
         let context = LaneContext { network, registry, shard: self.shard };
-        let staged = match self.state.check(block, context) {
-            // Certified under an older snapshot of the registry than the one at hand.
-            Err(BlockInvalid::Epoch(_)) => self.state.restage(block, context),
-            checked => checked,
-        };
-        let staged = staged.map_err(|error| error.to_string())?;
+        let staged = self.state.check(block, context).map_err(|error| error.to_string())?;
         self.state.commit(staged);
         self.verdict.verified += 1;
         Ok(())

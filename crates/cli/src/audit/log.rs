@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use rand::rngs::OsRng;
-use tidings_envelope::{Evidence, LogEntry, LogId, Registry, SignedCheckpoint, Topic};
+use tidings_envelope::{Evidence, LogEntry, LogId, RegistryHistory, SignedCheckpoint, Topic};
 use tidings_payer::{Verdict as EntryVerdict, VerdictContext, judge};
 use tidings_tlog::{FollowError, Follower, TopicHead};
 use tidings_types::{EthereumAddress, Hash, NetworkId};
@@ -44,11 +44,11 @@ impl LogAudit {
     pub async fn advance(
         &mut self,
         peer: &Peer,
-        registry: &Registry,
+        registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<Option<Evidence>> {
         let id = self.follower.log();
-        let Some(signer) = registry.node(id.node).map(|node| node.signing) else {
+        let Some(signer) = registries.node(id.node).map(|node| node.signing) else {
             self.fault("its node is not in the registry");
             return Ok(None);
         };
@@ -63,7 +63,7 @@ impl LogAudit {
                 self.fault("it goes on without a checkpoint");
             }
             if let Some(checkpoint) = page.checkpoint {
-                let context = VerdictContext { network, log: id, registry };
+                let context = VerdictContext { network, log: id, registries };
                 if let Some(evidence) = self.take(&checkpoint, &context, signer) {
                     return Ok(Some(evidence));
                 }
@@ -107,8 +107,18 @@ impl LogAudit {
         }
         for (entry, verdict) in entries.iter().zip(judge(&entries, context, &mut OsRng)) {
             let header = &entry.header;
-            if let EntryVerdict::Invalid(code) = verdict {
-                self.fault(&format!("entry {} is invalid: {code}", header.index));
+            let fault = match verdict {
+                EntryVerdict::Valid | EntryVerdict::Pruned => None,
+                EntryVerdict::Invalid(code) => Some(format!("is invalid: {code}")),
+                EntryVerdict::Unjudged(Some(epoch)) => {
+                    Some(format!("names registry epoch {epoch}, which is not at hand"))
+                }
+                EntryVerdict::Unjudged(None) => {
+                    Some("has the fee of no registry at hand".to_owned())
+                }
+            };
+            if let Some(fault) = fault {
+                self.fault(&format!("entry {} {fault}", header.index));
                 return None;
             }
             let head = self.topics.entry(header.topic).or_default();

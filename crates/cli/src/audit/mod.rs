@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
-use tidings_envelope::{Evidence, LogId, Registry};
+use tidings_envelope::{Evidence, LogId, RegistryHistory};
 use tidings_types::{NetworkId, ShardId, Wire};
 
 use crate::output::Output;
@@ -53,7 +53,7 @@ pub struct Verdict {
 /// The state of an audit.
 struct Auditor {
     peer: Peer,
-    registry: Registry,
+    registries: RegistryHistory,
     network: NetworkId,
     logs: BTreeMap<LogId, LogAudit>,
     lanes: BTreeMap<ShardId, LaneAudit>,
@@ -111,13 +111,13 @@ impl Auditor {
     async fn new(options: &Audit) -> Result<Self> {
         let peer = Peer::new(&options.node)?;
         let source = options.registry.as_deref().unwrap_or(&options.node);
-        let registry = crate::inspect::registry(source).await?;
-        let network = registry.network_id();
+        let registries = crate::inspect::registries(source).await?;
+        let network = registries.network();
         let theirs = peer.network().await?;
         ensure!(theirs == network, "the node is of network {theirs}, the registry of {network}");
         Ok(Self {
             peer,
-            registry,
+            registries,
             network,
             logs: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -129,12 +129,12 @@ impl Auditor {
     async fn look(&mut self) -> Result<()> {
         for id in self.peer.logs().await? {
             let log = self.logs.entry(id).or_insert_with(|| LogAudit::new(id));
-            let found = log.advance(&self.peer, &self.registry, self.network).await?;
+            let found = log.advance(&self.peer, &self.registries, self.network).await?;
             self.evidence.extend(found);
         }
-        for shard in (0..self.registry.shard_count).map(ShardId) {
+        for shard in (0..self.registries.latest().shard_count).map(ShardId) {
             let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
-            lane.advance(&self.peer, &self.registry, self.network).await?;
+            lane.advance(&self.peer, &self.registries, self.network).await?;
         }
         // Incarnations are numbered by the lane, so the lane is read after the logs.
         for (id, log) in &mut self.logs {

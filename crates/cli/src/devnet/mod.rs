@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tidings_envelope::Registry;
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
+use tidings_envelope::{Registry, RegistryDocument};
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, DEVNET_PERIOD_MS};
 use tidings_types::{Genesis, GenesisSalt, RegistryEpoch};
 use zeroize::Zeroizing;
@@ -140,9 +140,16 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
         records.push(record);
     }
     let (folder, payer) = gateway::lay_out_keys(&dir, &source)?;
-    let registry = registry(options, &source, records, payer.clone(), previous.as_ref())?;
-    if previous.as_ref() != Some(&registry) {
-        replace(&registry_file, &(serde_json::to_string_pretty(&registry)? + "\n"))?;
+    let latest = previous.as_ref().map(|document| &document.latest);
+    let registry = registry(options, &source, records, payer.clone(), latest)?;
+    if latest != Some(&registry) {
+        // What was signed under an earlier epoch is judged by its registry for ever.
+        let earlier = previous.into_iter().flat_map(|RegistryDocument { latest, mut earlier }| {
+            earlier.push(latest);
+            earlier
+        });
+        let document = RegistryDocument { latest: registry.clone(), earlier: earlier.collect() };
+        replace(&registry_file, &(serde_json::to_string_pretty(&document)? + "\n"))?;
     }
     let gateway = gateway::lay_out(&folder, &registry, &payer, gateway_port).await?;
     Ok(Layout { nodes, gateway })
@@ -169,7 +176,7 @@ fn ports(options: &DevnetInit) -> Result<(Vec<[u16; 2]>, u16)> {
     Ok((pairs.to_vec(), *gateway))
 }
 
-fn read_registry(path: &Path) -> Result<Option<Registry>> {
+fn read_registry(path: &Path) -> Result<Option<RegistryDocument>> {
     if !path.exists() {
         return Ok(None);
     }

@@ -8,12 +8,12 @@ use tidings_envelope::api::{
 };
 use tidings_envelope::{
     AckLevel, CertifiedBlock, ClientEnvelope, EntryHeader, Evidence, LogEntry, LogId, Operation,
-    OrderedReceipt, ParsedEnvelope, PayerBatch, PayerEnvelope, Receipt, Registry,
+    OrderedReceipt, ParsedEnvelope, PayerBatch, PayerEnvelope, Receipt, Registry, RegistryHistory,
     SignedAcknowledgement, SignedCheckpoint,
 };
 use tidings_identity::{IdentityUpdate, ParsedUpdate};
 use tidings_payer::{Verdict, VerdictContext, judge};
-use tidings_types::Wire;
+use tidings_types::{RegistryEpoch, Wire};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,13 +45,13 @@ impl Finding {
 /// A structure that can be checked.
 pub trait Check {
     /// What was checked; empty when nothing can be.
-    fn check(&self, registry: &Registry) -> Vec<Finding>;
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding>;
 }
 
 macro_rules! nothing_to_check {
     ($($name:ty),*) => {
         $(impl Check for $name {
-            fn check(&self, _: &Registry) -> Vec<Finding> {
+            fn check(&self, _: &RegistryHistory) -> Vec<Finding> {
                 Vec::new()
             }
         })*
@@ -68,11 +68,20 @@ nothing_to_check!(
     TopicQuery
 );
 
+/// The registry that judges what names an epoch (TOP-009).
+fn of_epoch(registries: &RegistryHistory, epoch: RegistryEpoch) -> Result<&Registry, String> {
+    registries.at(epoch).map(|registry| &**registry).ok_or_else(|| unknown(epoch))
+}
+
+fn unknown(epoch: RegistryEpoch) -> String {
+    format!("the registry of epoch {epoch} is not at hand")
+}
+
 impl Check for ClientEnvelope {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let form = ParsedEnvelope::check(self.clone()).map(|_| ());
         let mut findings = vec![Finding::of("form", form)];
-        if let Some(statement) = self.statement(registry.network_id()) {
+        if let Some(statement) = self.statement(registries.network()) {
             findings.push(Finding::of("write proof", statement.verify()));
         }
         findings
@@ -80,19 +89,24 @@ impl Check for ClientEnvelope {
 }
 
 impl Check for PayerBatch {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let valid = self.signature_is_valid(registry.network_id());
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let valid = self.signature_is_valid(registries.network());
         let signed = if valid { Ok(()) } else { Err("not signed by its session key") };
-        let known = registry.session_key_is_known(self.header.payer, &self.header.session_key);
-        let known = if known { Ok(()) } else { Err("not a key of the payer's") };
+        let known = of_epoch(registries, self.header.registry_epoch).and_then(|registry| {
+            let (payer, key) = (self.header.payer, &self.header.session_key);
+            match registry.session_key_is_known(payer, key) {
+                true => Ok(()),
+                false => Err("not a key of the payer's".to_owned()),
+            }
+        });
         vec![Finding::of("payer's signature", signed), Finding::of("session key", known)]
     }
 }
 
 impl Check for PayerEnvelope {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let mut findings = self.envelope.check(registry);
-        findings.extend(self.batch.check(registry));
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let mut findings = self.envelope.check(registries);
+        findings.extend(self.batch.check(registries));
         let covered = if self.is_covered() { Ok(()) } else { Err("not under the batch's root") };
         findings.push(Finding::of("place in the batch", covered));
         findings
@@ -100,7 +114,7 @@ impl Check for PayerEnvelope {
 }
 
 impl Check for LogEntry {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let opened = match (&self.payload, self.open()) {
             (None, _) => return Vec::new(),
             (Some(_), Some(envelope)) => envelope,
@@ -109,31 +123,31 @@ impl Check for LogEntry {
                 return vec![Finding::of("payload", broken)];
             }
         };
-        opened.check(registry)
+        opened.check(registries)
     }
 }
 
 impl Check for SignedCheckpoint {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let node = self.checkpoint.log.node;
-        let result = match registry.node(node) {
+        let result = match registries.node(node) {
             None => Err(format!("node {node} is not in the registry")),
-            Some(record) => self
-                .verify(registry.network_id(), record.signing)
-                .map_err(|error| error.to_string()),
+            Some(record) => {
+                self.verify(registries.network(), record.signing).map_err(|error| error.to_string())
+            }
         };
         vec![Finding::of("checkpoint's signature", result)]
     }
 }
 
 impl Check for AcknowledgedCheckpoint {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let network = registry.network_id();
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let network = registries.network();
         let digest = self.checkpoint.checkpoint.digest(network);
-        let mut findings = self.checkpoint.check(registry);
+        let mut findings = self.checkpoint.check(registries);
         for acknowledgement in self.acknowledgements.iter() {
             let replica = acknowledgement.replica;
-            let result = match registry.node(replica) {
+            let result = match registries.node(replica) {
                 None => Err("not in the registry".to_owned()),
                 Some(record) => acknowledgement
                     .verify(digest, network, record.signing)
@@ -146,9 +160,9 @@ impl Check for AcknowledgedCheckpoint {
 }
 
 impl Check for Receipt {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let network = registry.network_id();
-        let level = |level| self.verify(network, registry, level);
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let network = registries.network();
+        let level = |level| self.verify(network, registries.latest(), level);
         vec![
             Finding::of("receipt, local", level(AckLevel::Local)),
             Finding::of("receipt, replicated", level(AckLevel::Replicated)),
@@ -157,47 +171,53 @@ impl Check for Receipt {
 }
 
 impl Check for OrderedReceipt {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        vec![Finding::of("ordered receipt", self.verify(registry.network_id(), registry))]
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let verified = of_epoch(registries, self.header.registry_epoch).and_then(|registry| {
+            self.verify(registries.network(), registry).map_err(|error| error.to_string())
+        });
+        vec![Finding::of("ordered receipt", verified)]
     }
 }
 
 impl Check for CertifiedBlock {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let header = &self.block.header;
         let consistent = self.block.is_consistent();
         let root = if consistent { Ok(()) } else { Err("its root does not cover its operations") };
-        let certified = self.certificate.verify(header, registry.network_id(), registry);
+        let certified = of_epoch(registries, header.registry_epoch).and_then(|registry| {
+            let verified = self.certificate.verify(header, registries.network(), registry);
+            verified.map_err(|error| error.to_string())
+        });
         let name = |what: &str| format!("block {}, {what}", header.height);
         vec![Finding::of(name("operations"), root), Finding::of(name("certificate"), certified)]
     }
 }
 
 impl Check for Evidence {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let node = self.accused();
-        let result = match registry.node(node) {
+        let result = match registries.node(node) {
             None => Err(format!("node {node} is not in the registry")),
-            Some(record) => self
-                .verify(registry.network_id(), record.signing)
-                .map_err(|error| error.to_string()),
+            Some(record) => {
+                self.verify(registries.network(), record.signing).map_err(|error| error.to_string())
+            }
         };
         vec![Finding::of(format!("evidence against node {node}"), result)]
     }
 }
 
 impl Check for Operation {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         match self {
-            Self::Envelope(envelope) => envelope.check(registry),
+            Self::Envelope(envelope) => envelope.check(registries),
             Self::OpenIncarnation(request) => {
-                let result = request.verify(registry.network_id(), registry);
+                let result = request.verify(registries.network(), registries.latest());
                 vec![Finding::of("node's signature", result)]
             }
-            Self::Evidence(evidence) => evidence.check(registry),
+            Self::Evidence(evidence) => evidence.check(registries),
             Self::PeriodMarker(marker) => {
                 let log = |log: LogId| format!("pin of log {log}");
-                let known = |log: LogId| match registry.node(log.node) {
+                let known = |log: LogId| match registries.node(log.node) {
                     Some(_) => Ok(()),
                     None => Err("its node is not in the registry"),
                 };
@@ -209,43 +229,45 @@ impl Check for Operation {
 }
 
 impl Check for IdentityUpdate {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let verified =
             ParsedUpdate::parse(&self.to_wire()).map_err(|error| error.to_string()).and_then(
-                |update| update.verify(registry.network_id()).map_err(|error| error.to_string()),
+                |update| update.verify(registries.network()).map_err(|error| error.to_string()),
             );
         vec![Finding::of("signatures", verified.map(|_| ()))]
     }
 }
 
 impl Check for TopicPage {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let ordered = self.ordered.iter().flat_map(|receipt| receipt.check(registry));
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let ordered = self.ordered.iter().flat_map(|receipt| receipt.check(registries));
         let broadcast = self
             .broadcast
             .iter()
-            .map(|item| judged(item.log, std::slice::from_ref(&item.entry), registry));
+            .map(|item| judged(item.log, std::slice::from_ref(&item.entry), registries));
         ordered.chain(broadcast.flatten()).collect()
     }
 }
 
 impl Check for LogPage {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let Some(checkpoint) = &self.checkpoint else { return Vec::new() };
-        let mut findings = checkpoint.check(registry);
-        findings.extend(judged(checkpoint.checkpoint.log, &self.entries, registry));
+        let mut findings = checkpoint.check(registries);
+        findings.extend(judged(checkpoint.checkpoint.log, &self.entries, registries));
         findings
     }
 }
 
 /// The verdict of every replica and auditor on entries of one log.
-fn judged(log: LogId, entries: &[LogEntry], registry: &Registry) -> Vec<Finding> {
-    let context = VerdictContext { network: registry.network_id(), log, registry };
+fn judged(log: LogId, entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Finding> {
+    let context = VerdictContext { network: registries.network(), log, registries };
     let verdicts = judge(entries, &context, &mut OsRng);
     let findings = entries.iter().zip(verdicts).map(|(entry, verdict)| {
         let result = match verdict {
             Verdict::Valid | Verdict::Pruned => Ok(()),
-            Verdict::Invalid(code) => Err(code),
+            Verdict::Unjudged(Some(epoch)) => Err(unknown(epoch)),
+            Verdict::Unjudged(None) => Err("its fee is that of no registry at hand".to_owned()),
+            Verdict::Invalid(code) => Err(code.to_string()),
         };
         Finding::of(format!("entry {} of log {log}", entry.header.index), result)
     });
@@ -253,17 +275,17 @@ fn judged(log: LogId, entries: &[LogEntry], registry: &Registry) -> Vec<Finding>
 }
 
 impl Check for BlockPage {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        self.blocks.iter().flat_map(|block| block.check(registry)).collect()
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        self.blocks.iter().flat_map(|block| block.check(registries)).collect()
     }
 }
 
 impl Check for PublishRequest {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        let mut findings = self.batch.check(registry);
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        let mut findings = self.batch.check(registries);
         for (index, bytes) in self.envelopes.iter().enumerate() {
             match ParsedEnvelope::parse(bytes) {
-                Ok(parsed) => findings.extend(parsed.envelope().check(registry)),
+                Ok(parsed) => findings.extend(parsed.envelope().check(registries)),
                 Err(code) => {
                     findings.push(Finding::of(format!("envelope {index}"), Err::<(), _>(code)));
                 }
@@ -274,16 +296,16 @@ impl Check for PublishRequest {
 }
 
 impl Check for SendRequest {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
-        self.envelopes.iter().flat_map(|envelope| envelope.check(registry)).collect()
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        self.envelopes.iter().flat_map(|envelope| envelope.check(registries)).collect()
     }
 }
 
 impl Check for SendResponse {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let findings = self.results.iter().flat_map(|result| match result {
-            SendResult::Stored(receipt) => receipt.check(registry),
-            SendResult::Ordered(receipt) => receipt.check(registry),
+            SendResult::Stored(receipt) => receipt.check(registries),
+            SendResult::Ordered(receipt) => receipt.check(registries),
             SendResult::Refused { .. } => Vec::new(),
         });
         findings.collect()
@@ -291,10 +313,12 @@ impl Check for SendResponse {
 }
 
 impl Check for NodeFrame {
-    fn check(&self, registry: &Registry) -> Vec<Finding> {
+    fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         match self {
-            Self::Broadcast(item) => judged(item.log, std::slice::from_ref(&item.entry), registry),
-            Self::Ordered(receipt) => receipt.check(registry),
+            Self::Broadcast(item) => {
+                judged(item.log, std::slice::from_ref(&item.entry), registries)
+            }
+            Self::Ordered(receipt) => receipt.check(registries),
             _ => Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use tidings_envelope::api::{
 };
 use tidings_envelope::{
     CertifiedBlock, ClientEnvelope, EntryHeader, Evidence, LogEntry, Operation, OrderedReceipt,
-    PayerBatch, PayerEnvelope, Receipt, Registry, SignedAcknowledgement, SignedCheckpoint,
+    PayerBatch, PayerEnvelope, Receipt, RegistryHistory, SignedAcknowledgement, SignedCheckpoint,
 };
 use tidings_identity::IdentityUpdate;
 use tidings_types::{DecodeError, Wire};
@@ -17,7 +17,7 @@ use super::describe::Describe;
 use super::tree::Tree;
 
 /// Checks a structure against a registry.
-type Checker = Box<dyn Fn(&Registry) -> Vec<Finding>>;
+type Checker = Box<dyn Fn(&RegistryHistory) -> Vec<Finding>>;
 
 /// A structure as read: what it holds, and how to check it against a registry.
 pub struct Decoded {
@@ -27,9 +27,9 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// What holds and what does not, under this registry.
-    pub fn findings(&self, registry: &Registry) -> Vec<Finding> {
-        (self.findings)(registry)
+    /// What holds and what does not, under these snapshots of the registry.
+    pub fn findings(&self, registries: &RegistryHistory) -> Vec<Finding> {
+        (self.findings)(registries)
     }
 }
 
@@ -39,7 +39,7 @@ fn read<T: Wire + Describe + Check + 'static>(bytes: &[u8]) -> Result<Decoded, D
     let value = T::from_wire(bytes)?;
     Ok(Decoded {
         tree: value.describe(),
-        findings: Box::new(move |registry| value.check(registry)),
+        findings: Box::new(move |registries| value.check(registries)),
     })
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::output::Output;
-pub(crate) use source::registry;
+pub(crate) use source::registries;
 
 use check::Finding;
 use kind::{Decoded, Kind};
@@ -59,7 +59,7 @@ pub async fn run(options: &Inspect, output: Output) -> Result<()> {
         bail!("{source} ({} bytes) is no structure that this program knows", bytes.len());
     };
     let findings = match &options.registry {
-        Some(registry) => Some(decoded.findings(&source::registry(registry).await?)),
+        Some(registry) => Some(decoded.findings(&source::registries(registry).await?)),
         None => None,
     };
     let answer = Answer {

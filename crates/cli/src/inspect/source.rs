@@ -2,12 +2,17 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use tidings_envelope::Registry;
+use tidings_envelope::{Registry, RegistryDocument, RegistryHistory};
+use tidings_types::RegistryEpoch;
 
 /// The most that is read: more than any structure holds.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How many snapshots of the registry are asked for at a URL; a file can hold more.
+const EPOCHS_MAX: u64 = 64;
 
 /// The bytes at a file, a URL, or standard input for `-`.
 ///
@@ -27,24 +32,41 @@ pub async fn read(source: &str) -> Result<Vec<u8>> {
     Ok(spelled(&bytes).unwrap_or(bytes))
 }
 
-/// The registry in a file, or at a node's or gateway's URL.
+/// The snapshots of the registry in a file, or those that a node knows at its URL, the latest
+/// [`EPOCHS_MAX`] of them.
 ///
 /// # Errors
 /// When there is none, or nobody could compute with it.
-pub async fn registry(source: &str) -> Result<Registry> {
-    let bytes = match is_url(source) {
-        true => {
-            let base = source.trim_end_matches('/').trim_end_matches("/v1/registry");
-            fetch(&format!("{base}/v1/registry")).await?
+pub async fn registries(source: &str) -> Result<RegistryHistory> {
+    if !is_url(source) {
+        let bytes =
+            std::fs::read(Path::new(source)).with_context(|| format!("cannot read {source}"))?;
+        let document: RegistryDocument = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{source} holds no registry"))?;
+        return document.history().with_context(|| format!("{source} is of no use"));
+    }
+    let base = source.trim_end_matches('/').trim_end_matches("/v1/registry");
+    let latest = snapshot(&format!("{base}/v1/registry")).await?;
+    let mut epoch = latest.epoch;
+    latest.validate()?;
+    let mut registries = RegistryHistory::new(Arc::new(latest));
+    for _ in 1..EPOCHS_MAX {
+        epoch = epoch.minus(1);
+        if epoch < RegistryEpoch::FIRST {
+            break;
         }
-        false => {
-            std::fs::read(Path::new(source)).with_context(|| format!("cannot read {source}"))?
-        }
-    };
-    let registry: Registry =
-        serde_json::from_slice(&bytes).with_context(|| format!("{source} holds no registry"))?;
-    registry.validate()?;
-    Ok(registry)
+        // Who began late does not know the earlier ones, and a gateway knows the latest alone.
+        match snapshot(&format!("{base}/v1/registry?epoch={epoch}")).await {
+            Ok(registry) if registry.epoch == epoch => registries.insert(Arc::new(registry))?,
+            _ => break,
+        };
+    }
+    Ok(registries)
+}
+
+async fn snapshot(url: &str) -> Result<Registry> {
+    let bytes = fetch(url).await?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{url} holds no registry"))
 }
 
 fn is_url(source: &str) -> bool {

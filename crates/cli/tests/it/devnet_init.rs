@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidings_envelope::Registry;
+use tidings_envelope::{Registry, RegistryDocument};
 use tidings_node::config::NodeConfig;
 use tidings_types::ShardId;
 
@@ -35,6 +35,10 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn registry(dir: &Path) -> Registry {
+    document(dir).latest
+}
+
+fn document(dir: &Path) -> RegistryDocument {
     serde_json::from_slice(&fs::read(dir.join("registry.json")).unwrap()).unwrap()
 }
 
@@ -82,6 +86,9 @@ fn other_ports_make_a_new_epoch_of_the_same_network() {
     assert_eq!(after.epoch, before.epoch.plus(1));
     assert_eq!(after.nodes[0].signing, before.nodes[0].signing);
     assert!(after.nodes[0].http.ends_with(":21011"));
+    // What was signed before is judged by the registry of before.
+    json(&words(word(folder.path()), &[]));
+    assert_eq!(document(folder.path()).earlier, [before, after]);
 }
 
 #[test]

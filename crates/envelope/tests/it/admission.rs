@@ -411,7 +411,9 @@ fn check_entry(
     let mut header = network.entry(0, &envelope).header;
     change(&mut envelope, &mut header);
     let log = LogId { node: NodeId(1), shard: ShardId(0), incarnation: Incarnation(1) };
-    assert_eq!(envelope.check_entry(&header, log, &network.registry), expected);
+    let checked = envelope.check_face(&header, log);
+    let checked = checked.and_then(|()| envelope.check_registered(log, &network.registry));
+    assert_eq!(checked, expected);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A network of the tests: nodes with keys, a payer, a member, and what they sign.
 
+use std::sync::Arc;
+
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::*;
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -30,6 +32,8 @@ pub fn node_key(node: NodeId) -> NodeKey {
 
 pub struct Network {
     pub registry: Registry,
+    /// The registry, and the one of the epoch before.
+    pub registries: RegistryHistory,
     pub id: NetworkId,
 }
 
@@ -62,12 +66,16 @@ impl Network {
         };
         assert_eq!(registry.validate(), Ok(()));
         let id = registry.network_id();
-        Self { registry, id }
+        let before = Registry { epoch: registry.epoch.minus(1), ..registry.clone() };
+        let mut registries = RegistryHistory::new(Arc::new(registry.clone()));
+        registries.insert(Arc::new(before)).unwrap();
+        Self { registry, registries, id }
     }
 
     /// What `node` knows in [`PERIOD`].
     pub fn context(&self, node: NodeId) -> AdmissionContext<'_> {
-        AdmissionContext { network: self.id, registry: &self.registry, period: PERIOD, node }
+        let registries = &self.registries;
+        AdmissionContext { network: self.id, registries, period: PERIOD, node }
     }
 
     /// An envelope of [`member`] whose body was changed before it was signed.

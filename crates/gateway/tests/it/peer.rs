@@ -19,7 +19,7 @@ use tidings_envelope::api::{
 use tidings_envelope::{
     AdmissionContext, AdmittedEnvelope, Block, BlockHeader, Certificate, Checkpoint,
     CommitSignature, DecidedOperation, EntryHeader, Lane, LogId, Operation, OrderedReceipt,
-    Outcome, ParsedEnvelope, Registry, SignedAcknowledgement, verify_all,
+    Outcome, ParsedEnvelope, Registry, RegistryHistory, SignedAcknowledgement, verify_all,
 };
 use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -114,9 +114,13 @@ impl Peer {
 
     fn admit(&self, request: &PublishRequest) -> Result<Vec<Admitted>, ErrorCode> {
         let registry = self.world.registry();
+        let mut registries = RegistryHistory::new(Arc::new(registry.clone()));
+        // None before the first is taken.
+        let before = Registry { epoch: registry.epoch.minus(1), ..registry.clone() };
+        let _ = registries.insert(Arc::new(before));
         let context = AdmissionContext {
             network: network(),
-            registry: &registry,
+            registries: &registries,
             period: self.world.period(),
             node: self.id,
         };

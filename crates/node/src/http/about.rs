@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tidings_types::{ErrorCode, EthereumAddress, InboxId};
+use tidings_types::{ErrorCode, EthereumAddress, InboxId, RegistryEpoch};
 
 use super::Api;
 use super::backend::{InboxView, NodeStatus};
@@ -21,9 +23,25 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<NodeStatu
     Ok(Json(api.backend.status().await?))
 }
 
-/// `GET /v1/registry`.
-pub(super) async fn registry(State(api): State<Arc<Api>>) -> Response {
-    Json(&*api.backend.registry()).into_response()
+/// `?epoch=`: which snapshot, the newest if it is missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Epoch {
+    epoch: Option<u64>,
+}
+
+/// `GET /v1/registry?epoch=` (API-023).
+pub(super) async fn registry(
+    State(api): State<Arc<Api>>,
+    asked: Result<Query<Epoch>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(Epoch { epoch }) = asked.map_err(Refusal::malformed)?;
+    let registry = match epoch {
+        None => Some(api.backend.registry()),
+        Some(epoch) => api.backend.registry_at(RegistryEpoch(epoch)),
+    };
+    let known = registry.map(|registry| Json(&*registry).into_response());
+    known.ok_or_else(|| Refusal::not_found("the registry of that epoch is not known here"))
 }
 
 /// `GET /v1/inboxes/by-address/{address}`.

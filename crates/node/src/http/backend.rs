@@ -26,8 +26,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The node's period.
     fn period(&self) -> Period;
 
-    /// The registry that the node computes with.
+    /// The newest registry that the node knows.
     fn registry(&self) -> Arc<Registry>;
+
+    /// The registry of an epoch, if the node knows it.
+    fn registry_at(&self, epoch: RegistryEpoch) -> Option<Arc<Registry>>;
 
     /// Whether the node can serve: storage works, an incarnation is open, a registry is loaded.
     ///

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
-use tidings_envelope::{CertifiedBlock, EntryHeader, MerklePath, OrderedReceipt, Registry};
+use tidings_envelope::{CertifiedBlock, EntryHeader, MerklePath, OrderedReceipt, RegistryHistory};
 use tidings_replica::store::{OrderedPlace, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
@@ -55,7 +55,7 @@ pub(super) enum Command {
 /// What requests are prepared by, without asking the replica.
 #[derive(Debug, Clone)]
 pub(super) struct View {
-    pub(super) registry: Arc<Registry>,
+    pub(super) registries: Arc<RegistryHistory>,
     pub(super) period: Period,
     pub(super) is_ready: bool,
     pub(super) storage_is_failing: bool,
@@ -66,7 +66,7 @@ impl View {
     /// What is known before the replica's task has run: nothing can be published yet.
     pub(super) fn before_the_first_turn(replica: &Replica) -> Self {
         Self {
-            registry: replica.registry().clone(),
+            registries: replica.registries().clone(),
             period: replica.period(),
             is_ready: false,
             storage_is_failing: false,
@@ -94,7 +94,7 @@ pub(super) struct Inputs {
     pub(super) written: mpsc::UnboundedReceiver<Written>,
     pub(super) examined: mpsc::UnboundedReceiver<Examined>,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) registry: watch::Receiver<Arc<Registry>>,
+    pub(super) registries: watch::Receiver<Arc<RegistryHistory>>,
     /// Completes when the node is to stop.
     pub(super) stopped: oneshot::Receiver<()>,
 }
@@ -155,7 +155,7 @@ impl Actor {
         let backlog = self.replica.writes_outstanding() + self.examining;
         let takes_feeds = backlog < BACKLOG_MAX;
         let wake_at = self.wake_at();
-        let Inputs { events, written, examined, commands, registry, stopped } = inputs;
+        let Inputs { events, written, examined, commands, registries, stopped } = inputs;
         let event = async {
             match takes_feeds {
                 true => events.recv().await,
@@ -172,9 +172,9 @@ impl Actor {
                 Some(event) => self.event(event),
                 None => return false,
             },
-            Ok(()) = registry.changed() => {
-                let registry = registry.borrow_and_update().clone();
-                self.registry(registry);
+            Ok(()) = registries.changed() => {
+                let registries = registries.borrow_and_update().clone();
+                self.registries(&registries);
             }
             () = tokio::time::sleep_until(wake_at) => self.tick(),
         }
@@ -234,10 +234,12 @@ impl Actor {
         }
     }
 
-    fn registry(&mut self, registry: Arc<Registry>) {
-        if self.replica.accepts(&registry) {
-            let now = self.now();
-            self.replica.registry_changed(registry, now);
+    fn registries(&mut self, registries: &RegistryHistory) {
+        let now = self.now();
+        for registry in registries.iter() {
+            if let Err(error) = self.replica.registry_changed(registry.clone(), now) {
+                tracing::error!(epoch = %registry.epoch, %error, "a registry is ignored");
+            }
         }
     }
 
@@ -277,10 +279,10 @@ impl Actor {
             }
             LinkEvent::Control(from, frame) => self.replica.control(from, frame, now),
             LinkEvent::Feed { from, frame: FeedFrame::Flush(flush), .. } => {
-                let registry = self.replica.registry().clone();
+                let registries = self.replica.registries().clone();
                 self.examining += 1;
                 // The examiner outlives this task but for a panic, which ends the process.
-                let _ = self.around.examine.send(Job { from, flush, registry });
+                let _ = self.around.examine.send(Job { from, flush, registries });
             }
             LinkEvent::Feed { frame: FeedFrame::Block(block), .. } => {
                 self.replica.block(block, now);
@@ -378,6 +380,9 @@ impl Actor {
             Alarm::InvalidEntry { log, index, code } => {
                 tracing::error!(%log, %index, %code, "a log holds an invalid entry");
             }
+            Alarm::RegistryMissing { log, epoch } => {
+                tracing::warn!(%log, %epoch, "a log waits for the registry of an epoch");
+            }
             Alarm::FeedRefused { from, log, code } => {
                 tracing::warn!(%from, %log, %code, "a peer's feed was refused");
             }
@@ -397,7 +402,7 @@ impl Actor {
 
     fn refresh_view(&self) {
         let view = View {
-            registry: self.replica.registry().clone(),
+            registries: self.replica.registries().clone(),
             period: self.replica.period(),
             is_ready: self.replica.is_ready(),
             storage_is_failing: self.replica.storage_is_failing(),

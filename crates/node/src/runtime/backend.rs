@@ -11,7 +11,8 @@ use tidings_replica::store::Flush;
 use tidings_replica::{PreparedPublish, Replica, prepare_publish};
 use tidings_types::constants::BLOCK_BYTES_MAX;
 use tidings_types::{
-    ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, NetworkId, NodeId, Period, ShardId,
+    ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, NetworkId, NodeId, Period,
+    RegistryEpoch, ShardId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,8 +57,8 @@ impl RunningNode {
     async fn prepare(&self, request: PublishRequest) -> Result<PreparedPublish, ErrorCode> {
         let (view, network, node) = (self.view(), self.network, self.node);
         let prepare = move || {
-            let registry = &view.registry;
-            let context = AdmissionContext { network, registry, period: view.period, node };
+            let registries = &view.registries;
+            let context = AdmissionContext { network, registries, period: view.period, node };
             prepare_publish(&request, &context, &mut rand::thread_rng())
         };
         // A large batch would hold up others on this thread.
@@ -103,7 +104,11 @@ impl Backend for RunningNode {
     }
 
     fn registry(&self) -> Arc<Registry> {
-        self.view().registry
+        self.view().registries.latest().clone()
+    }
+
+    fn registry_at(&self, epoch: RegistryEpoch) -> Option<Arc<Registry>> {
+        self.view().registries.at(epoch).cloned()
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tidings_envelope::{LogId, Registry};
+use tidings_envelope::{LogId, RegistryHistory};
 use tidings_replica::wire::FeedFlush;
 use tidings_replica::{ExaminedFlush, examine_flush};
 use tidings_types::NodeId;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 pub(super) struct Job {
     pub(super) from: NodeId,
     pub(super) flush: FeedFlush,
-    pub(super) registry: Arc<Registry>,
+    pub(super) registries: Arc<RegistryHistory>,
 }
 
 /// A stretch of a log whose entries are judged.
@@ -31,9 +31,9 @@ pub(super) fn start(
 ) -> std::io::Result<()> {
     let work = move || {
         let mut rng = rand::thread_rng();
-        while let Some(Job { from, flush, registry }) = jobs.blocking_recv() {
+        while let Some(Job { from, flush, registries }) = jobs.blocking_recv() {
             let log = flush.checkpoint.checkpoint.log;
-            let examine = || examine_flush(flush, registry.network_id(), &registry, &mut rng);
+            let examine = || examine_flush(flush, registries.network(), &registries, &mut rng);
             // One peer's input must not end the examination of everybody's.
             let flush = catch_unwind(AssertUnwindSafe(examine)).ok();
             if examined.send(Examined { from, log, flush }).is_err() {

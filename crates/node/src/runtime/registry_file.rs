@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tidings_envelope::Registry;
+use tidings_envelope::{Registry, RegistryDocument, RegistryHistory, RegistryRefused};
 use tokio::sync::watch;
 
 /// How often the file is looked at.
@@ -12,8 +12,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Where registry snapshots come from.
 pub trait RegistrySource: Send + 'static {
-    /// The current snapshot, and every later one.
+    /// The newest snapshot, and every newer one.
     fn subscribe(&self) -> watch::Receiver<Arc<Registry>>;
+
+    /// All snapshots that are known, again whenever there is another.
+    fn history(&self) -> watch::Receiver<Arc<RegistryHistory>>;
 }
 
 /// Why a registry file cannot be used.
@@ -35,15 +38,26 @@ pub enum RegistryFileError {
         /// What is wrong.
         reason: String,
     },
+    /// It does not go with what the node has seen before.
+    #[error("{path} does not go with the registries that this node knows: {refused}")]
+    Contradiction {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        refused: RegistryRefused,
+    },
 }
 
-/// A registry in a JSON file.
+/// A registry in a JSON file, a [`RegistryDocument`].
 ///
-/// A snapshot of another network, of an earlier epoch, or one that breaks a rule is refused
-/// with a warning, and the last good one stays in force.
+/// A snapshot of another network, one that breaks a rule, or another one of a known epoch is
+/// refused with a warning, and the newest good one stays in force.
 #[derive(Debug)]
 pub struct RegistryFile {
-    snapshots: watch::Receiver<Arc<Registry>>,
+    path: PathBuf,
+    snapshots: Arc<Snapshots>,
+    latest: watch::Receiver<Arc<Registry>>,
+    history: watch::Receiver<Arc<RegistryHistory>>,
     looking: tokio::task::JoinHandle<()>,
 }
 
@@ -53,7 +67,9 @@ impl RegistryFile {
     /// # Errors
     /// [`RegistryFileError`] when the file is not good now.
     pub fn open(path: PathBuf) -> Result<Self, RegistryFileError> {
-        let (mut watched, snapshots) = Watched::open(path)?;
+        let mut watched = Watched::open(path.clone())?;
+        let snapshots = Arc::clone(&watched.snapshots);
+        let (latest, history) = (snapshots.latest.subscribe(), snapshots.history.subscribe());
         let looking = tokio::spawn(async move {
             let mut interval = tokio::time::interval(LOOK_INTERVAL);
             loop {
@@ -61,7 +77,21 @@ impl RegistryFile {
                 watched.look();
             }
         });
-        Ok(Self { snapshots, looking })
+        Ok(Self { path, snapshots, latest, history, looking })
+    }
+
+    /// Adds snapshots that were seen before, so that the file may hold the newest alone.
+    ///
+    /// # Errors
+    /// [`RegistryFileError::Contradiction`] when the file holds another snapshot of one of their
+    /// epochs, or is of another network.
+    pub fn remember(&self, seen: Vec<Registry>) -> Result<(), RegistryFileError> {
+        for registry in seen {
+            self.snapshots.insert(registry).map_err(|refused| {
+                RegistryFileError::Contradiction { path: self.path.clone(), refused }
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -73,7 +103,41 @@ impl Drop for RegistryFile {
 
 impl RegistrySource for RegistryFile {
     fn subscribe(&self) -> watch::Receiver<Arc<Registry>> {
-        self.snapshots.clone()
+        self.latest.clone()
+    }
+
+    fn history(&self) -> watch::Receiver<Arc<RegistryHistory>> {
+        self.history.clone()
+    }
+}
+
+/// What is known, for everybody who wants to know.
+#[derive(Debug)]
+struct Snapshots {
+    latest: watch::Sender<Arc<Registry>>,
+    history: watch::Sender<Arc<RegistryHistory>>,
+}
+
+impl Snapshots {
+    fn insert(&self, registry: Registry) -> Result<(), RegistryRefused> {
+        let mut inserted = Ok(false);
+        let registry = Arc::new(registry);
+        self.history.send_if_modified(|history| {
+            // Most often it is known already, and nothing needs to be copied.
+            if history.at(registry.epoch) != Some(&registry) {
+                inserted = Arc::make_mut(history).insert(Arc::clone(&registry));
+            }
+            inserted == Ok(true)
+        });
+        self.latest.send_if_modified(|latest| {
+            let is_newer = inserted == Ok(true) && registry.epoch > latest.epoch;
+            if is_newer {
+                tracing::info!(epoch = %registry.epoch, "the registry changed");
+                *latest = registry;
+            }
+            is_newer
+        });
+        inserted.map(|_| ())
     }
 }
 
@@ -82,15 +146,20 @@ impl RegistrySource for RegistryFile {
 struct Watched {
     path: PathBuf,
     seen: Option<SystemTime>,
-    snapshots: watch::Sender<Arc<Registry>>,
+    snapshots: Arc<Snapshots>,
 }
 
 impl Watched {
-    fn open(path: PathBuf) -> Result<(Self, watch::Receiver<Arc<Registry>>), RegistryFileError> {
+    fn open(path: PathBuf) -> Result<Self, RegistryFileError> {
         let seen = modified(&path);
-        let registry = read(&path)?;
-        let (snapshots, receiver) = watch::channel(Arc::new(registry));
-        Ok((Self { path, seen, snapshots }, receiver))
+        let invalid = |refused: RegistryRefused| RegistryFileError::Invalid {
+            path: path.clone(),
+            reason: refused.to_string(),
+        };
+        let history = Arc::new(read(&path)?.history().map_err(invalid)?);
+        let latest = Arc::clone(history.latest());
+        let (latest, history) = (watch::Sender::new(latest), watch::Sender::new(history));
+        Ok(Self { path, seen, snapshots: Arc::new(Snapshots { latest, history }) })
     }
 
     /// Reads the file if it has changed since it was last good.
@@ -100,27 +169,18 @@ impl Watched {
             return;
         }
         match read(&self.path) {
-            Ok(registry) => {
+            Ok(RegistryDocument { latest, earlier }) => {
                 self.seen = now;
-                self.take_over(registry);
+                for registry in earlier.into_iter().chain([latest]) {
+                    let epoch = registry.epoch;
+                    if let Err(error) = self.snapshots.insert(registry) {
+                        tracing::warn!(%epoch, %error, "a snapshot in the registry is ignored");
+                    }
+                }
             }
             // It may be half written; the next look will tell.
             Err(error) => tracing::warn!(%error, "the registry was not read again"),
         }
-    }
-
-    fn take_over(&self, registry: Registry) {
-        let current = self.snapshots.borrow().clone();
-        if registry == *current {
-            return;
-        }
-        if registry.network_id() != current.network_id() || registry.epoch <= current.epoch {
-            let (found, known) = (registry.epoch, current.epoch);
-            tracing::warn!(%found, %known, "a registry of another network or old epoch is ignored");
-            return;
-        }
-        tracing::info!(epoch = %registry.epoch, "the registry changed");
-        self.snapshots.send_replace(Arc::new(registry));
     }
 }
 
@@ -128,14 +188,14 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn read(path: &Path) -> Result<Registry, RegistryFileError> {
+fn read(path: &Path) -> Result<RegistryDocument, RegistryFileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| RegistryFileError::Unreadable { path: path.into(), source })?;
     let invalid = |reason: String| RegistryFileError::Invalid { path: path.into(), reason };
-    let registry: Registry =
+    let document: RegistryDocument =
         serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-    registry.validate().map_err(|error| invalid(error.to_string()))?;
-    Ok(registry)
+    document.latest.validate().map_err(|error| invalid(error.to_string()))?;
+    Ok(document)
 }
 
 #[cfg(test)]
@@ -189,7 +249,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.json");
         write(&path, &json(1, 5), 1);
-        let (mut watched, mut snapshots) = Watched::open(path.clone()).unwrap();
+        let mut watched = Watched::open(path.clone()).unwrap();
+        let mut snapshots = watched.snapshots.latest.subscribe();
         watched.look();
         assert!(!snapshots.has_changed().unwrap());
         write(&path, text, 2);
@@ -231,10 +292,33 @@ mod tests {
         write(&path, "{}", 1);
         assert!(matches!(Watched::open(path.clone()), Err(RegistryFileError::Invalid { .. })));
         write(&path, &json(1, 5), 1);
-        let (mut watched, snapshots) = Watched::open(path.clone()).unwrap();
+        let mut watched = Watched::open(path.clone()).unwrap();
+        let snapshots = watched.snapshots.latest.subscribe();
         std::fs::remove_file(&path).unwrap();
         watched.look();
         assert!(!snapshots.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn earlier_snapshots_are_kept_beside_the_newest() {
+        // covers: TOP-009
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        let document = RegistryDocument { latest: registry(1, 5), earlier: vec![registry(1, 2)] };
+        write(&path, &serde_json::to_string(&document).unwrap(), 1);
+        let source = RegistryFile::open(path.clone()).unwrap();
+        let epochs = |source: &RegistryFile| -> Vec<u64> {
+            source.history().borrow().iter().map(|registry| registry.epoch.0).collect()
+        };
+        assert_eq!(epochs(&source), [2, 5]);
+        // What the node has seen before counts too, and may be newer than the file.
+        source.remember(vec![registry(1, 2), registry(1, 3), registry(1, 7)]).unwrap();
+        assert_eq!(epochs(&source), [2, 3, 5, 7]);
+        assert_eq!(source.subscribe().borrow().epoch, RegistryEpoch(7));
+        let mut other = registry(1, 5);
+        other.nodes[0].weight = 9;
+        let refused = source.remember(vec![other]);
+        assert!(matches!(refused, Err(RegistryFileError::Contradiction { .. })));
     }
 
     #[tokio::test]

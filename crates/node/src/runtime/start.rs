@@ -5,7 +5,8 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
-use tidings_envelope::Registry;
+use tidings_envelope::{Registry, RegistryHistory};
+use tidings_replica::store::WriteSet;
 use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
 use tidings_types::ed25519::SigningKey;
@@ -77,10 +78,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
     let source = RegistryFile::open(config.registry_file.clone())?;
-    let registry = source.subscribe().borrow().clone();
-    let keys = Keys::load(&config, &registry)?;
-    let storage = Storage::open(&config.database, registry.network_id()).await?;
-    let replica = restore(&config, keys.signing, registry, &storage).await?;
+    let network = source.subscribe().borrow().network_id();
+    let storage = Storage::open(&config.database, network).await?;
+    let registries = registries(&source, &storage).await?;
+    let keys = Keys::load(&config, registries.latest())?;
+    let replica = restore(&config, keys.signing, registries, &storage).await?;
     let link = LinkConfig {
         id: NodeId(config.node),
         key: keys.transport,
@@ -153,9 +155,9 @@ impl Tasks {
             view,
             alarms: node.alarms.clone(),
         };
-        let registry = source.subscribe();
+        let registries = source.history();
         let inputs =
-            Inputs { events, written, examined, commands: command_inputs, registry, stopped };
+            Inputs { events, written, examined, commands: command_inputs, registries, stopped };
         let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
         let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
         Ok((Self { storage, commands, stop, acting, persisting }, node))
@@ -200,11 +202,24 @@ impl Keys {
     }
 }
 
+/// Every snapshot of the registry that the file holds or that was seen before, all of them stored
+/// (TOP-009).
+async fn registries(
+    source: &RegistryFile,
+    storage: &Storage,
+) -> Result<Arc<RegistryHistory>, NodeError> {
+    source.remember(storage.registries().await?)?;
+    let history = source.history().borrow().clone();
+    let registries = history.iter().cloned().collect();
+    storage.write(&WriteSet { registries, ..WriteSet::default() }).await?;
+    Ok(history)
+}
+
 /// The replica as storage has it, under a nonce of this process's own (ORD-005).
 async fn restore(
     config: &NodeConfig,
     key: NodeKey,
-    registry: Arc<Registry>,
+    registries: Arc<RegistryHistory>,
     storage: &Storage,
 ) -> Result<Replica, NodeError> {
     let node = NodeId(config.node);
@@ -223,7 +238,7 @@ async fn restore(
         index: entry.index,
         fee_period: period,
     });
-    Ok(Replica::restore(replica_config, registry, restored, recent.collect())?)
+    Ok(Replica::restore(replica_config, registries, restored, recent.collect())?)
 }
 
 fn http_config(config: &NodeConfig) -> Result<HttpConfig, NodeError> {

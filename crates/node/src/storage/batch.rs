@@ -9,7 +9,7 @@ use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
 use tidings_tlog::{Frontier, RecentTree};
 use tidings_types::{LogIndex, LogSize, ShardId, Wire, sha256};
 
-use super::value::{Column, Table, int};
+use super::value::{Column, Table, damaged, int};
 use super::{INDEX_BITS, StorageError};
 
 /// The expiry of a flush that holds no payload to be dropped.
@@ -74,6 +74,12 @@ static EVIDENCE: Table = Table {
     on_conflict: "ON CONFLICT (hash) DO NOTHING",
 };
 
+static REGISTRIES: Table = Table {
+    name: "registries",
+    columns: &["epoch", "registry"],
+    on_conflict: "ON CONFLICT (epoch) DO NOTHING",
+};
+
 /// How far a log reaches in storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogState {
@@ -115,6 +121,7 @@ pub(super) struct Batch {
     forks: BTreeMap<BlockKey, Vec<u8>>,
     state: BTreeMap<(ShardId, Vec<u8>), Option<Vec<u8>>>,
     evidence: BTreeMap<[u8; 32], Vec<u8>>,
+    registries: BTreeMap<i64, Vec<u8>>,
 }
 
 /// Shard, height and hash of a block.
@@ -200,6 +207,10 @@ impl Batch {
             for evidence in &set.evidence {
                 let bytes = evidence.to_wire();
                 batch.evidence.insert(sha256(&bytes), bytes);
+            }
+            for registry in &set.registries {
+                let bytes = serde_json::to_vec(&**registry).map_err(|_| damaged("a registry"))?;
+                batch.registries.insert(int(registry.epoch.0)?, bytes);
             }
         }
         Ok(batch)
@@ -324,6 +335,8 @@ impl Batch {
         let agreement = std::mem::take(&mut self.agreement);
         let (hashes, evidence): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.evidence).into_iter().unzip();
+        let (epochs, registries): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.registries).into_iter().unzip();
         vec![
             (&ENTRIES, entries.into_columns()),
             (&CHECKPOINTS, checkpoints.into_columns()),
@@ -360,6 +373,7 @@ impl Batch {
             (&FORKS, block_columns(std::mem::take(&mut self.forks))),
             (&STATE, self.take_state()),
             (&EVIDENCE, vec![Bytes(hashes.into_iter().map(Vec::from).collect()), Bytes(evidence)]),
+            (&REGISTRIES, vec![Ints(epochs), Bytes(registries)]),
         ]
     }
 

@@ -13,6 +13,7 @@ mod lane;
 mod logs;
 mod postgres;
 mod prune;
+mod registries;
 mod restore;
 mod sqlite;
 mod topics;

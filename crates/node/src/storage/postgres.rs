@@ -14,11 +14,18 @@ use super::format::{self, FormatStep};
 use super::value::{Column, Row, Table, Value, damaged};
 
 /// From an empty database to the current format.
-const STEPS: [FormatStep; 1] = [FormatStep {
-    version: 1,
-    description: "initial",
-    sql: include_str!("../../migrations/postgres/0001_initial.sql"),
-}];
+const STEPS: [FormatStep; 2] = [
+    FormatStep {
+        version: 1,
+        description: "initial",
+        sql: include_str!("../../migrations/postgres/0001_initial.sql"),
+    },
+    FormatStep {
+        version: 2,
+        description: "registries",
+        sql: include_str!("../../migrations/postgres/0002_registries.sql"),
+    },
+];
 
 /// Rows per statement; more save nothing.
 const INSERT_ROWS_MAX: usize = 2048;

@@ -18,11 +18,18 @@ use super::format::{self, FormatStep};
 use super::value::{Column, Row, Table, Value, damaged};
 
 /// From an empty file to the current format.
-const STEPS: [FormatStep; 1] = [FormatStep {
-    version: 1,
-    description: "initial",
-    sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
-}];
+const STEPS: [FormatStep; 2] = [
+    FormatStep {
+        version: 1,
+        description: "initial",
+        sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
+    },
+    FormatStep {
+        version: 2,
+        description: "registries",
+        sql: include_str!("../../migrations/sqlite/0002_registries.sql"),
+    },
+];
 
 /// Rows per statement: beyond this, preparing and binding cost as much as they save.
 const INSERT_ROWS_MAX: usize = 64;

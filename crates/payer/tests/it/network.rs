@@ -1,11 +1,13 @@
 //! A network of one node and one payer, and valid entries of its log.
 
+use std::sync::Arc;
+
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{
     BatchHeader, ClientEnvelope, EntryHeader, EnvelopeBody, LogEntry, LogId, PayerBatch,
-    PayerEnvelope, Registry, Target, Topic, WriteProof,
+    PayerEnvelope, Registry, RegistryHistory, Target, Topic, WriteProof,
 };
 use tidings_payer::{Verdict, VerdictContext, entry_fee, judge};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -130,6 +132,10 @@ pub fn entries(count: usize) -> Vec<LogEntry> {
 }
 
 pub fn verdicts(entries: &[LogEntry], registry: &Registry) -> Vec<Verdict> {
-    let context = VerdictContext { network: network(), log: LOG, registry };
+    verdicts_by(entries, &RegistryHistory::new(Arc::new(registry.clone())))
+}
+
+pub fn verdicts_by(entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Verdict> {
+    let context = VerdictContext { network: network(), log: LOG, registries };
     judge(entries, &context, &mut ChaCha20Rng::from_seed([1; 32]))
 }

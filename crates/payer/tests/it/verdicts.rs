@@ -1,13 +1,17 @@
 //! Verdicts: what each broken rule is called, and that company changes none of them.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use tidings_envelope::registry::FeeSchedule;
-use tidings_envelope::{LogEntry, PayerEnvelope};
+use tidings_envelope::{LogEntry, PayerEnvelope, RegistryHistory};
 use tidings_payer::Verdict;
 use tidings_types::ed25519::Signature;
-use tidings_types::{ErrorCode, NodeId, Period, PicoDollars, Wire};
+use tidings_types::{ErrorCode, NodeId, Period, PicoDollars, RegistryEpoch, Wire};
 
-use crate::network::{LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts};
+use crate::network::{
+    LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts, verdicts_by,
+};
 
 fn check(entry: LogEntry, expected: Verdict) {
     // The same verdict alone and between valid entries.
@@ -45,8 +49,31 @@ fn pruned_entries_are_judged_by_their_header() {
     let mut pruned = entry(&valid(), 0);
     pruned.payload = None;
     check(pruned.clone(), Verdict::Pruned);
+    // The epoch went with the payload, and nobody is blamed for a registry that is not at hand.
     pruned.header.fee.0 += 1;
-    check(pruned, Verdict::Invalid(ErrorCode::FeeInvalid));
+    check(pruned, Verdict::Unjudged(None));
+}
+
+#[test]
+fn entries_are_judged_by_the_registry_that_their_batch_names() {
+    // covers: TOP-009
+    // covers: REP-003
+    let mut later = registry();
+    later.epoch = RegistryEpoch(2);
+    later.fees = FeeSchedule { congestion_permille: 1_100, ..later.fees };
+    later.payers.clear();
+    let mut registries = RegistryHistory::new(Arc::new(later));
+    let mut pruned = entry(&valid(), 1);
+    pruned.payload = None;
+    let both = [entry(&valid(), 0), pruned];
+    let unknown = [Verdict::Unjudged(Some(RegistryEpoch(1))), Verdict::Unjudged(None)];
+    assert_eq!(verdicts_by(&both, &registries), unknown);
+    // What needs no registry is judged all the same.
+    let forged = changed(|envelope| envelope.batch.signature = Signature([1; 64]));
+    let invalid = vec![Verdict::Invalid(ErrorCode::BatchSignatureInvalid)];
+    assert_eq!(verdicts_by(&[forged], &registries), invalid);
+    registries.insert(Arc::new(registry())).unwrap();
+    assert_eq!(verdicts_by(&both, &registries), [Verdict::Valid, Verdict::Pruned]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tidings_envelope::api::{PublishRequest, PublishResponse, PublishResult};
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
     AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, Lane, LogId,
-    Target, Topic,
+    RegistryHistory, Target, Topic,
 };
 use tidings_order::{LaneLog, RestoredAgreement};
 use tidings_replica::store::{Flush, Restored, RestoredLane, RestoredLog, WriteSet};
@@ -67,6 +67,7 @@ fn registry(nodes: u32) -> Registry {
 pub struct Disk {
     pub flushes: BTreeMap<LogId, Vec<Flush>>,
     pub blocks: Vec<CertifiedBlock>,
+    pub registries: Vec<Arc<Registry>>,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
     lane_logs: Vec<LaneLog>,
     pub evidence: Vec<Evidence>,
@@ -82,6 +83,7 @@ impl Disk {
         }
         self.lane_logs.extend(set.lane_logs.into_iter().map(|(_, log)| log));
         self.evidence.extend(set.evidence);
+        self.registries.extend(set.registries);
         for decided in set.decided {
             assert_eq!(decided.certified.block.header.height.0, self.blocks.len() as u64 + 1);
             let height = decided.certified.block.header.height;
@@ -151,6 +153,10 @@ struct OpenFeed {
 
 pub struct Cluster {
     pub registry: Arc<Registry>,
+    /// What nodes know of the registry when they start.
+    pub registries: Arc<RegistryHistory>,
+    /// The registry epoch that payers' batches name.
+    pub epoch: RegistryEpoch,
     pub network: NetworkId,
     pub now_ms: u64,
     pub alarms: Vec<(NodeId, Alarm)>,
@@ -173,6 +179,8 @@ impl Cluster {
         let ids: Vec<NodeId> = registry.nodes.iter().map(|node| node.id).collect();
         let mut cluster = Self {
             network: registry.network_id(),
+            registries: Arc::new(RegistryHistory::new(registry.clone())),
+            epoch: registry.epoch,
             registry,
             now_ms: 0,
             alarms: Vec::new(),
@@ -204,7 +212,7 @@ impl Cluster {
         };
         let disk = &self.disks[&node];
         let restored =
-            Replica::restore(config, self.registry.clone(), disk.restored(), disk.recent(node));
+            Replica::restore(config, self.registries.clone(), disk.restored(), disk.recent(node));
         let peers: Vec<NodeId> = self.replicas.keys().copied().collect();
         self.replicas.insert(node, restored.unwrap());
         for peer in peers {
@@ -312,8 +320,15 @@ impl Cluster {
         let frame = ControlFrame::Have(vec![have].try_into().unwrap());
         self.with(to, |replica, now| replica.control(from, frame, now));
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let examined = examine_flush(flush, self.network, &self.registry, &mut rng);
+        let registries = self.replicas[&to].registries();
+        let examined = examine_flush(flush, self.network, registries, &mut rng);
         self.with(to, |replica, now| replica.flush(from, examined, now));
+    }
+
+    /// Makes a snapshot of the registry known to a node.
+    pub fn learn(&mut self, node: NodeId, registry: &Arc<Registry>) {
+        let registry = registry.clone();
+        self.with(node, |replica, now| replica.registry_changed(registry, now).unwrap());
     }
 
     /// Tells a node that `from` holds so much of a log.
@@ -399,7 +414,8 @@ impl Cluster {
                     checkpoint: flush.checkpoint,
                 };
                 let mut rng = ChaCha20Rng::seed_from_u64(1);
-                let examined = examine_flush(frame, self.network, &self.registry, &mut rng);
+                let registries = self.replicas[&to].registries();
+                let examined = examine_flush(frame, self.network, registries, &mut rng);
                 self.with(to, |replica, now| replica.flush(at, examined, now));
             }
         }
@@ -414,6 +430,16 @@ impl Cluster {
             quiet = if self.drain() { 0 } else { quiet + 1 };
             self.pass(110);
         }
+    }
+
+    /// Does everything that comes up within a time, where something always does.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            self.drain();
+            self.pass(110);
+        }
+        self.drain();
     }
 
     fn drain(&mut self) -> bool {
@@ -500,7 +526,7 @@ impl Cluster {
                 Lane::Broadcast => Target::Node(node),
                 Lane::Ordered => Target::Shard(ShardId(0)),
             },
-            registry_epoch: RegistryEpoch(1),
+            registry_epoch: self.epoch,
             not_after: envelopes.first().map_or(Period(0), |envelope| envelope.body.not_after),
             max_fee: PicoDollars(u64::MAX),
             count: u32::try_from(ids.len()).unwrap(),

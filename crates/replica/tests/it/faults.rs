@@ -1,18 +1,19 @@
 //! Kills at any step: nothing acknowledged is lost, nothing is there twice, nobody is accused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidings_envelope::{
     AckLevel, Checkpoint, ClientEnvelope, EntryHeader, Lane, LogEntry, LogId, PayerEnvelope,
-    WriteProof,
+    Registry, WriteProof,
 };
 use tidings_replica::Alarm;
 use tidings_replica::wire::{ControlFrame, FeedFlush};
 use tidings_types::ed25519::Signature;
 use tidings_types::{
-    BoundedVec, EnvelopeId, ErrorCode, Incarnation, LogIndex, LogSize, NodeId, Period, ShardId,
-    TimestampSeconds, TopicIndex, Wire,
+    BoundedVec, EnvelopeId, ErrorCode, Incarnation, LogIndex, LogSize, NodeId, Period,
+    RegistryEpoch, ShardId, TimestampSeconds, TopicIndex, Wire,
 };
 
 use crate::cluster::{Cluster, node_key};
@@ -141,6 +142,43 @@ fn a_payload_that_is_withheld_is_not_held() {
     cluster.inject(two, three, stretch);
     cluster.write_all(three);
     assert!(!cluster.disks[&three].flushes.contains_key(&log));
+}
+
+#[test]
+fn an_entry_waits_for_the_registry_that_its_batch_names() {
+    // covers: REP-013
+    // covers: TOP-009
+    let (one, two, three, four) = (NodeId(1), NodeId(2), NodeId(3), NodeId(4));
+    let mut cluster = Cluster::new(4);
+    let mut dearer = Registry::clone(&cluster.registry);
+    dearer.epoch = RegistryEpoch(2);
+    dearer.fees.base.0 += 1;
+    let dearer = Arc::new(dearer);
+    for node in [one, two, four] {
+        cluster.learn(node, &dearer);
+    }
+    let publish = |cluster: &mut Cluster, epoch, text: &[u8]| {
+        cluster.epoch = RegistryEpoch(epoch);
+        let envelope = cluster.envelope(9, Lane::Broadcast, text);
+        let request = cluster.request(two, AckLevel::Replicated, vec![envelope]);
+        let request = cluster.publish(two, &request).unwrap();
+        cluster.run(5_000);
+        cluster.replies[&request].receipt(0).unwrap().header.fee.0
+    };
+    // Under the epoch before it costs what it cost before, and so it is judged.
+    let fee = publish(&mut cluster, 1, b"cheap");
+    assert_eq!(cluster.disks[&three].ids().len(), 1);
+    assert!(cluster.alarms.is_empty(), "{:?}", cluster.alarms);
+    assert_eq!(publish(&mut cluster, 2, b"later"), fee + 1);
+    assert_eq!(cluster.disks[&three].ids().len(), 1);
+    let log = LogId { node: two, shard: ShardId(0), incarnation: Incarnation(1) };
+    let waits = Alarm::RegistryMissing { log, epoch: RegistryEpoch(2) };
+    assert_eq!(cluster.alarms, [(three, waits)], "once, however often it asks again");
+    cluster.learn(three, &dearer);
+    cluster.settle();
+    assert_eq!(cluster.disks[&three].ids().len(), 2);
+    assert_eq!(cluster.disks[&three].registries, [dearer]);
+    assert_eq!(cluster.alarms.len(), 1);
 }
 
 #[test]

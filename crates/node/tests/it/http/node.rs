@@ -97,10 +97,16 @@ impl Backend for TestNode {
         Period(3)
     }
 
+    fn registry_at(&self, epoch: RegistryEpoch) -> Option<Arc<Registry>> {
+        let newest = self.registry();
+        let before = Registry { epoch: newest.epoch.minus(1), ..Registry::clone(&newest) };
+        [newest, Arc::new(before)].into_iter().find(|registry| registry.epoch == epoch)
+    }
+
     fn registry(&self) -> Arc<Registry> {
         Arc::new(Registry {
             genesis: Genesis::without_chain(GenesisSalt([1; 32])),
-            epoch: RegistryEpoch(1),
+            epoch: RegistryEpoch(2),
             shard_count: 1,
             replication_factor: 4,
             period_ms: 10_000,

@@ -259,6 +259,20 @@ async fn people_can_look_around() {
 }
 
 #[tokio::test]
+async fn the_registry_of_an_epoch_is_served_if_it_is_known() {
+    // covers: API-023
+    let running = start(|_| ()).await;
+    assert_eq!(running.json("/v1/registry").await["epoch"], 2);
+    for epoch in [1, 2] {
+        assert_eq!(running.json(&format!("/v1/registry?epoch={epoch}")).await["epoch"], epoch);
+    }
+    for (query, status) in [("epoch=3", 404), ("epoch=x", 400), ("era=1", 400)] {
+        let answer = running.get(&format!("/v1/registry?{query}")).await;
+        assert_eq!(answer.status(), status, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn the_openapi_document_lists_the_routes() {
     // covers: API-020
     let document = start(|_| ()).await.json("/openapi.json").await;

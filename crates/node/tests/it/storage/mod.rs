@@ -29,6 +29,7 @@ macro_rules! on_both {
 on_both! {
     stored::a_store_gives_back_what_it_was_given,
     stored::newer_formats_and_other_networks_are_refused,
+    stored::registries_are_kept_for_ever,
     stored::recent_entries_are_found_by_fee_period,
     stored::leaf_hashes_and_checkpoints_are_those_written,
     stored::damage_is_reported,

@@ -1,12 +1,16 @@
 //! What survives closing and opening, and what is refused at opening.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tidings_envelope::Registry;
+use tidings_envelope::registry::FeeSchedule;
 use tidings_node::storage::{Stats, Storage, StorageError};
 use tidings_order::RestoredAgreement;
 use tidings_replica::store::{RestoredLane, RestoredLog, WriteSet};
 use tidings_types::{
-    EntryHash, ErrorCode, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId, TopicIndex, Wire,
+    EntryHash, ErrorCode, Genesis, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch,
+    ShardId, TopicIndex, Wire,
 };
 
 use super::fixture::{Item, LaneWriter, LogWriter, NETWORK, execute, open};
@@ -72,12 +76,39 @@ pub async fn newer_formats_and_other_networks_are_refused(url: String) {
         opened => panic!("{opened:?}"),
     }
     open(&url).await.close().await;
-    let newer = "UPDATE _sqlx_migrations SET version = 1000000";
+    let newer = "UPDATE _sqlx_migrations SET version = 1000000 WHERE version = 1";
     execute(&url, newer).await;
     match Storage::open(&url, NETWORK).await {
-        Err(StorageError::NewerFormat { found: 1_000_000, known: 1 }) => {}
+        Err(StorageError::NewerFormat { found: 1_000_000, known }) => assert!(known < 1_000_000),
         opened => panic!("{opened:?}"),
     }
+}
+
+pub async fn registries_are_kept_for_ever(url: String) {
+    // covers: TOP-009
+    let storage = open(&url).await;
+    assert!(storage.registries().await.unwrap().is_empty());
+    let (one, two) = (registry(1), registry(2));
+    let set = |registries| WriteSet { registries, ..WriteSet::default() };
+    storage.write(&set(vec![two.clone()])).await.unwrap();
+    storage.write(&set(vec![one.clone(), two.clone()])).await.unwrap();
+    storage.close().await;
+    let stored = open(&url).await.registries().await.unwrap();
+    assert_eq!(stored, [Registry::clone(&one), Registry::clone(&two)]);
+}
+
+fn registry(epoch: u64) -> Arc<Registry> {
+    Arc::new(Registry {
+        genesis: Genesis::without_chain([1; 32].into()),
+        epoch: RegistryEpoch(epoch),
+        shard_count: 1,
+        replication_factor: 1,
+        period_ms: 10_000,
+        mailbox_buckets: 1,
+        nodes: Vec::new(),
+        payers: Vec::new(),
+        fees: FeeSchedule::default(),
+    })
 }
 
 pub async fn recent_entries_are_found_by_fee_period(url: String) {
