@@ -19,7 +19,6 @@ use tidings_types::{
 
 use super::Api;
 use super::body::send;
-use super::proof::prove;
 use super::refusal::Refusal;
 
 /// Blocks read from storage at once: most are small, and the largest have 8 MB.
@@ -87,7 +86,7 @@ pub(super) async fn inclusion(
     let (log, asked) = (log_id(log)?, query(asked)?);
     let size = LogSize(asked.size);
     let plan = ProofPlan::inclusion(LogIndex(asked.index), size).map_err(Refusal::malformed)?;
-    answer_proof(&api, log, size, &plan).await
+    answer_proof(&api, log, size, plan).await
 }
 
 /// `GET /v1/logs/{node}/{shard}/{incarnation}/consistency?old=&new=` (API-007).
@@ -99,7 +98,7 @@ pub(super) async fn consistency(
     let (log, asked) = (log_id(log)?, query(asked)?);
     let (old, new) = (LogSize(asked.old), LogSize(asked.new));
     let plan = ProofPlan::consistency(old, new).map_err(Refusal::malformed)?;
-    answer_proof(&api, log, new, &plan).await
+    answer_proof(&api, log, new, plan).await
 }
 
 /// `GET /v1/blocks/{shard}?from=`.
@@ -151,13 +150,13 @@ async fn answer_proof(
     api: &Api,
     log: LogId,
     size: LogSize,
-    plan: &ProofPlan,
+    plan: ProofPlan,
 ) -> Result<Json<Value>, Refusal> {
     if newest_checkpoint(api, log).await?.checkpoint.size < size {
         return Err(Refusal::not_found("the log has not come to that size here"));
     }
     let _permit = api.proofs.try_acquire().map_err(|_| ErrorCode::Overloaded)?;
-    let hashes = prove(&*api.backend, log, plan).await?;
+    let hashes = api.backend.prove(log, plan).await?;
     Ok(Json(json!({ "hashes": hashes.iter().map(hex::encode).collect::<Vec<_>>() })))
 }
 

@@ -8,6 +8,7 @@ use tidings_envelope::api::{PublishRequest, PublishResponse, TopicCursor, TopicE
 use tidings_envelope::{CertifiedBlock, LogId, Registry, SignedCheckpoint, Topic};
 use tidings_identity::{AssociationState, Member};
 use tidings_replica::store::Flush;
+use tidings_tlog::ProofPlan;
 use tidings_types::{
     ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, LogSize, NetworkId, NodeId,
     Period, RegistryEpoch, ShardId,
@@ -86,8 +87,9 @@ pub trait Backend: Send + Sync + 'static {
         bytes_max: usize,
     ) -> Answer<'_, Option<Flush>>;
 
-    /// The leaf hashes of a log from one index up to, not including, another.
-    fn leaf_hashes(&self, log: LogId, from: LogIndex, to: LogIndex) -> Answer<'_, Vec<Hash>>;
+    /// The hashes of the proof that `plan` lists; [`ErrorCode::NotFound`] when the log has not
+    /// come that far.
+    fn prove(&self, log: LogId, plan: ProofPlan) -> Answer<'_, Vec<Hash>>;
 
     /// At most `max` consecutive final blocks of a shard from a height on.
     fn blocks(&self, shard: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>>;

@@ -71,7 +71,7 @@ pub struct HttpLimits {
     pub requests_max: usize,
     /// Memory for bodies being received or answered, in kilobytes (API-015).
     pub body_kilobytes_max: u32,
-    /// Proofs being computed at once, which read many hashes.
+    /// Proofs being computed at once, each of which reads a few hundred hashes.
     pub proofs_max: usize,
     /// Storage reads for subscribers at once, so that catching up leaves room for others.
     pub catch_up_reads_max: usize,
@@ -102,7 +102,7 @@ impl Default for HttpLimits {
             connections_max: 16_384,
             requests_max: 1_024,
             body_kilobytes_max: 256 << 10,
-            proofs_max: 2,
+            proofs_max: 16,
             catch_up_reads_max: 4,
             head_timeout_ms: 30_000,
             body_timeout_ms: 30_000,

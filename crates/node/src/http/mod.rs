@@ -19,7 +19,6 @@ mod body;
 mod config;
 mod cors;
 mod guard;
-mod proof;
 mod refusal;
 mod routes;
 mod server;

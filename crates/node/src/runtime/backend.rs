@@ -9,6 +9,7 @@ use tidings_envelope::{
 };
 use tidings_replica::store::Flush;
 use tidings_replica::{PreparedPublish, Replica, prepare_publish};
+use tidings_tlog::ProofPlan;
 use tidings_types::constants::BLOCK_BYTES_MAX;
 use tidings_types::{
     ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, NetworkId, NodeId, Period,
@@ -181,11 +182,7 @@ impl Backend for RunningNode {
     }
 
     fn checkpoint(&self, log: LogId) -> Answer<'_, Option<SignedCheckpoint>> {
-        async move {
-            let logs = self.storage.logs().await.map_err(code)?;
-            Ok(logs.into_iter().find(|signed| signed.checkpoint.log == log))
-        }
-        .boxed()
+        async move { self.storage.newest_checkpoint(log).await.map_err(code) }.boxed()
     }
 
     fn flushes(
@@ -199,8 +196,12 @@ impl Backend for RunningNode {
             .boxed()
     }
 
-    fn leaf_hashes(&self, log: LogId, from: LogIndex, to: LogIndex) -> Answer<'_, Vec<Hash>> {
-        async move { self.storage.leaf_hashes(log, from, to).await.map_err(code) }.boxed()
+    fn prove(&self, log: LogId, plan: ProofPlan) -> Answer<'_, Vec<Hash>> {
+        async move {
+            let hashes = self.storage.prove(log, &plan).await.map_err(code)?;
+            hashes.ok_or(ErrorCode::NotFound)
+        }
+        .boxed()
     }
 
     fn blocks(&self, shard: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>> {

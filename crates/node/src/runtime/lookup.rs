@@ -1,8 +1,7 @@
 //! What the replica asks of storage: proofs of older entries, and older decisions.
 
 use tidings_envelope::{EntryHeader, LogId, MerklePath, OrderedReceipt};
-use tidings_tlog::{MemoryTree, inclusion_proof};
-use tidings_types::{BoundedVec, Height, LogIndex, LogSize, ShardId};
+use tidings_types::{Height, LogIndex, LogSize, ShardId};
 
 use crate::storage::Storage;
 
@@ -13,12 +12,7 @@ pub(super) async fn prove(
     index: LogIndex,
     size: LogSize,
 ) -> Option<(EntryHeader, MerklePath)> {
-    let flush = storage.flushes(log, index, 1, 1).await.ok()??;
-    let header = flush.entries.first().filter(|entry| entry.header.index == index)?.header;
-    let leaves = storage.leaf_hashes(log, LogIndex(0), size.next_index()).await.ok()?;
-    let tree: MemoryTree = leaves.into_iter().collect();
-    let path = inclusion_proof(&tree, index, size).ok()?;
-    Some((header, BoundedVec::new(path).ok()?))
+    storage.header_and_path(log, index, size).await.ok()?
 }
 
 /// The receipt of an operation that was decided before, from storage.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tidings_envelope::{Block, EntryHeader, LogId, MerklePath};
 use tidings_order::LaneLog;
 use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
-use tidings_tlog::{Frontier, RecentTree};
+use tidings_tlog::{Frontier, RecentTree, TileBuilder};
 use tidings_types::{LogIndex, LogSize, ShardId, Wire, sha256};
 
+use super::tiles::TileRows;
 use super::value::{Column, Table, damaged, int};
 use super::{INDEX_BITS, StorageError};
 
@@ -27,6 +28,14 @@ static CHECKPOINTS: Table = Table {
     name: "checkpoints",
     columns: &["log_key", "size", "first", "period", "total_bytes", "expires_at", "checkpoint"],
     on_conflict: "",
+};
+
+/// The trees of logs.
+pub(super) static TILES: Table = Table {
+    name: "tiles",
+    columns: &["log_key", "level", "idx", "hashes"],
+    // A tile above level 0 is written again as it grows.
+    on_conflict: "ON CONFLICT (log_key, level, idx) DO UPDATE SET hashes = excluded.hashes",
 };
 
 static BLOCKS: Table = Table {
@@ -92,7 +101,7 @@ pub(super) struct LogState {
 }
 
 /// What a transaction does to one log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct LogChange {
     /// Before; none for a log that is new.
     pub before: Option<LogState>,
@@ -100,6 +109,8 @@ pub(super) struct LogChange {
     pub after: LogState,
     /// The frontier's bytes after.
     pub frontier: Vec<u8>,
+    /// What appending to the tree needs after.
+    pub tiles: TileBuilder,
 }
 
 /// The rows of a transaction.
@@ -111,6 +122,7 @@ pub(super) struct Batch {
     pub deleted: Vec<(ShardId, Vec<u8>)>,
     entries: EntryRows,
     checkpoints: CheckpointRows,
+    tiles: TileRows,
     blocks: BlockRows,
     operations: OperationRows,
     ordered: OrderedRows,
@@ -185,15 +197,19 @@ struct OrderedRows {
 
 impl Batch {
     /// The rows of `sets`, in their order, on top of `logs`; new logs are numbered after those.
+    ///
+    /// `trees` holds what appending needs for every log that is not new.
     pub fn build<'a>(
         sets: impl IntoIterator<Item = &'a WriteSet>,
         logs: &BTreeMap<LogId, LogState>,
+        trees: &BTreeMap<LogId, TileBuilder>,
     ) -> Result<Self, StorageError> {
         let mut batch = Self::default();
         let mut next_key = logs.values().map(|log| log.key).max().unwrap_or(0) + 1;
         for set in sets {
             for flush in &set.flushes {
-                batch.add_flush(flush, logs.get(&flush.log), &mut next_key)?;
+                let stored = logs.get(&flush.log).zip(trees.get(&flush.log));
+                batch.add_flush(flush, stored, &mut next_key)?;
             }
             for (shard, log) in &set.lane_logs {
                 batch.add_lane_log(*shard, log)?;
@@ -213,13 +229,16 @@ impl Batch {
                 batch.registries.insert(int(registry.epoch.0)?, bytes);
             }
         }
+        for change in batch.logs.values_mut() {
+            batch.tiles.add(change.after.key, change.tiles.take_tiles())?;
+        }
         Ok(batch)
     }
 
     fn add_flush(
         &mut self,
         flush: &Flush,
-        stored: Option<&LogState>,
+        stored: Option<(&LogState, &TileBuilder)>,
         next_key: &mut i64,
     ) -> Result<(), StorageError> {
         let change = self.logs.entry(flush.log).or_insert_with(|| {
@@ -228,8 +247,10 @@ impl Batch {
                 *next_key += 1;
                 LogState { key, size: LogSize(0), total_bytes: 0 }
             };
-            let after = stored.cloned().unwrap_or_else(new);
-            LogChange { before: stored.cloned(), after, frontier: Vec::new() }
+            let (before, tiles) = (stored.map(|(log, _)| log.clone()), stored.map(|(_, it)| it));
+            let after = before.clone().unwrap_or_else(new);
+            let tiles = tiles.cloned().unwrap_or_default();
+            LogChange { before, after, frontier: Vec::new(), tiles }
         });
         let log = &mut change.after;
         let (first, mut expires_at) = (log.size, NEVER);
@@ -240,6 +261,7 @@ impl Batch {
             }
             let bytes = self.entries.add(log.key, record)?;
             log.size = found.as_size_through();
+            change.tiles.append(record.hash.0);
             log.total_bytes = log.total_bytes.saturating_add(bytes);
             if record.payload.is_some() {
                 expires_at = expires_at.min(expiry(&record.header));
@@ -329,6 +351,7 @@ impl Batch {
         use Column::{Bytes, Ints};
         let entries = std::mem::take(&mut self.entries);
         let checkpoints = std::mem::take(&mut self.checkpoints);
+        let tiles = std::mem::take(&mut self.tiles);
         let blocks = std::mem::take(&mut self.blocks);
         let operations = std::mem::take(&mut self.operations);
         let ordered = std::mem::take(&mut self.ordered);
@@ -340,6 +363,7 @@ impl Batch {
         vec![
             (&ENTRIES, entries.into_columns()),
             (&CHECKPOINTS, checkpoints.into_columns()),
+            (&TILES, tiles.into_columns()),
             (
                 &BLOCKS,
                 vec![

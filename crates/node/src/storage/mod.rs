@@ -16,6 +16,7 @@ mod prune;
 mod registries;
 mod restore;
 mod sqlite;
+mod tiles;
 mod topics;
 mod value;
 mod write;
@@ -54,7 +55,9 @@ impl Storage {
     /// [`StorageError::OtherNetwork`], or that the database cannot be used.
     pub async fn open(url: &str, network: NetworkId) -> Result<Self, StorageError> {
         let backend = AnyBackend::open(url, network).await?;
-        Ok(Self { backend, writing: Mutex::new(None) })
+        let storage = Self { backend, writing: Mutex::new(None) };
+        storage.complete_tiles().await?;
+        Ok(storage)
     }
 
     /// Ends all connections, after the transaction that is running.

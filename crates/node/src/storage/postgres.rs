@@ -14,7 +14,7 @@ use super::format::{self, FormatStep};
 use super::value::{Column, Row, Table, Value, damaged};
 
 /// From an empty database to the current format.
-const STEPS: [FormatStep; 2] = [
+const STEPS: [FormatStep; 3] = [
     FormatStep {
         version: 1,
         description: "initial",
@@ -24,6 +24,11 @@ const STEPS: [FormatStep; 2] = [
         version: 2,
         description: "registries",
         sql: include_str!("../../migrations/postgres/0002_registries.sql"),
+    },
+    FormatStep {
+        version: 3,
+        description: "tiles",
+        sql: include_str!("../../migrations/postgres/0003_tiles.sql"),
     },
 ];
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use tidings_envelope::LogId;
 use tidings_replica::store::WriteSet;
+use tidings_tlog::TileBuilder;
 use tidings_types::{Incarnation, LogSize, NodeId, ShardId};
 
 use super::backend::{AnyBackend, AnySession, Backend, Session};
 use super::batch::{Batch, LogChange, LogState};
 use super::value::{Row, Value};
-use super::{Storage, StorageError};
+use super::{Storage, StorageError, tiles};
 
 /// A writing connection and what it knows of the logs.
 ///
@@ -18,6 +19,8 @@ use super::{Storage, StorageError};
 pub(super) struct WriteSession {
     session: AnySession,
     logs: BTreeMap<LogId, LogState>,
+    /// The trees of logs that were written to, or are about to be.
+    trees: BTreeMap<LogId, TileBuilder>,
 }
 
 impl Storage {
@@ -37,11 +40,17 @@ impl Storage {
     pub async fn write_all<'a, I>(&self, sets: I) -> Result<(), StorageError>
     where
         I: IntoIterator<Item = &'a WriteSet>,
+        I::IntoIter: Clone + Send,
     {
+        let sets = sets.into_iter();
         let mut slot = self.writing.lock().await;
         let mut session = WriteSession::take(&mut slot, &self.backend).await?;
+        if let Err(error) = session.load_trees(sets.clone()).await {
+            session.close().await;
+            return Err(error);
+        }
         // What does not fit is the caller's fault and leaves the connection as good as it was.
-        let batch = match Batch::build(sets, &session.logs) {
+        let batch = match Batch::build(sets, &session.logs, &session.trees) {
             Ok(batch) => batch,
             Err(error) => {
                 *slot = Some(session);
@@ -101,7 +110,7 @@ impl WriteSession {
                 let rows = session.fetch(sql, Vec::new()).await?;
                 session.commit().await?;
                 let logs = rows.iter().map(log_state).collect::<Result<_, _>>()?;
-                Ok(Self { session, logs })
+                Ok(Self { session, logs, trees: BTreeMap::new() })
             }
         }
     }
@@ -109,6 +118,21 @@ impl WriteSession {
     /// Ends the connection.
     pub async fn close(self) {
         self.session.close().await;
+    }
+
+    /// Reads the trees of logs that `sets` go on with and that are not known yet.
+    async fn load_trees<'a>(
+        &mut self,
+        sets: impl Iterator<Item = &'a WriteSet>,
+    ) -> Result<(), StorageError> {
+        for log in sets.flat_map(|set| &set.flushes).map(|flush| flush.log) {
+            let Some(state) = self.logs.get(&log) else { continue };
+            if !self.trees.contains_key(&log) {
+                let tree = tiles::resume(&mut self.session, state.key, state.size).await?;
+                self.trees.insert(log, tree);
+            }
+        }
+        Ok(())
     }
 
     async fn write(&mut self, mut batch: Batch) -> Result<(), StorageError> {
@@ -128,7 +152,10 @@ impl WriteSession {
             end_agreement(session, *shard, *height).await?;
         }
         session.commit().await?;
-        self.logs.extend(batch.logs.into_iter().map(|(log, change)| (log, change.after)));
+        for (log, change) in batch.logs {
+            self.logs.insert(log, change.after);
+            self.trees.insert(log, change.tiles);
+        }
         Ok(())
     }
 }
@@ -159,8 +186,8 @@ async fn write_log(
     let frontier = Value::Bytes(change.frontier.clone());
     let Some(before) = &change.before else {
         let sql = "INSERT INTO logs \
-             (size, total_bytes, frontier, key, node, shard, incarnation, pruned_bytes) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
+             (size, total_bytes, frontier, key, node, shard, incarnation, pruned_bytes, tiled) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $1)";
         let mut arguments = Vec::from(reach);
         arguments.extend([frontier, Value::Int(after.key)]);
         arguments.extend(log_arguments(log));
@@ -168,7 +195,7 @@ async fn write_log(
     };
     // The old size is part of the condition, so that two processes on one store cannot both
     // extend a log.
-    let sql = "UPDATE logs SET size = $1, total_bytes = $2, frontier = $3 \
+    let sql = "UPDATE logs SET size = $1, tiled = $1, total_bytes = $2, frontier = $3 \
          WHERE key = $4 AND size = $5";
     let mut arguments = Vec::from(reach);
     arguments.extend([frontier, Value::Int(before.key), Value::int(before.size.0)?]);

@@ -18,7 +18,7 @@ use tidings_node::http::{
 use tidings_node::hub::Hub;
 use tidings_node::metrics::Metrics;
 use tidings_replica::store::Flush;
-use tidings_tlog::{MemoryTree, inclusion_proof};
+use tidings_tlog::{MemoryTree, ProofPlan, inclusion_proof};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{
     BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Hash, Height, InboxId, LogIndex,
@@ -220,8 +220,11 @@ impl Backend for TestNode {
         self.read(|store| store.flushes(log, from, entries_max))
     }
 
-    fn leaf_hashes(&self, log: LogId, from: LogIndex, to: LogIndex) -> Answer<'_, Vec<Hash>> {
-        self.read(|store| store.leaf_hashes(log, from, to))
+    fn prove(&self, log: LogId, plan: ProofPlan) -> Answer<'_, Vec<Hash>> {
+        self.read(|store| {
+            let leaves = store.leaf_hashes(log, LogIndex(0), LogIndex(u64::MAX));
+            plan.build(&leaves.into_iter().collect::<MemoryTree>()).unwrap()
+        })
     }
 
     fn blocks(&self, _: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>> {

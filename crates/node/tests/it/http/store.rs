@@ -157,7 +157,8 @@ impl Store {
     }
 
     pub fn leaf_hashes(&self, id: LogId, from: LogIndex, to: LogIndex) -> Vec<Hash> {
-        let entries = &self.logs[&id].entries[from.0 as usize..to.0 as usize];
+        let entries = &self.logs[&id].entries;
+        let entries = &entries[from.0 as usize..entries.len().min(to.0 as usize)];
         entries.iter().map(|entry| entry.hash.0).collect()
     }
 

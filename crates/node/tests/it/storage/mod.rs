@@ -3,6 +3,7 @@
 mod fixture;
 mod ordered;
 mod paging;
+mod proofs;
 mod retention;
 mod stored;
 mod writing;
@@ -41,6 +42,9 @@ on_both! {
     ordered::state_and_agreements_are_replaced,
     ordered::a_log_of_an_agreement_without_its_beginning_is_refused,
     ordered::evidence_is_stored_once,
+    proofs::proofs_are_those_of_the_whole_tree,
+    proofs::proofs_do_not_read_the_leaves,
+    proofs::stores_of_an_earlier_format_get_their_tiles,
     retention::payloads_go_when_their_retention_ends,
     writing::a_second_write_is_refused_and_changes_nothing,
     writing::abandoned_writes_leave_all_or_nothing,
