@@ -252,7 +252,7 @@ impl Replica {
     #[must_use]
     pub fn poll_timeout_ms(&self) -> Option<u64> {
         let flush = self.own.values().filter_map(OwnLog::flush_due_ms).min();
-        let period_ms = self.registry.period_ms;
+        let period_ms = self.registry().period_ms;
         let lanes = self.lanes.values().filter_map(|lane| lane.next_due_ms(period_ms)).min();
         flush.into_iter().chain(lanes).chain(self.requests.next_deadline_ms()).min()
     }

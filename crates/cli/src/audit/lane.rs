@@ -69,8 +69,9 @@ impl LaneAudit {
             .certificate
             .verify(&block.header, network, registry)
             .map_err(|_| "its certificate does not verify".to_owned())?;
-        let context = LaneContext { network, registry, shard: self.shard };
-        let staged = self.state.check(block, context).map_err(|error| error.to_string())?;
+        let context = LaneContext { network, registries, shard: self.shard };
+        let staged = self.state.check(block, |_| false, context);
+        let staged = staged.map_err(|error| error.to_string())?;
         self.state.commit(staged);
         self.verdict.verified += 1;
         Ok(())
