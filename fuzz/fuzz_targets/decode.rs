@@ -22,8 +22,11 @@ fuzz_target!(|input: &[u8]| {
     decode!(input: ClientEnvelope PayerBatch PayerEnvelope EntryHeader LogEntry SignedCheckpoint
         SignedAcknowledgement BlockHeader IncarnationRequest Operation DecidedOperation Block
         Certificate CertifiedBlock Receipt OrderedReceipt Evidence PublishRequest PublishResponse
-        SendRequest SendResponse TopicQuery TopicPage NewestQuery LogPage BlockPage
-        SubscriberFrame NodeFrame);
+        SendRequest SendResponse TopicQuery TopicPage NewestQuery StateQuery StateAnswer LogPage
+        BlockPage SubscriberFrame NodeFrame);
+    if let Ok(proof) = StateProof::from_wire(input) {
+        let _ = proof.branch.read(&proof.key, proof.header.state_root);
+    }
     if let Ok(entry) = LogEntry::from_wire(input) {
         let _ = entry.open();
     }

@@ -1,19 +1,19 @@
 //! The bodies of the HTTP and WebSocket API, media type `application/vnd.tidings`.
 
 use tidings_types::constants::{
-    BATCH_ENVELOPES_MAX, CURSOR_LOGS_MAX, ENTRY_PAYLOAD_BYTES_MAX, PAGE_ENTRIES_MAX,
-    PROTOCOL_VERSION, SUBSCRIBE_TOPICS_MAX,
+    ASSOCIATION_STATE_BYTES_MAX, BATCH_ENVELOPES_MAX, CURSOR_LOGS_MAX, ENTRY_PAYLOAD_BYTES_MAX,
+    PAGE_ENTRIES_MAX, PROTOCOL_VERSION, SUBSCRIBE_TOPICS_MAX,
 };
 use tidings_types::{
     BoundedBytes, BoundedVec, EntryHash, EnvelopeId, ErrorCode, Hash, LogIndex, NetworkId, Period,
-    Position, TopicIndex,
+    Position, ShardId, TopicIndex,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::receipt::{Acknowledgements, MerklePath};
 use crate::{
     AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EntryHeader, LogEntry, LogId,
-    OrderedReceipt, PayerBatch, Receipt, SignedCheckpoint, Topic,
+    OrderedReceipt, PayerBatch, Receipt, SignedCheckpoint, StateKey, StateProof, Topic,
 };
 
 /// The media type of binary bodies.
@@ -226,6 +226,30 @@ pub struct NewestQuery {
     pub topic: Topic,
 }
 
+/// `POST /v1/state`: what a shard's ordered state holds under a key.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct StateQuery {
+    /// The version of this structure.
+    pub version: u16,
+    /// Whose ordered state.
+    pub shard: ShardId,
+    /// Which key; not a single decision.
+    pub key: StateKey,
+    /// The hash of the value that the asker has already, which is then left out.
+    pub known: Option<Hash>,
+}
+
+/// The answer to a state query: a proof, whether there is such a key or not (API-030).
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct StateAnswer {
+    /// The version of this structure.
+    pub version: u16,
+    /// What is under the key after the last final block of the shard.
+    pub proof: StateProof,
+    /// The value whose hash the proof carries, unless the asker has it.
+    pub value: Option<BoundedBytes<ASSOCIATION_STATE_BYTES_MAX>>,
+}
+
 /// `GET /v1/logs/{node}/{shard}/{incarnation}?from=`: a stretch of a log for auditors.
 ///
 /// The stretch ends where the checkpoint says, so that a reader from the start can check the root.
@@ -319,5 +343,13 @@ impl TopicQuery {
     #[must_use]
     pub fn new(topic: Topic, cursor: TopicCursor, limit: u16) -> Self {
         Self { version: PROTOCOL_VERSION, topic, cursor, limit }
+    }
+}
+
+impl StateQuery {
+    /// A query of the current version by an asker who knows no value.
+    #[must_use]
+    pub fn new(shard: ShardId, key: StateKey) -> Self {
+        Self { version: PROTOCOL_VERSION, shard, key, known: None }
     }
 }

@@ -18,6 +18,8 @@ pub mod padding;
 mod receipt;
 pub mod registry;
 mod registry_history;
+mod state_key;
+mod state_proof;
 mod topic;
 mod vote;
 
@@ -38,5 +40,9 @@ pub use receipt::{
 };
 pub use registry::Registry;
 pub use registry_history::{RegistryDocument, RegistryHistory, RegistryRefused};
+pub use state_key::{StateKey, TopicHead, state_value_hash};
+pub use state_proof::{
+    StateBranch, StateContent, StateLeaf, StatePath, StateProof, StateProofInvalid,
+};
 pub use topic::{Lane, Topic, TopicKind};
 pub use vote::{Proposal, SignedProposal, SignedVote, Step, Vote};

@@ -35,7 +35,7 @@ const vote = async (header) => {
 };
 
 // A lane of one node, as spec/06-ordered-lane.md describes it.
-const lane = { height: 0, head: ZERO, root: ZERO, period: 0, entries: new Map() };
+const lane = { height: 0, head: ZERO, period: 0, entries: new Map() };
 const applied = (position) => bytes([1], u64(position));
 const conflict = (position) => bytes([2], u64(position));
 const refused = (code) => bytes([3], u16(code));
@@ -65,7 +65,10 @@ const execute = (operations) => {
     }
     const decided = bytes([6], u64(operation.notAfter), operation.id);
     if (value(decided) !== null) return refused(REPEATED);
-    set(decided, bytes(u64(lane.height + 1), u32(index)));
+    const place = bytes(u64(lane.height + 1), u32(index));
+    const decisions = bytes([8], u64(operation.notAfter));
+    set(decisions, labelled("decisions", value(decisions) ?? ZERO, operation.id, place));
+    set(decided, place);
     const key = bytes([2], operation.topic);
     const position = value(key) === null ? 0 : Number(value(key).readBigUInt64BE(0));
     if (operation.expected !== undefined && operation.expected !== position) return conflict(position);
@@ -73,37 +76,43 @@ const execute = (operations) => {
     return applied(position + 1);
   });
   for (const key of lane.entries.keys()) {
-    const expiry = unhexed(key)[0] === 6 ? Number(unhexed(key).readBigUInt64BE(1)) : Infinity;
+    const expires = [6, 8].includes(unhexed(key)[0]);
+    const expiry = expires ? Number(unhexed(key).readBigUInt64BE(1)) : Infinity;
     if (expiry < period - 2) changes.set(key, null);
   }
   return { outcomes, changes, period };
 };
 const unhexed = (text) => Buffer.from(text, "hex");
 
-const stateRoot = (changes) => {
-  const parts = [lane.root];
-  for (const key of [...changes.keys()].sort()) {
-    const to = changes.get(key);
-    parts.push(unhexed(key), to === null ? Buffer.from([0]) : bytes([1], labelled("state value", to)));
-  }
-  return labelled("state root", ...parts);
+// The tree over everything but decisions: no leaf, one leaf, or two halves by the next bit.
+const EMPTY = Buffer.from("SPARSE_MERKLE_PLACEHOLDER_HASH__");
+const goesRight = (key, depth) => ((key[depth >> 3] >> (7 - (depth & 7))) & 1) === 1;
+const subtree = (leaves, depth) => {
+  if (leaves.length === 0) return EMPTY;
+  if (leaves.length === 1) return sha256(bytes("JMT::LeafNode", ...leaves[0]));
+  const half = (side) => leaves.filter(([key]) => goesRight(key, depth) === side);
+  const hash = (side) => subtree(half(side), depth + 1);
+  return sha256(bytes("JMT::IntrnalNode", hash(false), hash(true)));
 };
+const leavesOf = (entries) => [...entries]
+  .filter(([key]) => unhexed(key)[0] !== 6)
+  .map(([key, to]) => [labelled("state key", unhexed(key)), labelled("state value", to)]);
 
 const play = async (comment, operations) => {
   const { outcomes, changes, period } = execute(operations);
   const decided = operations.map((operation, index) => bytes(operation.wire, outcomes[index]));
-  const root = stateRoot(changes);
+  for (const [key, to] of changes) {
+    if (to === null) lane.entries.delete(key);
+    else lane.entries.set(key, to);
+  }
+  const root = subtree(leavesOf(lane.entries), 0);
   const encoded = bytes(
     u16(1), u16(0), u64(lane.height + 1), lane.head, u64(period), [0], u64(1), u64(1),
     committeeHash(0, [1]), u32(decided.length), rootOf(decided.map(leafHash)), root,
   );
   const header = { shard: 0, height: lane.height + 1, hash: labelled("block", encoded) };
   const voted = await vote(header);
-  for (const [key, to] of changes) {
-    if (to === null) lane.entries.delete(key);
-    else lane.entries.set(key, to);
-  }
-  Object.assign(lane, { height: header.height, head: header.hash, root, period });
+  Object.assign(lane, { height: header.height, head: header.hash, period });
   const block = bytes(encoded, vector(bytes(...decided)));
   return {
     comment,

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use tidings_envelope::{
     Block, BlockHeader, DecidedOperation, Evidence, IncarnationRequest, Operation, Outcome,
-    PayerEnvelope, PeriodMarker, Registry, RegistryHistory, Topic, TopicKind,
+    PayerEnvelope, PeriodMarker, Registry, RegistryHistory, StateKey, Topic, TopicHead, TopicKind,
 };
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
 use tidings_types::{
-    ErrorCode, EthereumAddress, Height, InboxId, NetworkId, OperationHash, Period, Position,
-    RegistryEpoch, ShardId, merkle,
+    EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, InboxId, NetworkId, OperationHash,
+    Period, Position, RegistryEpoch, ShardId, merkle,
 };
 
 use crate::judge::{judge_again, judge_operation};
 use crate::lottery;
-use crate::state::{Changes, LaneState, StateKey, StateValue, TopicHead};
+use crate::state::{Changes, LaneState, StateValue, digest_with};
+use crate::state_tree::StateTree;
 
 /// What executing needs to know besides the state.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub struct Staged {
     /// The entries that topics gain: topic, position, operation index.
     pub places: Vec<(Topic, Position, u32)>,
     pub(crate) changes: Changes,
+    /// The tree after the changes.
+    pub(crate) tree: StateTree,
 }
 
 impl Staged {
@@ -184,7 +187,7 @@ impl LaneState {
 
     /// Takes over a block whose certificate was verified.
     pub fn commit(&mut self, staged: Staged) {
-        self.advance(&staged.block.header, staged.changes);
+        self.advance(&staged.block.header, staged.changes, staged.tree);
     }
 
     fn execute(
@@ -202,15 +205,17 @@ impl LaneState {
         }
         execution.forget_expired();
         let Execution { changes, places, .. } = execution;
-        let header = self.next_header(&decided, &changes, next, context.shard);
+        let tree = self.tree_after(&changes);
+        let header = self.next_header(&decided, &changes, &tree, next, context.shard);
         let operations = decided.try_into().expect("proposers bound their blocks");
-        Staged { block: Block { header, operations }, places, changes }
+        Staged { block: Block { header, operations }, places, changes, tree }
     }
 
     fn next_header(
         &self,
         decided: &[DecidedOperation],
         changes: &Changes,
+        tree: &StateTree,
         next: &Registry,
         shard: ShardId,
     ) -> BlockHeader {
@@ -230,7 +235,7 @@ impl LaneState {
             next_committee: next.committee_hash(shard),
             operations_count: u32::try_from(decided.len()).unwrap_or(u32::MAX),
             operations_root: merkle::root(&Block::leaves(decided)),
-            state_root: self.root_after(changes),
+            state_root: tree.root(),
         }
     }
 }
@@ -305,11 +310,11 @@ impl Execution<'_> {
     ) -> Outcome {
         let body = &envelope.envelope.body;
         // An id is decided once, whichever replica carries it and however often (ORD-008).
-        let decided = StateKey::Decided(body.not_after, body.id());
-        if self.value(&decided).is_some() {
+        let id = body.id();
+        if self.value(&StateKey::Decided(body.not_after, id)).is_some() {
             return Outcome::Refused { code: ErrorCode::Repeated };
         }
-        self.set(decided, StateValue::Decided(self.base.height().plus(1), index));
+        self.remember(body.not_after, id, index);
         let head = self.topic(body.topic);
         // Compare and swap for commits; proposals append without it (ORD-001).
         if body.expected_position.is_some_and(|expected| expected != head.position) {
@@ -325,6 +330,18 @@ impl Execution<'_> {
         self.set(StateKey::Topic(body.topic), StateValue::Topic(head));
         self.places.push((body.topic, position, index));
         Outcome::Applied { position }
+    }
+
+    /// Notes a decision, and in the digest of those with its expiry (ORD-031).
+    fn remember(&mut self, not_after: Period, id: EnvelopeId, index: u32) {
+        let height = self.base.height().plus(1);
+        let before = match self.value(&StateKey::Decisions(not_after)) {
+            Some(StateValue::Decisions(digest)) => *digest,
+            _ => Hash::default(),
+        };
+        let digest = digest_with(before, id, height, index);
+        self.set(StateKey::Decisions(not_after), StateValue::Decisions(digest));
+        self.set(StateKey::Decided(not_after, id), StateValue::Decided(height, index));
     }
 
     /// An identity update applies only to the state that it follows (IDN-005, ORD-009).

@@ -12,6 +12,7 @@ mod lottery;
 mod message;
 mod orderer;
 mod state;
+mod state_tree;
 
 pub use agreement::{Agreement, LogRecord, LoggedTimeout};
 pub use execute::{BlockInvalid, LaneContext, Staged};
@@ -20,4 +21,6 @@ pub use message::{OrderMessage, RECALLED_STATEMENTS_MAX, Recalled, VoteList};
 pub use orderer::{
     DecidedBlock, LaneLog, OrderContext, OrderEffect, RestoredAgreement, SubmitError,
 };
-pub use state::{LaneState, StateCorrupt, StateKey, StateValue, TopicHead};
+pub use state::{LaneState, StateCorrupt, StateValue};
+pub use state_tree::StateTree;
+pub use tidings_envelope::{StateKey, TopicHead};

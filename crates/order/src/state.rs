@@ -1,64 +1,17 @@
-//! The ordered state of a shard as typed keys and values.
+//! The ordered state of a shard as typed keys and values, and the tree that proves them.
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{BlockHeader, Topic};
+use tidings_envelope::{
+    BlockHeader, StateBranch, StateKey, StateLeaf, StatePath, Topic, TopicHead, state_value_hash,
+};
 use tidings_identity::AssociationState;
 use tidings_types::{
-    BlockHash, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation, NodeId, OffenceId,
-    OperationHash, Period, Position, RegistryEpoch, Wire, labelled_hash,
+    BlockHash, BoundedBytes, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation,
+    NodeId, OffenceId, Period, RegistryEpoch, Wire, labelled_hash, sparse_merkle,
 };
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-/// What the ordered state maps from.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    TlsSize,
-    TlsSerialize,
-    TlsDeserializeBytes,
-)]
-#[repr(u8)]
-pub enum StateKey {
-    /// The current period.
-    #[tls_codec(discriminant = 1)]
-    Period,
-    /// A topic's position and last operation.
-    #[tls_codec(discriminant = 2)]
-    Topic(Topic),
-    /// An inbox's association state.
-    #[tls_codec(discriminant = 3)]
-    Inbox(InboxId),
-    /// The inbox that an account joined last.
-    #[tls_codec(discriminant = 4)]
-    Account(EthereumAddress),
-    /// A node's last incarnation in this shard.
-    #[tls_codec(discriminant = 5)]
-    Incarnation(NodeId),
-    /// An envelope that was decided on, kept until nobody can present it again.
-    #[tls_codec(discriminant = 6)]
-    Decided(Period, EnvelopeId),
-    /// What a node is shown to have done, kept for ever.
-    #[tls_codec(discriminant = 7)]
-    Offence(NodeId, OffenceId),
-}
-
-/// Where a topic stands in the ordered lane.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, TlsSize, TlsSerialize, TlsDeserializeBytes,
-)]
-pub struct TopicHead {
-    /// How many operations were applied.
-    pub position: Position,
-    /// The last of them; zero before the first.
-    pub last: OperationHash,
-}
+use crate::state_tree::{StateTree, TreePath};
 
 /// What the ordered state maps to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +29,12 @@ pub enum StateValue {
     /// For [`StateKey::Decided`] and [`StateKey::Offence`]: the height and operation index of
     /// the decision.
     Decided(Height, u32),
+    /// For [`StateKey::Decisions`]: covers them in the order in which they were made.
+    Decisions(Hash),
 }
 
-/// Stored bytes are not an ordered state; the storage is damaged.
+/// Stored bytes are not an ordered state, or not the one that the last block certifies; the
+/// storage is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stored ordered state is damaged")]
 pub struct StateCorrupt;
@@ -92,6 +48,7 @@ impl StateValue {
             Self::Account(inbox) => inbox.to_wire(),
             Self::Incarnation(number, nonce) => [number.to_wire(), nonce.to_vec()].concat(),
             Self::Decided(height, index) => [height.to_wire(), index.to_wire()].concat(),
+            Self::Decisions(digest) => digest.to_vec(),
         }
     }
 
@@ -109,6 +66,7 @@ impl StateValue {
                 let (height, index) = bytes.split_first_chunk::<8>()?;
                 Self::Decided(Height(u64::from_be_bytes(*height)), u32::from_wire(index).ok()?)
             }
+            StateKey::Decisions(_) => Self::Decisions(bytes.try_into().ok()?),
         })
     }
 }
@@ -124,37 +82,73 @@ pub(crate) fn stored(changes: &Changes) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     changes.iter().map(pair).collect()
 }
 
+/// The digest of an expiry's decisions with one more (ORD-031).
+pub(crate) fn digest_with(before: Hash, id: EnvelopeId, height: Height, index: u32) -> Hash {
+    let place = [height.to_wire(), index.to_wire()].concat();
+    labelled_hash("decisions", &[&before, &id.0, &place])
+}
+
 /// The ordered state of a shard after its last final block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneState {
     height: Height,
     head: BlockHash,
     epoch: Option<RegistryEpoch>,
-    root: Hash,
     entries: BTreeMap<StateKey, StateValue>,
+    tree: StateTree,
 }
 
 impl LaneState {
-    /// The state that storage holds.
+    /// The state that storage holds, if it is the one that `head` certifies.
     ///
     /// # Errors
-    /// [`StateCorrupt`] when a key or value does not decode.
+    /// [`StateCorrupt`] when a key or value does not decode, or all of them together give
+    /// another root than the header's (ORD-004), or decisions another digest (ORD-031).
     pub fn restore(
         head: Option<&BlockHeader>,
         stored: &BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Result<Self, StateCorrupt> {
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut leaves) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in stored {
-            let key = StateKey::from_wire(key).map_err(|_| StateCorrupt)?;
-            let value = StateValue::from_bytes(&key, value).ok_or(StateCorrupt)?;
+            let (key, bytes) = (StateKey::from_wire(key).map_err(|_| StateCorrupt)?, value);
+            let value = StateValue::from_bytes(&key, bytes).ok_or(StateCorrupt)?;
             entries.insert(key, value);
+            leaves.extend(key.path().map(|path| (path, Some(state_value_hash(bytes)))));
         }
-        let (height, hash, root) = match head {
-            None => Default::default(),
-            Some(header) => (header.height, header.hash(), header.state_root),
-        };
+        let tree = StateTree::default().with(&leaves);
         let epoch = head.map(|header| header.next_epoch);
-        Ok(Self { height, head: hash, epoch, root, entries })
+        let (height, head, root) = match head {
+            None => Default::default(),
+            Some(header) => (header.height, header.hash(), Some(header.state_root)),
+        };
+        let state = Self { height, head, epoch, entries, tree };
+        match root.unwrap_or(sparse_merkle::EMPTY) == state.tree.root() && state.digests_agree() {
+            true => Ok(state),
+            false => Err(StateCorrupt),
+        }
+    }
+
+    /// Whether the digests that the tree holds cover the decisions and nothing else.
+    fn digests_agree(&self) -> bool {
+        let mut made: BTreeMap<Period, Vec<(Height, u32, EnvelopeId)>> = BTreeMap::new();
+        let mut held = BTreeMap::new();
+        for (key, value) in &self.entries {
+            match (key, value) {
+                (StateKey::Decided(expiry, id), StateValue::Decided(height, index)) => {
+                    made.entry(*expiry).or_default().push((*height, *index, *id));
+                }
+                (StateKey::Decisions(expiry), StateValue::Decisions(digest)) => {
+                    held.insert(*expiry, *digest);
+                }
+                _ => {}
+            }
+        }
+        let digest = |(expiry, mut decisions): (Period, Vec<(Height, u32, EnvelopeId)>)| {
+            decisions.sort_unstable();
+            let with = |before, (height, index, id)| digest_with(before, id, height, index);
+            (expiry, decisions.into_iter().fold(Hash::default(), with))
+        };
+        made.into_iter().map(digest).eq(held)
     }
 
     /// The height of the last final block; 0 before the first.
@@ -241,42 +235,53 @@ impl LaneState {
     /// Every offence recorded, by node.
     pub fn offences(&self) -> impl Iterator<Item = (NodeId, OffenceId)> {
         let from = StateKey::Offence(NodeId(0), OffenceId([0; 32]));
-        let offences = self.entries.range(from..).map_while(|(key, _)| match key {
+        self.entries.range(from..).map_while(|(key, _)| match key {
             StateKey::Offence(node, offence) => Some((*node, *offence)),
             _ => None,
-        });
-        offences
+        })
+    }
+
+    /// What the state holds under `key`, as proved by the root that the last block certifies.
+    ///
+    /// None for single decisions, which are not in the tree (ORD-031).
+    #[must_use]
+    pub fn prove(&self, key: &StateKey) -> Option<StateBranch> {
+        let place = key.path()?;
+        let TreePath { leaf, siblings } = self.tree.path(&place);
+        let leaf = match leaf {
+            None => StateLeaf::Empty,
+            Some((path, value)) if path != place => StateLeaf::Other { path, value },
+            Some((_, value)) => match self.value(key)? {
+                StateValue::Inbox(_) => StateLeaf::Digest(value),
+                small => StateLeaf::Value(BoundedBytes::new(small.to_bytes()).ok()?),
+            },
+        };
+        Some(StateBranch { leaf, path: StatePath::new(&siblings)? })
     }
 
     pub(crate) fn value(&self, key: &StateKey) -> Option<&StateValue> {
         self.entries.get(key)
     }
 
-    /// The decisions that expired before `period`, oldest first.
+    /// The decisions that expired before `period`, oldest first, and then their digests.
     pub(crate) fn decisions_before(&self, period: Period) -> impl Iterator<Item = StateKey> {
         let from = StateKey::Decided(Period(0), EnvelopeId([0; 32]));
         let to = StateKey::Decided(period, EnvelopeId([0; 32]));
-        self.entries.range(from..to).map(|(key, _)| *key)
+        let digests = StateKey::Decisions(Period(0))..StateKey::Decisions(period);
+        self.entries.range(from..to).chain(self.entries.range(digests)).map(|(key, _)| *key)
     }
 
-    /// The digest that the next block's header carries for these changes (ORD-004).
-    pub(crate) fn root_after(&self, changes: &Changes) -> Hash {
-        let mut bytes = self.root.to_vec();
-        for (key, value) in stored(changes) {
-            bytes.extend_from_slice(&key);
-            match value {
-                None => bytes.push(0),
-                Some(value) => {
-                    bytes.push(1);
-                    bytes.extend_from_slice(&labelled_hash("state value", &[&value]));
-                }
-            }
-        }
-        labelled_hash("state root", &[&bytes])
+    /// The tree after these changes; its root is what the next block's header carries (ORD-004).
+    pub(crate) fn tree_after(&self, changes: &Changes) -> StateTree {
+        let leaf = |(key, value): (&StateKey, &Option<StateValue>)| {
+            let value = value.as_ref().map(|value| state_value_hash(&value.to_bytes()));
+            Some((key.path()?, value))
+        };
+        self.tree.with(&changes.iter().filter_map(leaf).collect())
     }
 
-    /// Takes over the changes of a block that became final.
-    pub(crate) fn advance(&mut self, header: &BlockHeader, changes: Changes) {
+    /// Takes over the changes of a block that became final, and the tree after them.
+    pub(crate) fn advance(&mut self, header: &BlockHeader, changes: Changes, tree: StateTree) {
         for (key, value) in changes {
             match value {
                 Some(value) => self.entries.insert(key, value),
@@ -286,6 +291,6 @@ impl LaneState {
         self.height = header.height;
         self.head = header.hash();
         self.epoch = Some(header.next_epoch);
-        self.root = header.state_root;
+        self.tree = tree;
     }
 }

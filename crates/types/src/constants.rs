@@ -208,6 +208,30 @@ pub const ORDER_QUEUE_OPERATIONS_MAX: usize = 16_384;
 /// Unit: entries. Source: spec/05-replication.md.
 pub const PENDING_ENTRIES_MAX: usize = 65_536;
 
+/// A key of the state tree is a path of 256 bits; two keys drawn by chance among a billion part
+/// after some 60, and only ground ones later.
+///
+/// Unit: hashes. Source: spec/06-ordered-lane.md.
+pub const STATE_PATH_HASHES_MAX: usize = 256;
+
+/// Every value of the state but an inbox's, of which a proof carries the hash, so that every
+/// proof is small.
+///
+/// Unit: bytes. Source: spec/06-ordered-lane.md.
+pub const STATE_VALUE_BYTES_MAX: usize = 64;
+
+/// The largest association state and room for further fields; it travels beside a proof of its
+/// hash.
+///
+/// Unit: bytes. Source: spec/09-http-api.md.
+pub const ASSOCIATION_STATE_BYTES_MAX: usize = 262_144;
+
+/// A replica may trail by one period and its clock by another; what is proved by an older block
+/// needs f+1 replicas that have none newer.
+///
+/// Unit: periods. Source: spec/09-http-api.md.
+pub const LOOK_UP_PERIODS_BEHIND_MAX: u64 = 2;
+
 // A page always has room for one envelope of any legal size, so paging never sticks.
 const _: () = assert!(ENVELOPE_PAYLOAD_BYTES_MAX < PAGE_BYTES_MAX);
 
@@ -228,3 +252,12 @@ const _: () = assert!(PADDING_BYTES_MIN < ENVELOPE_PAYLOAD_BYTES_MAX);
 
 // One cascade never pushes its own installations out of the revoked list.
 const _: () = assert!(IDENTITY_MEMBERS_MAX <= IDENTITY_REVOKED_MAX);
+
+// The number of levels fits its field.
+const _: () = assert!(STATE_PATH_HASHES_MAX < u16::MAX as usize);
+
+// A member takes at most 76 bytes, a revoked installation 32, and everything else less than
+// 128.
+const _: () = assert!(
+    76 * IDENTITY_MEMBERS_MAX + 32 * IDENTITY_REVOKED_MAX + 128 <= ASSOCIATION_STATE_BYTES_MAX
+);

@@ -15,6 +15,7 @@ pub mod merkle;
 mod money;
 mod network;
 pub mod node_key;
+pub mod sparse_merkle;
 
 pub use codec::{BoundedBytes, BoundedVec, DecodeError, LengthError, Wire};
 pub use error::ErrorCode;

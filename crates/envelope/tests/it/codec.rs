@@ -20,10 +20,11 @@ macro_rules! for_every_type {
             SignedCheckpoint SignedAcknowledgement ChainReference BlockHeader IncarnationRequest
             PeriodMarker Operation Outcome DecidedOperation Block CommitSignature Certificate
             Vote SignedVote Proposal SignedProposal InvalidEntry
+            StateKey TopicHead StateLeaf StatePath StateBranch StateProof
             CertifiedBlock AckLevel Receipt OrderedReceipt InclusionProof Evidence
             PublishRequest AcknowledgedCheckpoint PublishResult PublishResponse SendRequest
             SendResult SendResponse LogCursor TopicCursor TopicQuery TopicEntry TopicPage
-            NewestQuery LogPage BlockPage Subscription SubscriberFrame NodeFrame)
+            NewestQuery StateQuery StateAnswer LogPage BlockPage Subscription SubscriberFrame NodeFrame)
     };
     (@ $check:ident, $arguments:tt, $($name:ident)*) => {
         $(crate::codec::for_every_type!(# $check::<$name> $arguments);)*

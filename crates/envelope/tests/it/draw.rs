@@ -88,6 +88,9 @@ macro_rules! draw_newtype {
 }
 draw_newtype!(
     NetworkId,
+    InboxId,
+    OperationHash,
+    OffenceId,
     TopicId,
     EnvelopeId,
     EntryHash,
@@ -173,6 +176,11 @@ draw_struct! {
     TopicEntry { log, entry }
     TopicPage { version, ordered, broadcast, more }
     NewestQuery { version, topic }
+    StateBranch { leaf, path }
+    StateProof { version, key, branch, header, certificate }
+    StateQuery { version, shard, key, known }
+    StateAnswer { version, proof, value }
+    TopicHead { position, last }
     LogPage { version, first, entries, checkpoint }
     BlockPage { version, blocks }
     Subscription { topic, cursor }
@@ -230,6 +238,24 @@ draw_enum!(
     4 => Self::InvalidEntry(Draw::draw(rng)),
 );
 draw_enum!(
+    StateKey, 8, rng,
+    0 => Self::Period,
+    1 => Self::Topic(Draw::draw(rng)),
+    2 => Self::Inbox(Draw::draw(rng)),
+    3 => Self::Account(Draw::draw(rng)),
+    4 => Self::Incarnation(Draw::draw(rng)),
+    5 => Self::Decided(Draw::draw(rng), Draw::draw(rng)),
+    6 => Self::Offence(Draw::draw(rng), Draw::draw(rng)),
+    7 => Self::Decisions(Draw::draw(rng)),
+);
+draw_enum!(
+    StateLeaf, 4, rng,
+    0 => Self::Empty,
+    1 => Self::Other { path: Draw::draw(rng), value: Draw::draw(rng) },
+    2 => Self::Value(Draw::draw(rng)),
+    3 => Self::Digest(Draw::draw(rng)),
+);
+draw_enum!(
     PublishResult, 3, rng,
     0 => Self::Stored {
         header: Draw::draw(rng),
@@ -263,3 +289,14 @@ draw_enum!(
     4 => Self::Heartbeat { period: Draw::draw(rng) },
     5 => Self::Refused { topic: Draw::draw(rng), code: Draw::draw(rng) },
 );
+
+impl Draw for StatePath {
+    fn draw(rng: &mut ChaCha20Rng) -> Self {
+        let sibling = |rng: &mut ChaCha20Rng| match below(rng, 3) {
+            0 => *b"SPARSE_MERKLE_PLACEHOLDER_HASH__",
+            _ => Draw::draw(rng),
+        };
+        let siblings: Vec<_> = (0..below(rng, 257)).map(|_| sibling(rng)).collect();
+        Self::new(&siblings).unwrap()
+    }
+}

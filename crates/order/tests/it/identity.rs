@@ -18,7 +18,7 @@ fn account(number: u8) -> Member {
     Member::EthereumAccount(wallet(number).address())
 }
 
-fn address(number: u8) -> EthereumAddress {
+pub fn address(number: u8) -> EthereumAddress {
     wallet(number).address()
 }
 
@@ -55,8 +55,13 @@ impl Lane {
         self.pay(self.inbox_envelope(update.body.inbox, &update.to_wire()))
     }
 
+    /// The inbox that [`Lane::open_inbox`] opens.
+    pub fn open_inbox_id(&self, number: u8) -> InboxId {
+        self.state.inbox_of(address(number)).unwrap()
+    }
+
     /// Opens the inbox of a wallet, which keeps its own recovery.
-    fn open_inbox(&mut self, number: u8) -> InboxId {
+    pub fn open_inbox(&mut self, number: u8) -> InboxId {
         let builder = UpdateBuilder::create(account(number), 0, account(number));
         let update = sign(builder, self.network, &[number], &[]);
         assert_eq!(self.update(&update), applied(1));

@@ -9,7 +9,9 @@ use tidings_envelope::{
     Registry, RegistryHistory, Topic,
 };
 use tidings_order::{LaneContext, LaneState, Staged, judge_operation};
-use tidings_types::{BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId};
+use tidings_types::{
+    BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId, sha256,
+};
 
 use crate::network::{node_key, ordered, paid, registry, signing_key};
 
@@ -72,7 +74,7 @@ impl Lane {
     }
 
     /// Commits, and reads the same state back from what storage would hold.
-    fn commit(&mut self, staged: Staged) {
+    pub fn commit(&mut self, staged: Staged) {
         for (key, value) in staged.stored_changes() {
             match value {
                 Some(value) => self.stored.insert(key, value),
@@ -84,6 +86,7 @@ impl Lane {
         let restored = LaneState::restore(Some(&header), &self.stored);
         assert_eq!(restored.as_ref(), Ok(&self.state));
         assert_eq!(header.period, self.state.period());
+        assert_eq!(header.state_root, root(&self.stored));
     }
 
     pub fn begin_period(&mut self) -> Period {
@@ -123,6 +126,29 @@ impl Lane {
             &node_key(node),
             self.network,
         ))
+    }
+}
+
+/// The root over what storage holds, by the words of ORD-030.
+fn root(stored: &BTreeMap<Vec<u8>, Vec<u8>>) -> [u8; 32] {
+    const DECIDED: u8 = 6;
+    let leaves = stored.iter().filter(|(key, _)| key[0] != DECIDED).map(|(key, value)| {
+        let key = sha256(&[b"Tidings 1.0 state key\0", &key[..]].concat());
+        (key, sha256(&[b"Tidings 1.0 state value\0", &value[..]].concat()))
+    });
+    subtree(&leaves.collect::<Vec<_>>(), 0)
+}
+
+fn subtree(leaves: &[([u8; 32], [u8; 32])], depth: usize) -> [u8; 32] {
+    match leaves {
+        [] => *b"SPARSE_MERKLE_PLACEHOLDER_HASH__",
+        [(key, value)] => sha256(&[&b"JMT::LeafNode"[..], key, value].concat()),
+        _ => {
+            let bit = |key: &[u8; 32]| key[depth / 8] >> (7 - depth % 8) & 1;
+            let half = |side| leaves.iter().filter(move |(key, _)| bit(key) == side).copied();
+            let hash = |side| subtree(&half(side).collect::<Vec<_>>(), depth + 1);
+            sha256(&[&b"JMT::IntrnalNode"[..], &hash(0), &hash(1)].concat())
+        }
     }
 }
 
@@ -201,16 +227,34 @@ fn operations_of(staged: &Staged) -> usize {
 
 #[test]
 fn damaged_storage_is_noticed() {
+    // covers: ORD-004
+    // covers: ORD-031
     let mut lane = Lane::new();
     lane.apply(vec![lane.opening(1, 0, 1), lane.commit_at(1, 0, b"commit")]);
-    for key in lane.stored.keys() {
-        for length in 0..lane.stored[key].len() {
+    let staged = lane.stage(vec![lane.envelope(1, |_| {})]);
+    let header = staged.block.header;
+    lane.commit(staged);
+    let restored = |stored: &BTreeMap<_, _>| LaneState::restore(Some(&header), stored);
+    for (key, value) in &lane.stored {
+        for length in 0..value.len() {
             let mut damaged = lane.stored.clone();
-            damaged.insert(key.clone(), lane.stored[key][..length].to_vec());
-            assert!(LaneState::restore(None, &damaged).is_err());
+            damaged.insert(key.clone(), value[..length].to_vec());
+            assert!(restored(&damaged).is_err());
         }
-        let mut damaged = lane.stored.clone();
-        damaged.insert(key[..key.len() - 1].to_vec(), lane.stored[key].clone());
-        assert!(LaneState::restore(None, &damaged).is_err());
+        // Every bit of every value counts, under the root or under a digest; so does every key.
+        for byte in 0..value.len() {
+            let mut damaged = lane.stored.clone();
+            damaged.get_mut(key).unwrap()[byte] ^= 1;
+            assert!(restored(&damaged).is_err());
+        }
+        let mut missing = lane.stored.clone();
+        missing.remove(key);
+        assert!(restored(&missing).is_err());
+        let mut moved = missing;
+        moved.insert(key[..key.len() - 1].to_vec(), value.clone());
+        assert!(restored(&moved).is_err());
     }
+    // A state without a block to certify it is no state.
+    assert!(LaneState::restore(None, &lane.stored).is_err());
+    assert_eq!(LaneState::restore(None, &BTreeMap::new()), Ok(LaneState::default()));
 }

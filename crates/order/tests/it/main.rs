@@ -12,6 +12,7 @@ mod markers;
 mod network;
 mod offences;
 mod proposals;
+mod proving;
 mod racing;
 mod restarts;
 mod vectors;
