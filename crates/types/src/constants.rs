@@ -196,7 +196,7 @@ pub const FLUSH_BYTES_MAX: usize = 8_388_608;
 /// Unit: logs. Source: spec/05-replication.md.
 pub const HAVE_LOGS_MAX: usize = 4_096;
 
-/// Four full blocks: what a sequencer can order within about a second; more is answered with
+/// Four full blocks: what a committee can order within about a second; more is answered with
 /// overloaded.
 ///
 /// Unit: operations. Source: spec/06-ordered-lane.md.
@@ -258,6 +258,4 @@ const _: () = assert!(STATE_PATH_HASHES_MAX < u16::MAX as usize);
 
 // A member takes at most 76 bytes, a revoked installation 32, and everything else less than
 // 128.
-const _: () = assert!(
-    76 * IDENTITY_MEMBERS_MAX + 32 * IDENTITY_REVOKED_MAX + 128 <= ASSOCIATION_STATE_BYTES_MAX
-);
+const _: () = assert!(76 * IDENTITY_MEMBERS_MAX + 32 * IDENTITY_REVOKED_MAX + 128 <= ASSOCIATION_STATE_BYTES_MAX);
