@@ -1,0 +1,187 @@
+//! The ordered lanes as the model sees them: one block per height, one commit per position.
+
+use std::collections::BTreeMap;
+
+use tidings_envelope::{BlockHeader, Operation, Outcome, PayerEnvelope, Topic};
+use tidings_replica::store::Decided;
+use tidings_types::{
+    BlockHash, EnvelopeId, Height, Incarnation, NodeId, Period, Position, ShardId,
+};
+
+use super::{Check, Invariant, Sent, demand};
+use crate::setup::Setup;
+
+/// What an operation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// In which block.
+    pub height: Height,
+    /// Which operation of it.
+    pub index: u32,
+    /// What.
+    pub outcome: Outcome,
+}
+
+/// The blocks of every shard, as the first honest node had them.
+#[derive(Debug, Default)]
+pub struct Chain {
+    blocks: BTreeMap<(ShardId, Height), BlockHash>,
+    positions: BTreeMap<Topic, Position>,
+    periods: BTreeMap<ShardId, Period>,
+    incarnations: BTreeMap<(ShardId, NodeId), Incarnation>,
+    /// The first verdict on each envelope.
+    verdicts: BTreeMap<EnvelopeId, Verdict>,
+    /// What was applied to each topic.
+    applied: BTreeMap<Topic, Vec<EnvelopeId>>,
+    /// What clients have proof of.
+    claims: BTreeMap<EnvelopeId, (ShardId, BlockHash, Verdict)>,
+}
+
+impl Chain {
+    /// What was applied to a topic, in order.
+    pub fn applied_in(&self, topic: Topic) -> impl Iterator<Item = EnvelopeId> {
+        self.applied.get(&topic).into_iter().flatten().copied()
+    }
+
+    /// A client has proof of a verdict.
+    ///
+    /// # Errors
+    /// When it contradicts what it or an honest node has had proof of before.
+    pub fn claim(
+        &mut self,
+        id: EnvelopeId,
+        shard: ShardId,
+        block: BlockHash,
+        verdict: Verdict,
+    ) -> Check {
+        let claim = (shard, block, verdict);
+        let first = *self.claims.entry(id).or_insert(claim);
+        demand(first == claim, Invariant::SafetyFirst, || {
+            format!("a client has proofs of two verdicts on one envelope, in shard {shard}")
+        })?;
+        let known = self.blocks.get(&(shard, verdict.height));
+        demand(known.is_none_or(|known| *known == block), Invariant::SafetyFirst, || {
+            format!("a client has proof of another block {} of shard {shard}", verdict.height)
+        })
+    }
+
+    /// Every verdict that a client has proof of is in the ordered lane in the end.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn check_claims(&self) -> Check {
+        for (id, (shard, block, verdict)) in &self.claims {
+            let is_known = self.blocks.get(&(*shard, verdict.height)) == Some(block);
+            demand(is_known, Invariant::NoAcknowledgedLoss, || {
+                format!("block {} of shard {shard}, with envelope {id}, is lost", verdict.height)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An honest node takes a block for final.
+    ///
+    /// # Errors
+    /// The invariant that the block breaks.
+    pub fn extend(
+        &mut self,
+        node: NodeId,
+        decided: &Decided,
+        setup: &Setup,
+        sent: &BTreeMap<EnvelopeId, Sent>,
+    ) -> Check {
+        let certified = &decided.certified;
+        let header = certified.block.header;
+        let verified = certified.certificate.verify(&header, setup.network, &setup.registry);
+        demand(verified.is_ok(), Invariant::SafetyFirst, || {
+            format!("{} is final at node {node} without a certificate", name(&header))
+        })?;
+        let place = (header.shard, header.height);
+        if let Some(known) = self.blocks.get(&place) {
+            return demand(*known == header.hash(), Invariant::SafetyFirst, || {
+                format!("{} is another at node {node} than elsewhere", name(&header))
+            });
+        }
+        self.blocks.insert(place, header.hash());
+        demand(certified.block.is_consistent(), Invariant::Determinism, || {
+            format!("{} does not hold what its header says", name(&header))
+        })?;
+        for (index, operation) in (0u32..).zip(certified.block.operations.iter()) {
+            self.apply(&header, index, &operation.operation, operation.outcome, sent)?;
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        header: &BlockHeader,
+        index: u32,
+        operation: &Operation,
+        outcome: Outcome,
+        sent: &BTreeMap<EnvelopeId, Sent>,
+    ) -> Check {
+        let applied = match outcome {
+            Outcome::Applied { position } => Some(position.0),
+            Outcome::Conflict { .. } | Outcome::Refused { .. } => None,
+        };
+        match operation {
+            Operation::Envelope(envelope) => {
+                let verdict = Verdict { height: header.height, index, outcome };
+                self.apply_envelope(header, envelope, verdict, sent)
+            }
+            Operation::OpenIncarnation(request) => {
+                let last = self.incarnations.entry((header.shard, request.node)).or_default();
+                let Some(number) = applied else { return Ok(()) };
+                let is_next = number == u64::from(last.0) + 1;
+                last.0 += 1;
+                demand(is_next, Invariant::NoReplay, || {
+                    format!("{} numbers an incarnation of node {}", name(header), request.node)
+                })
+            }
+            Operation::PeriodMarker(_) => {
+                let last = self.periods.entry(header.shard).or_default();
+                let Some(number) = applied else { return Ok(()) };
+                let is_next = number == last.0 + 1;
+                last.0 = number;
+                demand(is_next, Invariant::NoReplay, || {
+                    format!("{} begins period {number}", name(header))
+                })
+            }
+            Operation::Evidence(_) => Ok(()),
+        }
+    }
+
+    /// The model of compare-and-swap: commits at the position they expect, proposals anywhere.
+    fn apply_envelope(
+        &mut self,
+        header: &BlockHeader,
+        envelope: &PayerEnvelope,
+        verdict: Verdict,
+        sent: &BTreeMap<EnvelopeId, Sent>,
+    ) -> Check {
+        let body = &envelope.envelope.body;
+        let (id, topic) = (body.id(), body.topic);
+        demand(sent.contains_key(&id), Invariant::OnlyWriters, || {
+            format!("{} has an envelope that no writer sent", name(header))
+        })?;
+        let first = *self.verdicts.entry(id).or_insert(verdict);
+        let Outcome::Applied { position } = verdict.outcome else {
+            return Ok(());
+        };
+        demand(first == verdict, Invariant::NoReplay, || {
+            format!("{} applies an envelope that was decided before", name(header))
+        })?;
+        let last = self.positions.entry(topic).or_default();
+        let builds_on_it = body.expected_position.is_none_or(|expected| expected == *last);
+        demand(builds_on_it && position == last.plus(1), Invariant::Convergence, || {
+            format!("{} applies a commit that builds on another position", name(header))
+        })?;
+        *last = position;
+        self.applied.entry(topic).or_default().push(id);
+        Ok(())
+    }
+}
+
+fn name(header: &BlockHeader) -> String {
+    format!("block {} of shard {}", header.height, header.shard)
+}

@@ -1,0 +1,207 @@
+//! The reference model: what everybody sent, what was acknowledged, and what honest disks hold.
+
+mod chain;
+mod invariant;
+
+pub use chain::{Chain, Verdict};
+pub use invariant::{Check, Invariant, Violation, demand};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidings_envelope::{Evidence, LogId, Topic};
+use tidings_replica::Alarm;
+use tidings_replica::store::{Flush, WriteSet};
+use tidings_types::{EntryHash, EnvelopeId, LogIndex, NodeId, OffenceId, Period};
+
+use crate::setup::Setup;
+
+/// An envelope that somebody with the right to has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Where to.
+    pub topic: Topic,
+    /// Until which period it may be admitted.
+    pub not_after: Period,
+    /// Who wrote it and as which of theirs; absent for what nobody waits for.
+    pub author: Option<(u32, u64)>,
+}
+
+/// Where an acknowledged envelope is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// In which log.
+    pub log: LogId,
+    /// Where in it.
+    pub index: LogIndex,
+}
+
+/// Everything that is known about a run from outside.
+#[derive(Debug)]
+pub struct Ledger {
+    setup: Setup,
+    /// Nodes that cheat.
+    pub byzantine: BTreeSet<NodeId>,
+    /// Nodes whose disks have lost or changed something.
+    pub damaged: BTreeSet<NodeId>,
+    /// The entries of each log whose originator is honest.
+    entries: BTreeMap<LogId, Vec<EntryHash>>,
+    /// Where each honest originator put each envelope.
+    places: BTreeMap<(NodeId, EnvelopeId), Stored>,
+    /// The ordered lanes.
+    pub chain: Chain,
+    sent: BTreeMap<EnvelopeId, Sent>,
+    /// What was acknowledged as held by enough replicas.
+    pub acknowledged: BTreeMap<EnvelopeId, Stored>,
+    /// What honest nodes have proofs of.
+    pub offences: BTreeSet<(NodeId, OffenceId)>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        Self {
+            setup: setup.clone(),
+            byzantine: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            entries: BTreeMap::new(),
+            places: BTreeMap::new(),
+            chain: Chain::default(),
+            sent: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            offences: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a node neither cheats nor has a broken disk.
+    #[must_use]
+    pub fn is_correct(&self, node: NodeId) -> bool {
+        !self.byzantine.contains(&node) && !self.damaged.contains(&node)
+    }
+
+    /// Notes what is about to be sent by somebody who may.
+    pub fn sends(&mut self, id: EnvelopeId, sent: Sent) {
+        self.sent.entry(id).or_insert(sent);
+    }
+
+    /// What is known of an envelope.
+    #[must_use]
+    pub fn sent(&self, id: EnvelopeId) -> Option<&Sent> {
+        self.sent.get(&id)
+    }
+
+    /// A reader was shown an envelope.
+    ///
+    /// # Errors
+    /// When nobody with the right to sent it.
+    pub fn delivered(&self, id: EnvelopeId) -> Check {
+        demand(self.sent.contains_key(&id), Invariant::OnlyWriters, || {
+            format!("a reader is shown envelope {id}, which no writer sent")
+        })
+    }
+
+    /// What was acknowledged in a topic.
+    pub fn acknowledged_in(&self, topic: Topic) -> impl Iterator<Item = EnvelopeId> {
+        let ids = self.acknowledged.keys().copied();
+        ids.filter(move |id| self.sent.get(id).is_some_and(|sent| sent.topic == topic))
+    }
+
+    /// An honest node has made a write set durable.
+    ///
+    /// # Errors
+    /// The invariant that the set breaks.
+    pub fn wrote(&mut self, node: NodeId, set: &WriteSet) -> Check {
+        for flush in &set.flushes {
+            self.wrote_flush(node, flush)?;
+        }
+        for decided in &set.decided {
+            self.chain.extend(node, decided, &self.setup, &self.sent)?;
+        }
+        for evidence in &set.evidence {
+            self.found(node, evidence)?;
+        }
+        Ok(())
+    }
+
+    fn wrote_flush(&mut self, node: NodeId, flush: &Flush) -> Check {
+        let log = flush.log;
+        if self.byzantine.contains(&log.node) {
+            return Ok(());
+        }
+        let known = self.entries.entry(log).or_default();
+        for entry in &flush.entries {
+            let index = entry.header.index;
+            let place = usize::try_from(index.0).unwrap_or(usize::MAX);
+            match known.get(place) {
+                Some(hash) if *hash == entry.hash => continue,
+                Some(_) => {
+                    let what = format!("node {node} holds another entry {index} of log {log}");
+                    return Err((Invariant::Determinism, what));
+                }
+                None => {}
+            }
+            demand(place == known.len(), Invariant::NoDuplicatesNoGaps, || {
+                format!("node {node} holds entry {index} of log {log} and not the one before")
+            })?;
+            known.push(entry.hash);
+            let (id, period) = (entry.header.envelope_id, entry.header.fee_period);
+            let Some(sent) = self.sent.get(&id).filter(|it| it.topic == entry.header.topic) else {
+                let what = format!("log {log} has an entry {index} that no writer sent");
+                return Err((Invariant::OnlyWriters, what));
+            };
+            demand(period <= sent.not_after, Invariant::NoReplay, || {
+                format!("log {log} has an envelope that had expired when it was admitted")
+            })?;
+            let stored = Stored { log, index };
+            let earlier = self.places.insert((log.node, id), stored);
+            let is_repeated = earlier.is_some_and(|earlier| earlier != stored);
+            let remembers = !self.damaged.contains(&log.node);
+            demand(!(is_repeated && remembers), Invariant::NoDuplicatesNoGaps, || {
+                format!("node {} has put one envelope into its logs twice", log.node)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An honest node has found evidence.
+    ///
+    /// # Errors
+    /// When it proves nothing, or accuses a node that does not cheat.
+    pub fn found(&mut self, node: NodeId, evidence: &Evidence) -> Check {
+        let accused = evidence.accused();
+        let signer = self.setup.registry.node(accused).map(|record| record.signing);
+        let proves = signer.is_some_and(|it| evidence.verify(self.setup.network, it).is_ok());
+        demand(proves, Invariant::Accountability, || {
+            format!("node {node} keeps evidence against node {accused} that proves nothing")
+        })?;
+        demand(self.byzantine.contains(&accused), Invariant::Accountability, || {
+            format!("node {node} has evidence against node {accused}, which is honest")
+        })?;
+        self.offences.insert((accused, evidence.offence()));
+        Ok(())
+    }
+
+    /// An honest node has raised an alarm.
+    ///
+    /// # Errors
+    /// When it blames a node that is correct.
+    pub fn alarmed(&mut self, node: NodeId, alarm: &Alarm) -> Check {
+        match alarm {
+            Alarm::Evidence(evidence) => self.found(node, evidence),
+            Alarm::InvalidEntry { log, index, code } => {
+                demand(self.byzantine.contains(&log.node), Invariant::Accountability, || {
+                    format!("node {node} calls entry {index} of log {log} invalid: {code}")
+                })
+            }
+            Alarm::FeedRefused { from, log, code } => {
+                let is_blameless = self.is_correct(*from) && !self.byzantine.contains(&log.node);
+                demand(!is_blameless, Invariant::Accountability, || {
+                    format!("node {node} refused log {log} from node {from}: {code}")
+                })
+            }
+            Alarm::Superseded(shard) => demand(false, Invariant::Restart, || {
+                format!("node {node} thinks that another process has its key, in shard {shard}")
+            }),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The network that is simulated: keys, registry, who runs where.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
+use tidings_types::ed25519::SigningKey;
+use tidings_types::node_key::NodeKey;
+use tidings_types::{
+    EthereumAddress, Genesis, GenesisSalt, NetworkId, NodeId, RegistryEpoch, ShardId, labelled_hash,
+};
+
+use crate::scenario::Shape;
+
+/// Who pays for everything.
+pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
+
+/// A place where a node's process runs.
+///
+/// A node has one, unless it is a cheat that runs two processes with one key and shows each of
+/// them to a part of its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seat {
+    /// Whose process.
+    pub node: NodeId,
+    /// 0 for the first process with the node's key, 1 for the other.
+    pub twin: u8,
+}
+
+impl Seat {
+    /// The first seat of a node.
+    #[must_use]
+    pub const fn of(node: NodeId) -> Self {
+        Self { node, twin: 0 }
+    }
+}
+
+impl fmt::Display for Seat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.twin == 0 { "" } else { "'" };
+        write!(formatter, "n{}{mark}", self.node)
+    }
+}
+
+/// What everybody knows from the start.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The first registry.
+    pub registry: Arc<Registry>,
+    /// The network's id.
+    pub network: NetworkId,
+}
+
+impl Setup {
+    /// A network of the given shape.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        let registry = Registry {
+            genesis: Genesis::without_chain(GenesisSalt([1; 32])),
+            epoch: RegistryEpoch(1),
+            shard_count: shape.shards,
+            replication_factor: shape.replication,
+            period_ms: shape.period_ms,
+            mailbox_buckets: 1,
+            nodes: (1..=shape.nodes).map(|node| record(NodeId(node))).collect(),
+            payers: vec![PayerRecord {
+                address: PAYER,
+                session_keys: vec![session_key().public_key()],
+            }],
+            fees: FeeSchedule::default(),
+        };
+        let network = registry.network_id();
+        Self { registry: Arc::new(registry), network }
+    }
+
+    /// Every node, by number.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.registry.nodes.iter().map(|record| record.id)
+    }
+
+    /// Every shard.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        (0..self.registry.shard_count).map(ShardId)
+    }
+}
+
+fn record(node: NodeId) -> NodeRecord {
+    NodeRecord {
+        id: node,
+        name: format!("node-{node}"),
+        signing: node_key(node).address(),
+        transport: key("transport", u64::from(node.0)).public_key(),
+        quic: String::new(),
+        http: String::new(),
+        weight: 1,
+        active: true,
+    }
+}
+
+/// The key that a node signs with.
+///
+/// # Panics
+/// Never: a hash is a secret but for a chance that no run meets.
+#[must_use]
+pub fn node_key(node: NodeId) -> NodeKey {
+    let secret = labelled_hash("sim node key", &[&node.0.to_be_bytes()]);
+    NodeKey::from_secret(&secret).expect("a hash is a secret key")
+}
+
+/// The key that the payer's gateway signs batches with.
+#[must_use]
+pub fn session_key() -> SigningKey {
+    key("session", 0)
+}
+
+/// An Ed25519 key for a purpose.
+#[must_use]
+pub fn key(purpose: &str, which: u64) -> SigningKey {
+    let label = format!("sim {purpose} key");
+    SigningKey::from_secret(&labelled_hash(&label, &[&which.to_be_bytes()]))
+}
