@@ -8,6 +8,7 @@ use tidings_envelope::api::{LogCursor, TopicEntry};
 use tidings_envelope::{
     Block, CertifiedBlock, EntryHeader, Evidence, LogId, MerklePath, OrderedReceipt, Topic,
 };
+use tidings_order::{LaneLog, LogRecord, RestoredAgreement};
 use tidings_replica::RecentEntry;
 use tidings_replica::store::{
     Decided, EntryRecord, Flush, Restored, RestoredLane, RestoredLog, WriteSet,
@@ -15,7 +16,8 @@ use tidings_replica::store::{
 use tidings_tlog::{MemoryTree, inclusion_proof};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
 use tidings_types::{
-    BoundedVec, EntryHash, Height, LogIndex, LogSize, NodeId, Position, ShardId, TopicIndex,
+    BlockHash, BoundedVec, EntryHash, Height, LogIndex, LogSize, NodeId, Position, ShardId,
+    TopicIndex,
 };
 
 use crate::randomness::Draw;
@@ -25,6 +27,11 @@ use crate::scenario::Rot;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WriteImpossible(String);
+
+/// What is stored cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log of an agreement has a gap")]
+pub struct DiskDamaged;
 
 /// Everything on a disk.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +51,10 @@ struct StoredLog {
 #[derive(Debug, Clone, Default)]
 struct StoredLane {
     blocks: Vec<Arc<CertifiedBlock>>,
-    proposal: Option<Block>,
+    /// What was logged of the agreement on each height that is not over, by place.
+    agreement: BTreeMap<(Height, u64), LogRecord>,
+    candidates: BTreeMap<(Height, BlockHash), Block>,
+    forks: Vec<CertifiedBlock>,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
     places: BTreeMap<(Topic, Position), (Height, u32)>,
 }
@@ -76,11 +86,15 @@ impl Disk {
         for flush in &set.flushes {
             self.write_flush(flush)?;
         }
-        for block in &set.proposals {
-            self.lanes.entry(block.header.shard).or_default().proposal = Some(block.clone());
+        for (shard, log) in &set.lane_logs {
+            self.lanes.entry(*shard).or_default().log(log);
         }
         for decided in &set.decided {
             self.write_decided(decided)?;
+        }
+        for fork in &set.forks {
+            let lane = self.lanes.entry(fork.block.header.shard).or_default();
+            lane.forks.push(fork.clone());
         }
         for evidence in &set.evidence {
             if !self.evidence.contains(evidence) {
@@ -123,6 +137,8 @@ impl Disk {
             return Err(WriteImpossible(text));
         }
         lane.blocks.push(Arc::new(decided.certified.clone()));
+        lane.agreement.retain(|(height, _), _| *height > header.height);
+        lane.candidates.retain(|(height, _), _| *height > header.height);
         for (key, value) in &decided.state {
             match value {
                 Some(value) => lane.state.insert(key.clone(), value.clone()),
@@ -136,8 +152,10 @@ impl Disk {
     }
 
     /// What a process goes on from.
-    #[must_use]
-    pub fn restored(&self) -> Restored {
+    ///
+    /// # Errors
+    /// [`DiskDamaged`] when the process must not go on.
+    pub fn restored(&self) -> Result<Restored, DiskDamaged> {
         let mut logs = BTreeMap::new();
         for (log, stored) in &self.logs {
             let Some(last) = stored.flushes.last() else { continue };
@@ -150,8 +168,8 @@ impl Disk {
             let frontier = last.frontier.clone();
             logs.insert(*log, RestoredLog { checkpoint: last.checkpoint, frontier, topics });
         }
-        let lanes = self.lanes.iter().map(|(shard, lane)| (*shard, lane.restored()));
-        Restored { logs, lanes: lanes.collect() }
+        let lanes = self.lanes.iter().map(|(shard, lane)| Ok((*shard, lane.restored()?)));
+        Ok(Restored { logs, lanes: lanes.collect::<Result<_, _>>()? })
     }
 
     /// The entries that a client may still ask about again.
@@ -347,14 +365,34 @@ impl StoredLane {
         Height(self.blocks.len() as u64)
     }
 
-    fn restored(&self) -> RestoredLane {
-        let height = self.height();
-        let is_open = |block: &&Block| block.header.height > height;
-        RestoredLane {
-            head: self.blocks.last().map(|head| (**head).clone()),
-            proposal: self.proposal.as_ref().filter(is_open).cloned(),
-            state: self.state.clone(),
+    /// A place that is taken keeps what it has, as in the node's stores.
+    fn log(&mut self, log: &LaneLog) {
+        for (place, record) in (log.first..).zip(&log.records) {
+            self.agreement.entry((log.height, place)).or_insert_with(|| record.clone());
         }
+        for block in &log.blocks {
+            let key = (block.header.height, block.header.hash());
+            self.candidates.entry(key).or_insert_with(|| block.clone());
+        }
+    }
+
+    fn restored(&self) -> Result<RestoredLane, DiskDamaged> {
+        let next = self.height().plus(1);
+        let mut records = Vec::new();
+        for ((_, place), record) in self.agreement.range((next, 0)..=(next, u64::MAX)) {
+            if *place != records.len() as u64 {
+                return Err(DiskDamaged);
+            }
+            records.push(record.clone());
+        }
+        let candidates = self.candidates.iter().filter(|((height, _), _)| *height == next);
+        let blocks = candidates.map(|(_, block)| block.clone()).collect();
+        let halted = !self.forks.is_empty();
+        Ok(RestoredLane {
+            head: self.blocks.last().map(|head| (**head).clone()),
+            agreement: RestoredAgreement { records, blocks, halted },
+            state: self.state.clone(),
+        })
     }
 }
 

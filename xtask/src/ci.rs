@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::generated::Mode;
 use crate::tally::Tally;
-use crate::{codegen, process, repository, suite, tidy, trace, vectors};
+use crate::{codegen, process, repository, sim, suite, tidy, trace, vectors};
 
 /// The version of cargo-deny that is installed where there is none.
 const DENY_VERSION: &str = "0.20.2";
@@ -104,6 +104,7 @@ impl Run {
             process::run(command.env("RUSTDOCFLAGS", "-D warnings"), deadline)
         })?;
         let long = options.long;
+        self.step("sim", |_, deadline| sim::check(&root, long, deadline))?;
         self.step("test", |run, deadline| {
             let options = suite::Options { long, as_ci: true, ..suite::Options::default() };
             let (tally, result) = suite::measure(&root, &options, deadline);
@@ -206,7 +207,7 @@ mod tests {
         let caps: Caps = toml::from_str(&text).unwrap();
         for step in [
             "format", "tidy", "codegen", "trace", "vectors", "deny", "build", "clippy", "docs",
-            "test", "demo",
+            "sim", "test", "demo",
         ] {
             assert!(caps.of(step).unwrap() > Duration::ZERO, "{step}");
         }

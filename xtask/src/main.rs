@@ -11,6 +11,7 @@ mod process;
 mod repository;
 mod schema;
 mod signals;
+mod sim;
 mod source;
 mod suite;
 mod tally;
@@ -44,6 +45,8 @@ enum Command {
     Ci(ci::Options),
     /// Play a conversation on a fresh network and check every message
     Demo(launch::DemoOptions),
+    /// Simulate networks with faults and cheats, and check what must hold in them
+    Sim(sim::Options),
     /// Run the benchmarks and write benches/RESULTS.md
     Bench(launch::BenchOptions),
     /// Check the rules of the house that no compiler checks
@@ -96,6 +99,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(options) => suite::run(&root, options),
         Command::Ci(options) => ci::run(&root, options),
         Command::Demo(options) => launch::demo(&root, options),
+        Command::Sim(options) => sim::run(&root, options),
         Command::Bench(options) => launch::bench(&root, options),
         Command::Tidy => tidy::run(&root),
         Command::Codegen { check } => codegen::run(&root, Mode::from_check(*check)),

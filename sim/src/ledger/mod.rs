@@ -199,6 +199,12 @@ impl Ledger {
                     format!("node {node} refused log {log} from node {from}: {code}")
                 })
             }
+            Alarm::Forked { shard, height, .. } => demand(false, Invariant::SafetyFirst, || {
+                format!("node {node} has two certificates for height {height} of shard {shard}")
+            }),
+            Alarm::Diverged { shard, height } => demand(false, Invariant::Determinism, || {
+                format!("node {node} executes block {height} of shard {shard} to something else")
+            }),
             Alarm::Superseded(shard) => demand(false, Invariant::Restart, || {
                 format!("node {node} thinks that another process has its key, in shard {shard}")
             }),

@@ -1,12 +1,16 @@
 //! Processes: their start and their end, what goes into them and what comes out.
 
+use std::sync::Arc;
+
 use rand_core::RngCore;
+use tidings_envelope::Registry;
 use tidings_replica::store::Flush;
 use tidings_replica::{Alarm, Effect, Now, Replica, ReplicaConfig};
 use tidings_types::{NodeId, Wire};
 
 use super::host::{Process, Status, Subject};
 use super::{Event, Found, World};
+use crate::disk::Disk;
 use crate::ledger::{Invariant, demand};
 use crate::message::Message;
 use crate::network::{End, LinkId};
@@ -38,9 +42,8 @@ impl World {
             nonce,
             publish_timeout_ms: PUBLISH_TIMEOUT_MS,
         };
-        let (restored, recent) = (host.disk.restored(), host.disk.recent(seat.node));
         let registry = self.setup.registry.clone();
-        let replica = Replica::restore(config, registry, restored, recent);
+        let replica = restore(config, registry, &host.disk);
         let text = || format!("{seat}, start {generation}");
         match replica {
             Ok(replica) => {
@@ -172,6 +175,9 @@ impl World {
             Effect::Control(to, frame) => self.tell(seat, to, Message::Control(frame)),
             Effect::Subscribe(at, request) => self.subscribe(seat, at, request),
             Effect::Unsubscribe(at, log) => self.unsubscribe(seat, at, Subject::Log(log)),
+            Effect::UnsubscribeBlocks(at, shard) => {
+                self.unsubscribe(seat, at, Subject::Blocks(shard));
+            }
             Effect::Serve(flush) => self.serve_flush(seat, &flush),
             Effect::ServeBlock(certified, _) => {
                 let header = certified.block.header;
@@ -217,6 +223,8 @@ impl World {
             Alarm::InvalidEntry { .. } => "alarms: invalid entry",
             Alarm::FeedRefused { .. } => "alarms: feed refused",
             Alarm::Superseded(_) => "alarms: superseded",
+            Alarm::Forked { .. } => "alarms: two certificates",
+            Alarm::Diverged { .. } => "alarms: divergence",
         });
         // What a cheat or a node with a broken disk says of others counts for nothing, but
         // evidence proves itself.
@@ -259,4 +267,18 @@ impl World {
     pub(super) fn seats_of(&self, node: NodeId) -> Vec<Seat> {
         self.hosts.keys().copied().filter(|seat| seat.node == node).collect()
     }
+}
+
+/// The replica that a disk gives.
+///
+/// # Errors
+/// Why the process must not go on.
+pub(super) fn restore(
+    config: ReplicaConfig,
+    registry: Arc<Registry>,
+    disk: &Disk,
+) -> Result<Replica, String> {
+    let restored = disk.restored().map_err(|error| error.to_string())?;
+    let recent = disk.recent(config.node);
+    Replica::restore(config, registry, restored, recent).map_err(|error| error.to_string())
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::LogId;
-use tidings_replica::{Replica, ReplicaConfig};
+use tidings_replica::ReplicaConfig;
 use tidings_types::{Height, NodeId, ShardId};
 
 use super::host::Status;
+use super::process::restore;
 use super::{Event, Over, World};
 use crate::crowd::Heard;
 use crate::ledger::{Check, Invariant, Stored, demand};
@@ -253,9 +254,7 @@ impl World {
         let config =
             ReplicaConfig { node, key: node_key(node), nonce: [9; 32], publish_timeout_ms: 1 };
         let registry = process.replica.registry().clone();
-        let restored =
-            Replica::restore(config, registry, host.disk.restored(), host.disk.recent(node));
-        let Ok(restored) = restored else {
+        let Ok(restored) = restore(config, registry, &host.disk) else {
             let what = format!("node {node} could not be started from its disk");
             return Err((Invariant::Restart, what));
         };
