@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) installation: Option<Installation>,
     /// Every conversation whose state is kept.
     pub(crate) groups: BTreeMap<ConversationId, Group>,
+    /// How many welcomes were found to be bogus since the mailboxes were last begun to be read.
+    pub(crate) bogus_welcomes: u32,
 }
 
 impl Core {

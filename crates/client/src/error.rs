@@ -194,6 +194,9 @@ pub enum GroupError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// Strangers' welcomes have used up this turn's budget; the mailbox is read on at the next.
+    #[error("too many bogus welcomes; the rest is looked at later")]
+    BogusWelcomes,
     /// The group uses a newer version of the protocol than this program knows.
     #[error("the group needs protocol version {version}")]
     Newer {

@@ -1,6 +1,6 @@
 //! Joining by a welcome.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use openmls::extensions::{Extensions, UnknownExtension};
 use openmls::group::{GroupContext, StagedWelcome};
@@ -17,7 +17,7 @@ use crate::facts::{InboxFacts, InboxSequence};
 use crate::generation::GenerationInfo;
 use crate::group::{Group, GroupId, join_config};
 use crate::installation::Installation;
-use crate::membership::{self, Membered};
+use crate::membership::{self, Leaves, Membered};
 use crate::provider::Provider;
 use crate::record::{Owner, Record, exported_seed};
 use crate::roster::{Leaf, Roster};
@@ -30,7 +30,8 @@ use crate::welcome::{Blob, WelcomePointer};
 pub(crate) struct Seen {
     pub(crate) group: GroupId,
     pub(crate) settings: GroupSettings,
-    pub(crate) roster: Roster,
+    /// The installations of each inbox.
+    pub(crate) leaves: Leaves,
     pub(crate) info: GenerationInfo,
     /// Who vouches for all of it.
     pub(crate) signer: Leaf,
@@ -96,8 +97,9 @@ impl StagedJoin {
                 .filter(|group| *group == pointer.group)
                 .ok_or(JoinError::BlobInvalid)?,
             settings: settings_of(staged.group_context().extensions())?,
-            roster: Roster::new(staged.members())
-                .ok_or(JoinError::Refused(VoidReason::MembershipMismatch))?,
+            leaves: Roster::new(staged.members())
+                .ok_or(JoinError::Refused(VoidReason::MembershipMismatch))?
+                .by_inbox(),
             info,
             signer: signer.ok_or(JoinError::Refused(VoidReason::CommitterLeaf))?,
         };
@@ -106,6 +108,7 @@ impl StagedJoin {
         if own_leaf != Some(owner) || seen.settings.network != installation.network() {
             return Err(JoinError::Refused(VoidReason::MembershipMismatch));
         }
+        seen.check_listed()?;
         Ok(Self { provider, lent: lent.into_keys().collect(), staged, seen, owner })
     }
 
@@ -127,10 +130,21 @@ impl StagedJoin {
         self.seen.signer.inbox
     }
 
-    /// The inboxes to look up, and at which positions.
+    /// The inboxes to look up, and at which positions; who added this installation comes first.
+    ///
+    /// The map has been checked against the leaves, but whoever made the group may have invented
+    /// both: look one up, [`StagedJoin::check`] it, and only then look up the next.
     #[must_use]
-    pub fn needed(&self) -> BTreeMap<InboxId, InboxSequence> {
-        membership::positions(&self.seen.settings)
+    pub fn needed(&self) -> Vec<(InboxId, InboxSequence)> {
+        self.seen.needed()
+    }
+
+    /// Checks one member against its inbox (MLS-006).
+    ///
+    /// # Errors
+    /// [`JoinError`]; then the others need not be looked up.
+    pub fn check(&self, inbox: InboxId, facts: &InboxFacts) -> Result<(), JoinError> {
+        self.seen.check_member(inbox, facts)
     }
 
     /// Joins, if every member is what its inbox says (MLS-006).
@@ -158,15 +172,42 @@ impl StagedJoin {
 }
 
 impl Seen {
+    /// The inboxes to look up, the one that vouches for the rest first.
+    pub(crate) fn needed(&self) -> Vec<(InboxId, InboxSequence)> {
+        let mut needed: Vec<_> = membership::positions(&self.settings).into_iter().collect();
+        needed.sort_by_key(|(inbox, _)| *inbox != self.signer.inbox);
+        needed
+    }
+
+    /// Checks the map against the leaves, before anything is looked up.
+    pub(crate) fn check_listed(&self) -> Result<(), JoinError> {
+        membership::check_listed(&self.membered()).map_err(JoinError::Refused)
+    }
+
+    /// Checks one member against its inbox (MLS-006).
+    pub(crate) fn check_member(
+        &self,
+        inbox: InboxId,
+        facts: &InboxFacts,
+    ) -> Result<(), JoinError> {
+        membership::check_member(&self.membered(), inbox, facts).map_err(join_error)
+    }
+
     /// Checks every member against its inbox (MLS-006).
     pub(crate) fn check(&self, facts: &InboxFacts) -> Result<(), JoinError> {
-        let leaves = self.roster.by_inbox();
-        let after = Membered { settings: &self.settings, leaves: &leaves };
-        membership::check(None, &after, facts).map_err(|refusal| match refusal {
-            Refusal::Void(reason) => JoinError::Refused(reason),
-            Refusal::Needs(inboxes) => JoinError::NeedsInboxes(inboxes),
-            Refusal::Paused { version } => JoinError::Newer { version },
-        })
+        membership::check(None, &self.membered(), facts).map_err(join_error)
+    }
+
+    fn membered(&self) -> Membered<'_> {
+        Membered { settings: &self.settings, leaves: &self.leaves }
+    }
+}
+
+fn join_error(refusal: Refusal) -> JoinError {
+    match refusal {
+        Refusal::Void(reason) => JoinError::Refused(reason),
+        Refusal::Needs(inboxes) => JoinError::NeedsInboxes(inboxes),
+        Refusal::Paused { version } => JoinError::Newer { version },
     }
 }
 

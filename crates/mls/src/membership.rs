@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_types::InboxId;
+use tidings_types::constants::GROUP_INSTALLATIONS_MAX;
 use tidings_types::ed25519::PublicKey;
 
 use crate::facts::{Fact, InboxFacts, InboxSequence};
 use crate::settings::{GroupSettings, Membership};
 use crate::verdict::{Refusal, VoidReason};
 
-type Leaves = BTreeMap<InboxId, BTreeSet<PublicKey>>;
+pub(crate) type Leaves = BTreeMap<InboxId, BTreeSet<PublicKey>>;
 
 /// A group's membership map and leaves at one epoch.
 pub(crate) struct Membered<'a> {
@@ -27,10 +28,7 @@ pub(crate) fn check(
     after: &Membered<'_>,
     facts: &InboxFacts,
 ) -> Result<(), Refusal> {
-    let listed: BTreeSet<InboxId> = after.settings.members.iter().map(|it| it.inbox).collect();
-    if !listed.iter().eq(after.leaves.keys()) {
-        return Err(VoidReason::MembershipMismatch.into());
-    }
+    check_listed(after)?;
     let earlier = before.map(|before| before.settings.memberships()).unwrap_or_default();
     let mut needed = BTreeMap::new();
     for membership in after.settings.members.iter() {
@@ -58,6 +56,48 @@ pub(crate) fn check(
     match needed.is_empty() {
         true => Ok(()),
         false => Err(Refusal::Needs(needed)),
+    }
+}
+
+/// Checks what needs no look-up: that the map lists the inboxes of the leaves and no others, and
+/// no more installations than a group may have.
+pub(crate) fn check_listed(group: &Membered<'_>) -> Result<(), VoidReason> {
+    let members = &group.settings.members;
+    if !members.iter().map(|it| &it.inbox).eq(group.leaves.keys()) {
+        return Err(VoidReason::MembershipMismatch);
+    }
+    let leaves: usize = group.leaves.values().map(BTreeSet::len).sum();
+    if leaves > GROUP_INSTALLATIONS_MAX {
+        return Err(VoidReason::TooManyInstallations);
+    }
+    let no_leaves = BTreeSet::new();
+    let overlaps = members.iter().any(|member| {
+        !is_disjoint(group.leaves.get(&member.inbox).unwrap_or(&no_leaves), member)
+    });
+    match overlaps {
+        true => Err(VoidReason::MembershipMismatch),
+        false => Ok(()),
+    }
+}
+
+/// Checks one entry of a map that a joiner sees for the first time.
+pub(crate) fn check_member(
+    group: &Membered<'_>,
+    inbox: InboxId,
+    facts: &InboxFacts,
+) -> Result<(), Refusal> {
+    let members = &group.settings.members;
+    let place = members.binary_search_by_key(&inbox, |it| it.inbox).ok();
+    let entry = place.and_then(|place| members.get(place));
+    let (Some(entry), Some(leaves)) = (entry, group.leaves.get(&inbox)) else {
+        return Err(VoidReason::MembershipMismatch.into());
+    };
+    match facts.at(inbox, entry.sequence) {
+        Fact::Unknown => Err(Refusal::Needs([(inbox, entry.sequence)].into())),
+        Fact::Absent => Err(VoidReason::InboxUnknown.into()),
+        Fact::Head(head) => {
+            Ok(check_moved(entry, &BTreeSet::new(), leaves, &head.installations)?)
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Rejoining by an external commit after an ejection (MLS-022).
 
-use std::collections::BTreeMap;
-
 use openmls::extensions::{Extension, UnknownExtension};
 use openmls::framing::{MlsMessageBodyIn, MlsMessageIn};
 use openmls::group::{GroupContext, ProposalStore};
@@ -25,7 +23,6 @@ use crate::group::{Group, GroupId, join_config};
 use crate::installation::Installation;
 use crate::join::{Seen, generation_info, mls_error, settings_of};
 use crate::judge::OrderedEntry;
-use crate::membership;
 use crate::policy::CommitData;
 use crate::provider::Provider;
 use crate::record::{GroupStatus, Owner, PendingRecord, Record};
@@ -170,7 +167,7 @@ impl StagedRejoin {
                 .filter(|group| *group == pointer.group)
                 .ok_or(JoinError::BlobInvalid)?,
             settings,
-            roster,
+            leaves: roster.by_inbox(),
             info: generation_info(verified.extensions().unknown(GENERATION_EXTENSION))?,
             signer: own,
         };
@@ -179,8 +176,8 @@ impl StagedRejoin {
 
     /// The inboxes to look up, and at which positions.
     #[must_use]
-    pub fn needed(&self) -> BTreeMap<InboxId, InboxSequence> {
-        membership::positions(&self.seen.settings)
+    pub fn needed(&self) -> Vec<(InboxId, InboxSequence)> {
+        self.seen.needed()
     }
 
     /// Makes the external commit (MLS-022).

@@ -278,13 +278,19 @@ impl Core {
             return Err(error);
         }
         tracing::debug!(%error, "an entry could not be dealt with; its topic is read again");
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+        self.note_behind(topic);
         Ok(())
+    }
+
+    /// Notes a topic that is to be read again.
+    pub(super) fn note_behind(&self, topic: Topic) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
     }
 
     /// Reads again what could not be dealt with as it came, and one topic more each time, in
     /// turn: what a node keeps from us, the others tell.
     async fn read_again(&self, engine: &mut Engine, turn: usize) {
+        engine.bogus_welcomes = 0;
         let mut behind =
             std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
         let topics = self.store().view().topics().unwrap_or_default();
@@ -293,7 +299,7 @@ impl Core {
         for topic in behind {
             if let Err(error) = self.pull_topic(engine, &topic).await {
                 tracing::debug!(%error, "a topic is still not read to its end");
-                self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+                self.note_behind(topic);
             }
         }
     }

@@ -11,7 +11,7 @@ use tidings_types::{InboxId, Wire};
 use crate::ConversationId;
 use crate::conversation::row_of;
 use crate::core::{Core, Engine};
-use crate::error::ClientError;
+use crate::error::{ClientError, GroupError};
 use crate::event::Event;
 use crate::store::{AccountKey, Scope};
 use crate::sync::ordered::follow_generations;
@@ -19,6 +19,11 @@ use crate::verify::Broadcast;
 
 /// A blob's topic has one entry; a few more are looked at in case its writer wrote it twice.
 const BLOB_ENTRIES_MAX: u16 = 4;
+
+/// How many welcomes may turn out to be bogus before a mailbox is left for the next turn.
+///
+/// Each costs its sender a stamp, and us the wait for one inbox that is not there.
+const BOGUS_WELCOMES_MAX: u32 = 8;
 
 impl Core {
     /// Deals with an entry of our mailbox.
@@ -29,6 +34,9 @@ impl Core {
         cursor: TopicCursor,
         entry: &Broadcast,
     ) -> Result<(), ClientError> {
+        if engine.bogus_welcomes >= BOGUS_WELCOMES_MAX {
+            return Err(GroupError::BogusWelcomes.into());
+        }
         let payload = entry.envelope.as_ref().map(|envelope| &envelope.body.payload);
         let pointer = match payload {
             Some(payload) => engine.installation()?.open_pointer(payload),
@@ -85,12 +93,32 @@ impl Core {
             Ok(staged) => staged,
             Err(error) => return Ok(refuse(pointer, &error)),
         };
-        let facts = self.facts(staged.needed(), InboxFacts::none()).await?;
         let added_by = staged.added_by();
-        match staged.join(&facts) {
+        match self.check_members(staged).await? {
             Ok(group) => Ok(Some((group, added_by))),
-            Err(error) => Ok(refuse(pointer, &error)),
+            Err(error) => {
+                engine.bogus_welcomes += 1;
+                Ok(refuse(pointer, &error))
+            }
         }
+    }
+
+    /// Looks up the members one after another, who added us first, and joins if all are real.
+    ///
+    /// A stranger can invent a group with thousands of members; the first that is not what it
+    /// should be ends the search (MLS-025).
+    async fn check_members(
+        &self,
+        staged: StagedJoin,
+    ) -> Result<Result<Group, JoinError>, ClientError> {
+        let mut facts = InboxFacts::none();
+        for (inbox, sequence) in staged.needed() {
+            facts = self.facts([(inbox, sequence)].into(), facts).await?;
+            if let Err(error) = staged.check(inbox, &facts) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(staged.join(&facts))
     }
 
     /// The envelope on a blob's topic; none when there is none.

@@ -7,7 +7,7 @@ use tidings_types::constants::PAGE_ENTRIES_MAX;
 
 use crate::ConversationId;
 use crate::core::{Core, Engine};
-use crate::error::{ClientError, VerifyFailure};
+use crate::error::{ClientError, GroupError, VerifyFailure};
 use crate::store::TopicRole;
 use crate::verify::{Broadcast, Ordered, VerifiedPage, without_log};
 
@@ -22,11 +22,15 @@ struct Catch {
 }
 
 impl Core {
-    /// Reads every mailbox that is followed.
+    /// Reads every mailbox that is followed, or as much as the budget for bogus welcomes allows.
     pub(crate) async fn pull_mailboxes(&self, engine: &mut Engine) -> Result<(), ClientError> {
+        engine.bogus_welcomes = 0;
         let topics = self.store().view().topics()?;
         for row in topics.iter().filter(|row| row.role == TopicRole::Mailbox) {
-            self.pull_topic(engine, &row.topic).await?;
+            match self.pull_topic(engine, &row.topic).await {
+                Err(ClientError::Group(GroupError::BogusWelcomes)) => self.note_behind(row.topic),
+                pulled => pulled?,
+            }
         }
         Ok(())
     }

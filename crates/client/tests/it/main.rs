@@ -6,3 +6,4 @@ mod faults;
 mod ledger;
 mod network;
 mod people;
+mod strangers;

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     calls_to_refuse: AtomicU32,
     hang_up: Notify,
     turn: AtomicU32,
+    /// How many questions about inboxes the nodes were asked.
+    inbox_questions: AtomicU32,
 }
 
 /// The running network; it ends with the test's runtime.
@@ -94,6 +96,7 @@ impl Network {
             calls_to_refuse: AtomicU32::new(0),
             hang_up: Notify::new(),
             turn: AtomicU32::new(0),
+            inbox_questions: AtomicU32::new(0),
         });
         for (id, listener) in listeners.into_iter().enumerate() {
             let router = match u32::try_from(id).unwrap() {
@@ -119,6 +122,11 @@ impl Network {
 
     pub(crate) fn refuse_calls(&self, count: u32) {
         self.shared.calls_to_refuse.store(count, Ordering::SeqCst);
+    }
+
+    /// How many questions about inboxes the nodes were asked since the last call.
+    pub(crate) fn take_inbox_questions(&self) -> u32 {
+        self.shared.inbox_questions.swap(0, Ordering::SeqCst)
     }
 
     pub(crate) fn forge(&self, forgery: Option<Forgery>) {
@@ -233,7 +241,12 @@ async fn query(State(node): State<Node>, body: Bytes) -> Response {
         return refusal(ErrorCode::NotReady);
     }
     match TopicQuery::from_wire(&body) {
-        Ok(query) => node.page(&query).to_wire().into_response(),
+        Ok(query) => {
+            if query.topic.kind == TopicKind::Identity {
+                node.shared.inbox_questions.fetch_add(1, Ordering::SeqCst);
+            }
+            node.page(&query).to_wire().into_response()
+        }
         Err(_) => refusal(ErrorCode::Malformed),
     }
 }

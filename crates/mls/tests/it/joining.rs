@@ -66,10 +66,10 @@ fn a_joiner_checks_every_member() {
     };
     let staged = open(&mut world);
     let needed = staged.needed();
-    assert_eq!(needed.keys().copied().collect::<Vec<_>>(), vec![inbox(1), inbox(2)]);
+    assert_eq!(needed.iter().map(|(it, _)| *it).collect::<Vec<_>>(), vec![inbox(1), inbox(2)]);
     assert_eq!(staged.added_by(), inbox(1));
     let refused = staged.join(&InboxFacts::none());
-    assert_eq!(refused.err(), Some(JoinError::NeedsInboxes(needed)));
+    assert_eq!(refused.err(), Some(JoinError::NeedsInboxes(needed.into_iter().collect())));
 
     let mut liar: InboxHead = world.head(inbox(1));
     liar.installations.clear();
@@ -80,6 +80,41 @@ fn a_joiner_checks_every_member() {
     let facts = world.facts();
     world.devices[1].group = Some(open(&mut world).join(&facts).unwrap());
     world.check_agreement(&[0, 1]);
+}
+
+#[test]
+fn a_joiner_looks_up_no_more_than_it_takes_to_find_a_lie() {
+    // covers: MLS-025
+    let mut world = World::new(51, &[1; 12]);
+    world.create(11, crate::world::open_group());
+    let people: Vec<_> = (1..=11).map(inbox).collect();
+    let changes = world.adding(&people);
+    let pending = world.commit(11, changes);
+    let welcome = pending.welcome.as_ref().unwrap();
+    let (_, key) = world.owner(0);
+    let invitee = welcome.invitees.iter().find(|it| it.installation() == key).unwrap();
+    let group = world.devices[11].group().id();
+    let envelope = welcome.reference.point(group, invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
+    let installation = &world.devices[0].installation;
+    let pointer = installation.open_pointer(&envelope.body.payload).unwrap();
+    let known = BTreeSet::new();
+    let staged =
+        StagedJoin::open(installation, &pointer, &welcome.blob, &known, &mut world.rng).unwrap();
+    let needed = staged.needed();
+    assert_eq!(needed.len(), 12);
+    // Who vouches for the rest is looked up first.
+    assert_eq!(needed[0].0, inbox(12));
+    let invented = InboxFacts::none().with_absent(inbox(12));
+    let found = staged.check(inbox(12), &invented);
+    assert_eq!(found, Err(JoinError::Refused(VoidReason::InboxUnknown)));
+    let facts = world.facts();
+    for (person, _) in needed {
+        assert_eq!(staged.check(person, &facts), Ok(()));
+    }
+    let unknown = staged.check(inbox(3), &InboxFacts::none());
+    assert!(matches!(unknown, Err(JoinError::NeedsInboxes(needed)) if needed.len() == 1));
+    let stranger = staged.check(inbox(99), &facts);
+    assert_eq!(stranger, Err(JoinError::Refused(VoidReason::MembershipMismatch)));
 }
 
 #[test]
