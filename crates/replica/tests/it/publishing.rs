@@ -149,9 +149,7 @@ fn ordering_is_unavailable_without_a_quorum_and_messages_go_on() {
     let message = cluster.envelope(9, Lane::Broadcast, b"message");
     let request = cluster.request(TWO, AckLevel::Replicated, vec![message]);
     let message = cluster.publish(TWO, &request).unwrap();
-    for _ in 0..60 {
-        cluster.settle();
-    }
+    cluster.run(7_000);
     let code = refused(&cluster.results(ordered).unwrap()[0]);
     assert_eq!(code, Some(ErrorCode::OrderingUnavailable));
     assert!(cluster.replies[&message].receipt(0).is_some());
