@@ -1,4 +1,3 @@
 //! Tests of the simulator itself.
 
 mod determinism;
-mod models;
