@@ -2,6 +2,9 @@
 import {
   PAYER, batchOf, bodyOf, byKey, envelopeId, session, targetShard,
 } from "./envelopes.mjs";
+import {
+  DECIDED, EMPTY, LEAF, branchOf, decisions, encodePath, leavesOf, pathOfKey, subtree,
+} from "./state.mjs";
 import { committeeHash, groupTopic } from "./topics.mjs";
 import {
   NETWORK, SALT, ZERO, bytes, device, hex, labelled, leafHash, node, rootOf, sha256, typedData,
@@ -65,10 +68,9 @@ const execute = (operations) => {
     }
     const decided = bytes([6], u64(operation.notAfter), operation.id);
     if (value(decided) !== null) return refused(REPEATED);
-    const place = bytes(u64(lane.height + 1), u32(index));
-    const decisions = bytes([8], u64(operation.notAfter));
-    set(decisions, labelled("decisions", value(decisions) ?? ZERO, operation.id, place));
-    set(decided, place);
+    const all = bytes([8], u64(operation.notAfter));
+    set(all, decisions(value(all) ?? ZERO, operation.id, lane.height + 1, u32(index)));
+    set(decided, bytes(u64(lane.height + 1), u32(index)));
     const key = bytes([2], operation.topic);
     const position = value(key) === null ? 0 : Number(value(key).readBigUInt64BE(0));
     if (operation.expected !== undefined && operation.expected !== position) return conflict(position);
@@ -76,27 +78,13 @@ const execute = (operations) => {
     return applied(position + 1);
   });
   for (const key of lane.entries.keys()) {
-    const expires = [6, 8].includes(unhexed(key)[0]);
+    const expires = [DECIDED, 8].includes(unhexed(key)[0]);
     const expiry = expires ? Number(unhexed(key).readBigUInt64BE(1)) : Infinity;
     if (expiry < period - 2) changes.set(key, null);
   }
   return { outcomes, changes, period };
 };
 const unhexed = (text) => Buffer.from(text, "hex");
-
-// The tree over everything but decisions: no leaf, one leaf, or two halves by the next bit.
-const EMPTY = Buffer.from("SPARSE_MERKLE_PLACEHOLDER_HASH__");
-const goesRight = (key, depth) => ((key[depth >> 3] >> (7 - (depth & 7))) & 1) === 1;
-const subtree = (leaves, depth) => {
-  if (leaves.length === 0) return EMPTY;
-  if (leaves.length === 1) return sha256(bytes("JMT::LeafNode", ...leaves[0]));
-  const half = (side) => leaves.filter(([key]) => goesRight(key, depth) === side);
-  const hash = (side) => subtree(half(side), depth + 1);
-  return sha256(bytes("JMT::IntrnalNode", hash(false), hash(true)));
-};
-const leavesOf = (entries) => [...entries]
-  .filter(([key]) => unhexed(key)[0] !== 6)
-  .map(([key, to]) => [labelled("state key", unhexed(key)), labelled("state value", to)]);
 
 const play = async (comment, operations) => {
   const { outcomes, changes, period } = execute(operations);
@@ -105,7 +93,7 @@ const play = async (comment, operations) => {
     if (to === null) lane.entries.delete(key);
     else lane.entries.set(key, to);
   }
-  const root = subtree(leavesOf(lane.entries), 0);
+  const root = subtree(leavesOf(lane.entries));
   const encoded = bytes(
     u16(1), u16(0), u64(lane.height + 1), lane.head, u64(period), [0], u64(1), u64(1),
     committeeHash(0, [1]), u32(decided.length), rootOf(decided.map(leafHash)), root,
@@ -206,9 +194,114 @@ const registry = {
   },
 };
 
+// Proofs under two blocks of the lane: one of a state with a few dozen keys, one of a single key.
+const named = (name) => sha256(`state ${name}`);
+const fullState = () => {
+  const entries = new Map();
+  const set = (key, value) => entries.set(hex(key), value);
+  set([1], u64(7));
+  for (let n = 0; n < 12; n += 1) {
+    set(bytes([2], groupTopic(named(`topic ${n}`))), bytes(u64(n + 1), named(`operation ${n}`)));
+    set(bytes([3], named(`inbox ${n}`)), bytes("the encoded state of an inbox, ", u32(n)));
+    set(bytes([4], named(`account ${n}`).subarray(0, 20)), named(`inbox ${n}`));
+    set(bytes([5], u32(n + 1)), bytes(u32(n), named(`nonce ${n}`)));
+    set(bytes([DECIDED], u64(8), named(`envelope ${n}`)), bytes(u64(9), u32(n)));
+  }
+  set(bytes([7], u32(3), named("offence")), bytes(u64(5), u32(1)));
+  set(bytes([8], u64(8)), named("decisions"));
+  return entries;
+};
+const certify = async (entries, height) => {
+  const header = bytes(
+    u16(1), u16(0), u64(height), named("parent"), u64(7), [0], u64(1), u64(1),
+    committeeHash(0, [1]), u32(0), rootOf([]), subtree(leavesOf(entries)),
+  );
+  const { wire } = await vote({ shard: 0, height, hash: labelled("block", header) });
+  return bytes(header, u32(0), vector(wire));
+};
+const proofs = async () => {
+  const [full, single] = [fullState(), new Map([[hex([1]), u64(1)]])];
+  const [certified, certifiedSingle] = [await certify(full, 12), await certify(single, 1)];
+  const encode = (key, leaf, path, block) => hex(bytes(u16(1), key, leaf, path, block));
+  const valid = (comment, key, entries = full, block = certified) => {
+    const { held, leaf, siblings } = branchOf(entries, key);
+    const value = held === "nothing" ? {} : { value: hex(entries.get(hex(key))) };
+    const wire = encode(key, leaf, encodePath(siblings), block);
+    return { comment, key: hex(key), held, ...value, wire };
+  };
+  const inbox = (n) => bytes([3], named(`inbox ${n}`));
+  const account = (n) => bytes([4], named(`account ${n}`).subarray(0, 20));
+  const cases = [
+    valid("the period", Buffer.from([1])),
+    valid("a topic", bytes([2], groupTopic(named("topic 3")))),
+    valid("an inbox", inbox(1)),
+    valid("an account", account(1)),
+    valid("an incarnation", bytes([5], u32(4))),
+    valid("an offence", bytes([7], u32(3), named("offence"))),
+    valid("the digest of decisions", bytes([8], u64(8))),
+    valid("the only key", Buffer.from([1]), single, certifiedSingle),
+    valid("another key than the only one", inbox(1), single, certifiedSingle),
+  ];
+  // Absent keys end at an empty place or at another key's leaf; some of either.
+  const absent = Array.from({ length: 12 }, (_, n) => inbox(n + 20));
+  cases.push(...absent.map((key, n) => valid(`absent inbox ${n}`, key)));
+  const refused = (comment, key, change) => {
+    const branch = { ...branchOf(full, key), key, block: certified };
+    branch.path = encodePath(branch.siblings);
+    const { key: claimed, leaf, path, block } = { ...branch, ...change(branch) };
+    cases.push({ comment, key: hex(claimed), held: "refused", wire: encode(claimed, leaf, path, block) });
+  };
+  const ending = (kind) => absent.find((key) => branchOf(full, key).leaf[0] === kind);
+  refused("an inbox is hidden", inbox(1), () => ({ leaf: LEAF.empty() }));
+  refused("an inbox is hidden behind its own leaf", inbox(1), ({ leaf, key }) =>
+    ({ leaf: LEAF.other(pathOfKey(key), leaf.subarray(1)) }));
+  refused("an inbox is made up", ending(1), () => ({ leaf: LEAF.digest(named("made up")) }));
+  refused("an account leads elsewhere", account(1), () => ({ leaf: LEAF.value(named("inbox 2")) }));
+  refused("a value of the wrong length", account(1), () => ({ leaf: LEAF.value(Buffer.alloc(31)) }));
+  refused("the hash of a small value", account(1), ({ leaf }) =>
+    ({ leaf: LEAF.digest(labelled("state value", leaf.subarray(2))) }));
+  refused("the value of an inbox", inbox(1), ({ key }) => ({ leaf: LEAF.value(full.get(hex(key))) }));
+  refused("a proof for another key", inbox(1), () => ({ key: inbox(2) }));
+  refused("another key's leaf from elsewhere", ending(2), () => {
+    const { leaf, siblings } = branchOf(full, account(1));
+    const hash = labelled("state value", leaf.subarray(2));
+    return { leaf: LEAF.other(pathOfKey(account(1)), hash), path: encodePath(siblings) };
+  });
+  refused("a single decision", bytes([DECIDED], u64(8), named("envelope 1")), () =>
+    ({ leaf: LEAF.empty(), path: encodePath([]) }));
+  refused("a level too few", inbox(1), ({ siblings }) => ({ path: encodePath(siblings.slice(1)) }));
+  refused("a level too many", inbox(1), ({ siblings }) =>
+    ({ path: encodePath([...siblings, EMPTY]) }));
+  refused("an empty subtree written out", inbox(1), ({ siblings }) => {
+    const all = Buffer.alloc(Math.ceil(siblings.length / 8));
+    siblings.forEach((_, level) => { all[level >> 3] |= 0x80 >> (level & 7); });
+    all[0] |= 0x80;
+    const hashes = [EMPTY, ...siblings.slice(1)];
+    return { path: bytes(u16(siblings.length), vector(all), vector(bytes(...hashes))) };
+  });
+  refused("a bit beyond the length", inbox(1), ({ path }) => {
+    const loose = Buffer.from(path);
+    loose[2 + loose[2]] |= 1;
+    return { path: loose };
+  });
+  refused("a byte of bits too many", inbox(1), ({ path }) => {
+    const count = path[2];
+    const bits = bytes(path.subarray(3, 3 + count), [0]);
+    return { path: bytes(path.subarray(0, 2), vector(bits), path.subarray(3 + count)) };
+  });
+  refused("a block that nobody certified", inbox(1), ({ block }) => {
+    const changed = Buffer.from(block);
+    changed[11] ^= 1;
+    return { block: changed };
+  });
+  return cases;
+};
+
 export const writeOrdered = async () => {
   const description = "A lane from its start; each case is the block after the one before.";
   const requests = "Requests to open an incarnation.";
   write("ordered", "incarnations", requests, await statements(), { network: hex(NETWORK) });
   write("ordered", "lane", description, await blocks(), { network: hex(NETWORK), registry });
+  const held = "Proofs of what the state holds, and what is none.";
+  write("ordered", "proofs", held, await proofs(), { network: hex(NETWORK), registry });
 };

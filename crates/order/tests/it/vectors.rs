@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tidings_envelope::{
     Block, CertifiedBlock, DecidedOperation, IncarnationRequest, Operation, Registry,
-    RegistryHistory,
+    RegistryHistory, StateContent, StateKey, StateProof, state_value_hash,
 };
 use tidings_order::{LaneContext, LaneState, judge_operation};
 use tidings_types::node_key::NodeSignature;
@@ -104,5 +104,58 @@ fn incarnations_are_signed_as_typed_data() {
         let NodeSignature(bytes) = request.signature;
         let recovered = NodeSignature(bytes).recover(&digest);
         assert_eq!(recovered, Ok(case.signer), "{}", case.comment);
+    }
+}
+
+#[derive(Deserialize)]
+struct Proof {
+    comment: String,
+    key: String,
+    held: String,
+    value: Option<String>,
+    wire: String,
+}
+
+#[test]
+fn proofs_made_elsewhere_are_believed_or_not() {
+    // covers: ORD-030
+    // covers: ORD-032
+    let suite = suite::<Proof>("ordered/proofs.json");
+    let registry = suite.registry.unwrap();
+    for case in suite.cases {
+        let (comment, proof) = (&case.comment, wire::<StateProof>(&case.wire));
+        let key: StateKey = wire(&case.key);
+        assert_eq!(proof.key, key, "{comment}");
+        let proved = proof.verify(suite.network, &registry);
+        let value = case.value.map(|text| hex::decode(text).unwrap()).unwrap_or_default();
+        let place = |bytes: &[u8]| {
+            let (height, index) = bytes.split_at(8);
+            (Wire::from_wire(height).unwrap(), Wire::from_wire(index).unwrap())
+        };
+        let expected = match (case.held.as_str(), key) {
+            ("refused", _) => {
+                assert!(proved.is_err(), "{comment}: {proved:?}");
+                continue;
+            }
+            ("nothing", _) => StateContent::Absent,
+            ("digest", StateKey::Inbox(_)) => StateContent::Inbox(state_value_hash(&value)),
+            ("value", StateKey::Period) => StateContent::Period(Wire::from_wire(&value).unwrap()),
+            ("value", StateKey::Topic(_)) => StateContent::Topic(Wire::from_wire(&value).unwrap()),
+            ("value", StateKey::Account(_)) => {
+                StateContent::Account(Wire::from_wire(&value).unwrap())
+            }
+            ("value", StateKey::Incarnation(_)) => {
+                let (number, nonce) = value.split_at(4);
+                let number = Wire::from_wire(number).unwrap();
+                StateContent::Incarnation(number, nonce.try_into().unwrap())
+            }
+            ("value", StateKey::Offence(..)) => {
+                let (height, index) = place(&value);
+                StateContent::Offence(height, index)
+            }
+            ("value", StateKey::Decisions(_)) => StateContent::Decisions(value.try_into().unwrap()),
+            other => panic!("{comment}: {other:?}"),
+        };
+        assert_eq!(proved, Ok(expected), "{comment}");
     }
 }
