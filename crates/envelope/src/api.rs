@@ -239,7 +239,7 @@ pub struct StateQuery {
     pub known: Option<Hash>,
 }
 
-/// The answer to a state query: a proof, whether there is such a key or not (API-030).
+/// The answer to a state query: a proof, whether there is such a key or not.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct StateAnswer {
     /// The version of this structure.

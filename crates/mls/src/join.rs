@@ -185,11 +185,7 @@ impl Seen {
     }
 
     /// Checks one member against its inbox (MLS-006).
-    pub(crate) fn check_member(
-        &self,
-        inbox: InboxId,
-        facts: &InboxFacts,
-    ) -> Result<(), JoinError> {
+    pub(crate) fn check_member(&self, inbox: InboxId, facts: &InboxFacts) -> Result<(), JoinError> {
         membership::check_member(&self.membered(), inbox, facts).map_err(join_error)
     }
 

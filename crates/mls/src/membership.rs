@@ -71,9 +71,9 @@ pub(crate) fn check_listed(group: &Membered<'_>) -> Result<(), VoidReason> {
         return Err(VoidReason::TooManyInstallations);
     }
     let no_leaves = BTreeSet::new();
-    let overlaps = members.iter().any(|member| {
-        !is_disjoint(group.leaves.get(&member.inbox).unwrap_or(&no_leaves), member)
-    });
+    let overlaps = members
+        .iter()
+        .any(|member| !is_disjoint(group.leaves.get(&member.inbox).unwrap_or(&no_leaves), member));
     match overlaps {
         true => Err(VoidReason::MembershipMismatch),
         false => Ok(()),
@@ -95,9 +95,7 @@ pub(crate) fn check_member(
     match facts.at(inbox, entry.sequence) {
         Fact::Unknown => Err(Refusal::Needs([(inbox, entry.sequence)].into())),
         Fact::Absent => Err(VoidReason::InboxUnknown.into()),
-        Fact::Head(head) => {
-            Ok(check_moved(entry, &BTreeSet::new(), leaves, &head.installations)?)
-        }
+        Fact::Head(head) => Ok(check_moved(entry, &BTreeSet::new(), leaves, &head.installations)?),
     }
 }
 

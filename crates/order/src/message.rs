@@ -52,6 +52,8 @@ pub enum OrderMessage {
 /// What a member knows of another's statements.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct Recalled {
+    /// The height that was asked about.
+    pub height: Height,
     /// The height that the speaker is to decide next.
     pub next: Height,
     /// The asker's votes there.

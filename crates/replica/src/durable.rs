@@ -79,8 +79,13 @@ impl Replica {
         self.effects.push_back(Effect::ServeBlock(Arc::clone(&certified), places));
         let operations = certified.block.operations.iter();
         for (index, operation) in (0u32..).zip(operations) {
-            let Operation::Envelope(envelope) = &operation.operation else {
-                continue;
+            let envelope = match &operation.operation {
+                Operation::Envelope(envelope) => envelope,
+                Operation::Evidence(evidence) => {
+                    self.hold_evidence((**evidence).clone());
+                    continue;
+                }
+                Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => continue,
             };
             let body = &envelope.envelope.body;
             let id = body.id();

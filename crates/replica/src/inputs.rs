@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use tidings_envelope::{
-    CertifiedBlock, Evidence, LogId, Registry, RegistryRefused, SignedAcknowledgement,
+    CertifiedBlock, Evidence, LogId, Operation, Registry, RegistryRefused, SignedAcknowledgement,
 };
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::{
@@ -25,6 +25,12 @@ const HAVE_INTERVAL_MS: u64 = 100;
 
 /// How often they are told all of it: a peer may not have known a log when it was told first.
 const HAVE_REPEAT_MS: u64 = 1_000;
+
+/// How often what is not recorded yet is submitted again.
+const ACCUSE_AGAIN_MS: u64 = 1_000;
+
+/// Offences that wait to be recorded; a cheat's further ones add nothing.
+const ACCUSATIONS_MAX: usize = 256;
 
 impl Replica {
     /// A link to a peer is up.
@@ -236,6 +242,7 @@ impl Replica {
             self.effects.push_back(Effect::Reply(request, response));
         }
         self.forget_old();
+        self.accuse(now);
         self.advance(now);
     }
 
@@ -316,8 +323,41 @@ impl Replica {
         }
     }
 
-    /// Keeps the proof of an offence.
-    fn hold_evidence(&mut self, evidence: Evidence) {
+    /// Has what is proved of others recorded in the ordered lane (EVD-007).
+    fn accuse(&mut self, now: Now) {
+        let due = now.monotonic_ms.saturating_sub(self.accused_at_ms) >= ACCUSE_AGAIN_MS;
+        if !due || self.accusations.is_empty() {
+            return;
+        }
+        self.accused_at_ms = now.monotonic_ms;
+        let lanes = &self.lanes;
+        self.accusations.retain(|offence, evidence| {
+            let lane = lanes.get(&evidence.shard());
+            lane.is_some_and(|lane| lane.state().offence(evidence.accused(), *offence).is_none())
+        });
+        let open: Vec<Evidence> = self.accusations.values().cloned().collect();
+        for evidence in open {
+            let shard = evidence.shard();
+            let operation = Operation::Evidence(Box::new(evidence));
+            // What is refused now is submitted again.
+            self.with_lane(shard, now, |lane, context| {
+                let _ = lane.agreement().submit(operation, context);
+            });
+        }
+    }
+
+    /// Keeps the proof of an offence, once, and has it recorded.
+    pub(crate) fn hold_evidence(&mut self, evidence: Evidence) {
+        let offence = evidence.offence();
+        let lane = self.lanes.get(&evidence.shard());
+        let recorded =
+            lane.is_some_and(|lane| lane.state().offence(evidence.accused(), offence).is_some());
+        if self.accusations.contains_key(&offence) || !self.alarmed_of.insert(offence) {
+            return;
+        }
+        if !recorded && self.accusations.len() < ACCUSATIONS_MAX {
+            self.accusations.insert(offence, evidence.clone());
+        }
         let set = WriteSet { evidence: vec![evidence.clone()], ..WriteSet::default() };
         self.persist(set, AfterWrite::Nothing);
         self.alarm(Alarm::Evidence(Box::new(evidence)));

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidings_envelope::{AdmissionContext, LogId, Registry, RegistryHistory};
+use tidings_envelope::{AdmissionContext, Evidence, LogId, Registry, RegistryHistory};
 use tidings_order::{LaneState, OrderContext};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
+    EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, OffenceId, Period, RegistryEpoch,
+    ShardId,
 };
 
 use crate::effect::{Effect, Now, WriteTicket};
@@ -106,6 +107,11 @@ pub struct Replica {
     pub(crate) told: BTreeMap<LogId, LogSize>,
     pub(crate) told_at_ms: u64,
     pub(crate) told_all_at_ms: u64,
+    /// What is proved of nodes and not recorded in the ordered lane yet.
+    pub(crate) accusations: BTreeMap<OffenceId, Evidence>,
+    pub(crate) accused_at_ms: u64,
+    /// The offences that the operator was told of since the start.
+    pub(crate) alarmed_of: BTreeSet<OffenceId>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -160,6 +166,9 @@ impl Replica {
             told: BTreeMap::new(),
             told_at_ms: 0,
             told_all_at_ms: 0,
+            accusations: BTreeMap::new(),
+            accused_at_ms: 0,
+            alarmed_of: BTreeSet::new(),
             effects: VecDeque::new(),
         })
     }

@@ -205,6 +205,9 @@ impl Ledger {
             Alarm::Diverged { shard, height } => demand(false, Invariant::Determinism, || {
                 format!("node {node} executes block {height} of shard {shard} to something else")
             }),
+            Alarm::RegistryMissing { log, epoch } => demand(false, Invariant::NoWedge, || {
+                format!("node {node} lacks registry {epoch} for log {log}")
+            }),
             Alarm::Superseded(shard) => demand(false, Invariant::Restart, || {
                 format!("node {node} thinks that another process has its key, in shard {shard}")
             }),

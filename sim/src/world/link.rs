@@ -269,9 +269,9 @@ impl World {
             (FeedRequest::Log { log, .. }, FeedFrame::Flush(flush))
                 if flush.checkpoint.checkpoint.log == log =>
             {
-                let registry = process.replica.registry().clone();
+                let registries = process.replica.registries().clone();
                 let network = self.setup.network;
-                let examined = examine_flush(flush.clone(), network, &registry, &mut process.rng);
+                let examined = examine_flush(flush.clone(), network, &registries, &mut process.rng);
                 let duration_us = EXAMINE_US * (1 + flush.entries.len() as u64);
                 let at = process.examined_at.max(self.now).plus_us(duration_us);
                 process.examined_at = at;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rand_core::RngCore;
-use tidings_envelope::Registry;
+use tidings_envelope::{Registry, RegistryHistory};
 use tidings_replica::store::Flush;
 use tidings_replica::{Alarm, Effect, Now, Replica, ReplicaConfig};
 use tidings_types::{NodeId, Wire};
@@ -223,6 +223,7 @@ impl World {
             Alarm::InvalidEntry { .. } => "alarms: invalid entry",
             Alarm::FeedRefused { .. } => "alarms: feed refused",
             Alarm::Superseded(_) => "alarms: superseded",
+            Alarm::RegistryMissing { .. } => "alarms: registry missing",
             Alarm::Forked { .. } => "alarms: two certificates",
             Alarm::Diverged { .. } => "alarms: divergence",
         });
@@ -280,5 +281,6 @@ pub(super) fn restore(
 ) -> Result<Replica, String> {
     let restored = disk.restored().map_err(|error| error.to_string())?;
     let recent = disk.recent(config.node);
-    Replica::restore(config, registry, restored, recent).map_err(|error| error.to_string())
+    let registries = Arc::new(RegistryHistory::new(registry));
+    Replica::restore(config, registries, restored, recent).map_err(|error| error.to_string())
 }

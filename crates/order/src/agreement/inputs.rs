@@ -255,6 +255,7 @@ impl Agreement {
         };
         // More than so many rounds never pass while members answer.
         let recalled = Recalled {
+            height,
             next,
             votes: BoundedVec::new(votes).unwrap_or_default(),
             proposals: BoundedVec::new(proposals).unwrap_or_default(),
@@ -263,12 +264,16 @@ impl Agreement {
     }
 
     fn take_recalled(&mut self, from: NodeId, recalled: Recalled, context: OrderContext<'_>) {
-        let Recalled { next, votes, proposals } = recalled;
+        let Recalled { height: asked, next, votes, proposals } = recalled;
         let Some(height) = self.recollection.as_ref().map(super::Recollection::height) else {
             return;
         };
         if next > height {
             self.effects.push_back(OrderEffect::Behind(from));
+        }
+        // An answer about another height, or by a member that is not there yet, says nothing of
+        // what was said here.
+        if asked != height || next != height {
             return;
         }
         let (network, me, own) = (context.network, context.node, context.key.address());

@@ -26,10 +26,6 @@ pub enum LoggedTimeout {
 }
 
 /// One input of the agreement on one height, in the order in which it was taken.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "values are few and short-lived; a box would cost every caller"
-)]
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u8)]
 pub enum LogRecord {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tidings_envelope::{Evidence, SignedVote, Step};
-use tidings_order::OrderMessage;
+use tidings_order::{OrderMessage, Recalled};
 use tidings_types::{NodeId, Round};
 
 use crate::network::Committee;
@@ -83,6 +83,38 @@ fn a_member_whose_disk_forgot_is_reminded_by_the_others() {
     committee.pass_until(|committee| !committee.outcomes_of(&operation).is_empty());
     committee.pass(1_000);
     assert_eq!(committee.evidence, []);
+}
+
+#[test]
+fn an_answer_about_another_height_reminds_of_nothing() {
+    // covers: ORD-021
+    let mut committee = Committee::new(4);
+    let node = NodeId(2);
+    committee.kill(node);
+    for other in [1, 3, 4].map(NodeId) {
+        committee.cut.insert((node, other));
+        committee.cut.insert((other, node));
+    }
+    committee.start(node);
+    let operation = committee.envelope(9, None, b"text");
+    committee.submit(node, operation);
+    // Two members answer what they were asked about before, and one is not there yet.
+    let next = committee.state(node).height().plus(1);
+    let none = |height, next| {
+        let (votes, proposals) = Default::default();
+        OrderMessage::Recalled(Recalled { height, next, votes, proposals })
+    };
+    committee.inject(NodeId(1), node, none(next.minus(1), next));
+    committee.inject(NodeId(3), node, none(next, next.minus(1)));
+    committee.inject(NodeId(4), node, none(next, next));
+    committee.now_ms += 1_000;
+    committee.pass(0);
+    assert_eq!(votes(2, committee.sent_by(node)), []);
+    committee.inject(NodeId(1), node, none(next, next));
+    committee.now_ms += 1_000;
+    committee.pass(0);
+    committee.pass(500);
+    assert!(!votes(2, committee.sent_by(node)).is_empty());
 }
 
 #[test]
