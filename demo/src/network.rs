@@ -1,118 +1,51 @@
 //! A network of `tidings` processes that dies with its handle.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 use tidings_envelope::Registry;
 
+use crate::faults::{FaultLibrary, NodeFaults};
+use crate::layout::{GatewayLayout, Layout, NodeLayout, Options, Store};
 use crate::ports::PortLease;
+use crate::process::{self, Program, binary};
+use crate::relay::{Place, Relay};
 
 /// How long a process may take until it answers that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a process may take to end after it was told to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Where nodes keep their data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    /// In SQLite files.
-    Sqlite,
-    /// In databases of their own on this server, a URL without a database.
-    Postgres(String),
-}
-
-/// What network to start.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How many nodes.
-    pub nodes: u32,
-    /// How many shards.
-    pub shards: u16,
-    /// How many nodes keep a shard.
-    pub replication: u16,
-    /// Where nodes keep their data.
-    pub store: Store,
-    /// Whether to start the gateway too.
-    pub gateway: bool,
-    /// Environment variables of every process.
-    pub environment: Vec<(String, String)>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            nodes: 4,
-            shards: 1,
-            replication: 4,
-            store: Store::Sqlite,
-            gateway: false,
-            environment: Vec::new(),
-        }
-    }
-}
-
-/// A node as `tidings devnet-init` laid it out.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NodeLayout {
-    /// Its name.
-    pub name: String,
-    /// Its number in the registry.
-    pub id: u32,
-    /// Base URL of its HTTP API.
-    pub http: String,
-    /// Its folder.
-    pub data_dir: PathBuf,
-    /// Where its output goes.
-    pub log: PathBuf,
-    /// Its configuration.
-    pub config: PathBuf,
-}
-
-/// The gateway as `tidings devnet-init` laid it out.
-#[derive(Debug, Clone, Deserialize)]
-pub struct GatewayLayout {
-    /// Base URL of its HTTP API.
-    pub http: String,
-    /// Where its output goes.
-    pub log: PathBuf,
-    /// Its configuration.
-    pub config: PathBuf,
-    /// Holds the API key of its first user.
-    pub api_key_file: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-struct Layout {
-    nodes: Vec<NodeLayout>,
-    gateway: GatewayLayout,
-}
-
-/// A running network; dropping it kills every process and removes every file.
+/// A running network; dropping it kills every process.
 #[derive(Debug)]
 pub struct Network {
-    folder: tempfile::TempDir,
+    folder: Folder,
     layout: Layout,
     nodes: Vec<Option<Child>>,
     gateway: Option<Child>,
+    relay: Option<(Relay, Vec<Place>)>,
+    faults: Vec<NodeFaults>,
     http: reqwest::Client,
     environment: Vec<(String, String)>,
     _ports: Vec<PortLease>,
 }
 
-/// The `tidings` binary next to the running program or test.
-///
-/// # Errors
-/// When it has not been built.
-pub fn binary() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folders = own.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join("tidings")).find(|path| path.is_file());
-    found.context("the tidings binary is not built: run `cargo build --workspace` first")
+/// Where a network's files are.
+#[derive(Debug)]
+enum Folder {
+    /// They are removed with this.
+    Passing(tempfile::TempDir),
+    /// They stay.
+    Lasting(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Passing(folder) => folder.path(),
+            Self::Lasting(folder) => folder,
+        }
+    }
 }
 
 impl Network {
@@ -121,24 +54,7 @@ impl Network {
     /// # Errors
     /// What went wrong, with the end of the log of the process that did not start.
     pub async fn start(options: Options) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let count = usize::try_from(options.nodes)? * 2 + 1;
-        let ports: Vec<PortLease> = (0..count).map(|_| PortLease::take()).collect::<Result<_>>()?;
-        if let Store::Postgres(url) = &options.store {
-            ensure!(url.starts_with("postgres"), "{url} is no PostgreSQL server");
-        }
-        let layout = lay_out(folder.path(), &options, &ports)?;
-        let nodes = layout.nodes.iter().map(|_| None).collect();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        let mut network = Self {
-            folder,
-            layout,
-            nodes,
-            gateway: None,
-            http,
-            environment: options.environment.clone(),
-            _ports: ports,
-        };
+        let mut network = Self::lay_out(&options).await?;
         for index in 0..network.layout.nodes.len() {
             network.spawn_node(index)?;
         }
@@ -146,14 +62,58 @@ impl Network {
             network.node_is_ready(index).await?;
         }
         if options.gateway {
-            let GatewayLayout { config, log, .. } = &network.layout.gateway;
-            let spawned =
-                spawn(&["gateway", "run", "--config"], config, log, &network.environment)?;
-            network.gateway = Some(spawned);
-            let GatewayLayout { http, log, .. } = network.layout.gateway.clone();
-            network.ready(&http, &log).await?;
+            network.start_gateway().await?;
         }
         Ok(network)
+    }
+
+    /// Lays out a network and starts nothing of it but the relay.
+    async fn lay_out(options: &Options) -> Result<Self> {
+        let folder = match &options.folder {
+            Some(folder) => {
+                std::fs::create_dir_all(folder)?;
+                Folder::Lasting(std::path::absolute(folder)?)
+            }
+            None => Folder::Passing(tempfile::tempdir()?),
+        };
+        let take = |count: usize| (0..count).map(|_| PortLease::take()).collect::<Result<Vec<_>>>();
+        let count = usize::try_from(options.nodes)?;
+        let mut ports = take(count * 2 + 1)?;
+        if let Store::Postgres(url) = &options.store {
+            ensure!(url.starts_with("postgres"), "{url} is no PostgreSQL server");
+        }
+        let layout = Layout::make(folder.path(), options, &ports)?;
+        let mut relay = None;
+        if let Some(seed) = options.relay {
+            let public = take(count * 2)?;
+            let places = layout.relay_through(folder.path(), &public)?;
+            relay = Some((Relay::start(seed, &places).await?, places));
+            ports.extend(public);
+        }
+        let mut faults = Vec::new();
+        if options.faults {
+            let library = FaultLibrary::compile(folder.path())?;
+            faults = (0..count).map(|node| library.of_node(node)).collect::<Result<_>>()?;
+        }
+        Ok(Self {
+            folder,
+            nodes: layout.nodes.iter().map(|_| None).collect(),
+            layout,
+            gateway: None,
+            relay,
+            faults,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?,
+            environment: options.environment.clone(),
+            _ports: ports,
+        })
+    }
+
+    async fn start_gateway(&mut self) -> Result<()> {
+        let GatewayLayout { http, config, log, .. } = self.layout.gateway.clone();
+        let (path, words) = (&binary("tidings")?, &["gateway", "run", "--config"]);
+        let program = Program { path, words, config: &config, log: &log };
+        self.gateway = Some(program.spawn(&self.environment)?);
+        self.ready(&http, &log).await
     }
 
     /// The network's folder.
@@ -181,6 +141,32 @@ impl Network {
     pub fn registry(&self) -> Result<Registry> {
         let text = std::fs::read_to_string(self.folder.path().join("registry.json"))?;
         Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Where everybody else reaches a node's HTTP API: through the relay, if there is one.
+    #[must_use]
+    pub fn public_http(&self, node: usize) -> String {
+        match &self.relay {
+            Some((_, places)) => format!("http://{}", places[node].public_http),
+            None => self.layout.nodes[node].http.clone(),
+        }
+    }
+
+    /// The relay on every link.
+    ///
+    /// # Errors
+    /// When the network was started without one.
+    pub fn relay(&self) -> Result<&Relay> {
+        let (relay, _) = self.relay.as_ref().context("the network has no relay")?;
+        Ok(relay)
+    }
+
+    /// The disk and the clock of a node.
+    ///
+    /// # Errors
+    /// When the network was started without faults.
+    pub fn faults(&self, node: usize) -> Result<&NodeFaults> {
+        self.faults.get(node).context("the network was started without faults")
     }
 
     /// The process id of a node, if it runs.
@@ -214,13 +200,22 @@ impl Network {
         Ok(())
     }
 
+    /// Halts a node by SIGSTOP, or lets it go on by SIGCONT.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn halt_node(&self, node: usize, halted: bool) -> Result<()> {
+        let child = self.nodes[node].as_ref().context("the node does not run")?;
+        process::signal(child, if halted { "STOP" } else { "CONT" })
+    }
+
     /// Stops a node by SIGTERM and waits for its end.
     ///
     /// # Errors
     /// When the node does not run, or does not end in time or in order.
     pub async fn stop_node(&mut self, node: usize) -> Result<()> {
         let child = self.nodes[node].take().context("the node does not run")?;
-        stop(child).await
+        process::stop(child).await
     }
 
     /// Starts a node again from what it has on disk, without waiting for it.
@@ -228,9 +223,26 @@ impl Network {
     /// # Errors
     /// When the process cannot be started.
     pub fn spawn_node(&mut self, node: usize) -> Result<()> {
+        self.spawn_node_as(node, &binary("tidings")?, &[])
+    }
+
+    /// Starts a node as another program that takes the same words, with further variables.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn_node_as(
+        &mut self,
+        node: usize,
+        path: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<()> {
         let NodeLayout { config, log, .. } = &self.layout.nodes[node];
-        let spawned = spawn(&["node", "run", "--config"], config, log, &self.environment)?;
-        self.nodes[node] = Some(spawned);
+        let program = Program { path, words: &["node", "run", "--config"], config, log };
+        let mut environment = self.environment.clone();
+        environment.extend(self.faults.get(node).map(NodeFaults::environment).unwrap_or_default());
+        let further = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        environment.extend(further);
+        self.nodes[node] = Some(program.spawn(&environment)?);
         Ok(())
     }
 
@@ -258,7 +270,7 @@ impl Network {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{http} is not ready; its log ends with\n{}", end_of(log));
+                bail!("{http} is not ready; its log ends with\n{}", process::end_of(log));
             }
             // A process that is starting cannot say when it will answer.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -273,7 +285,7 @@ impl Network {
         for child in
             self.gateway.take().into_iter().chain(self.nodes.iter_mut().filter_map(Option::take))
         {
-            stop(child).await?;
+            process::stop(child).await?;
         }
         Ok(())
     }
@@ -288,53 +300,4 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
-}
-
-fn lay_out(folder: &Path, options: &Options, ports: &[PortLease]) -> Result<Layout> {
-    let ports: Vec<String> = ports.iter().map(|lease| lease.port().to_string()).collect();
-    let mut command = Command::new(binary()?);
-    command.arg("devnet-init").arg("--dir").arg(folder);
-    command.arg("--nodes").arg(options.nodes.to_string());
-    command.arg("--shards").arg(options.shards.to_string());
-    command.arg("--replication").arg(options.replication.to_string());
-    command.arg("--ports").arg(ports.join(","));
-    match &options.store {
-        Store::Sqlite => command.args(["--store", "sqlite"]),
-        Store::Postgres(url) => command.args(["--store", "postgres", "--postgres-url", url]),
-    };
-    let output = command.arg("--json").output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-fn spawn(
-    arguments: &[&str],
-    config: &Path,
-    log: &Path,
-    environment: &[(String, String)],
-) -> Result<Child> {
-    let log = OpenOptions::new().create(true).append(true).open(log)?;
-    // A file size limit is then an error like that of a full disk, and no signal.
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary()?);
-    command.args(arguments).arg(config).stdin(Stdio::null());
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command.stdout(log.try_clone()?).stderr(log);
-    Ok(command.spawn()?)
-}
-
-async fn stop(mut child: Child) -> Result<()> {
-    let pid = child.id().to_string();
-    ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "cannot signal {pid}");
-    let waiting = tokio::task::spawn_blocking(move || child.wait());
-    let status =
-        tokio::time::timeout(STOP_TIMEOUT, waiting).await.context("it does not stop")???;
-    ensure!(status.success(), "the process ended with {status}");
-    Ok(())
-}
-
-fn end_of(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(20).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

@@ -3,3 +3,4 @@
 mod process_faults;
 mod process_kills;
 mod process_network;
+mod relay;

@@ -69,24 +69,9 @@ async fn a_full_disk_refuses_and_recovers() -> Result<()> {
     network.stop().await
 }
 
-/// Compiles the library that makes fsync fail.
-fn preload(folder: &std::path::Path) -> Result<std::path::PathBuf> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload/fsync.c");
-    let library = folder.join("fsync.so");
-    let mut compiler = std::process::Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-    ensure!(compiler.status()?.success(), "the C compiler failed; is build-essential installed?");
-    Ok(library)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_fsync_refuses_and_recovers() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (library, flag) = (preload(folder.path())?, folder.path().join("failing"));
-    let variable =
-        |name: &str, path: &std::path::Path| (name.to_owned(), path.to_string_lossy().into_owned());
-    let environment = vec![variable("LD_PRELOAD", &library), variable("FSYNC_FAILS_WHILE", &flag)];
-    let options = Options { nodes: 1, replication: 1, environment, ..Options::default() };
+    let options = Options { nodes: 1, replication: 1, faults: true, ..Options::default() };
     let network = Network::start(options).await?;
     let key = SigningKey::from_secret(&[9; 32]);
     let topic = Topic::group(&key.public_key());
@@ -95,13 +80,9 @@ async fn a_failing_fsync_refuses_and_recovers() -> Result<()> {
     let (url, node) = (layout.http.as_str(), NodeId(layout.id));
     let mut stored = BTreeSet::new();
     for failing in [false, true, false] {
-        match failing {
-            true => std::fs::write(&flag, "")?,
-            false if flag.exists() => {
-                std::fs::remove_file(&flag)?;
-                network.node_is_ready(0).await?;
-            }
-            false => {}
+        network.faults(0)?.fail_fsync(failing)?;
+        if !failing {
+            network.node_is_ready(0).await?;
         }
         match (writer.write(url, node).await?, failing) {
             (Attempt::Stored(id), false) => stored.insert(id),
