@@ -21,11 +21,14 @@ struct Arguments {
     /// How many messages each person sends in each act
     #[arg(long, default_value_t = 5)]
     messages: usize,
+    /// The number of a node that is dead from the beginning to the end; else one dies in between
+    #[arg(long)]
+    dead: Option<usize>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stage = stage::Stage::open(&arguments.devnet)?;
-    story::play(stage, arguments.messages).await
+    story::play(stage, arguments.messages, arguments.dead).await
 }

@@ -6,38 +6,55 @@ use tidings_client::{ConversationId, GroupPolicy, Message, MessageId};
 use crate::cast::Person;
 use crate::stage::Stage;
 
-/// Plays the whole demo.
+/// Plays the whole demo, with one node dead all the time or one that dies and comes back.
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub async fn play(mut stage: Stage, messages: usize) -> Result<()> {
+pub async fn play(mut stage: Stage, messages: usize, dead: Option<usize>) -> Result<()> {
     let homes = tempfile::tempdir()?;
-    let victim = stage.victim()?;
+    if let Some(dead) = dead {
+        ensure!(dead < stage.nodes().len(), "there is no node {dead}");
+        stage.kill(dead)?;
+        tell(&format!("{} is dead and stays so.", stage.nodes()[dead].name));
+    }
     let (mut people, group) = gather(&stage, homes.path()).await?;
     tell("They talk.");
     talk(&mut people, group, messages).await?;
 
-    let name = stage.nodes()[victim].name.clone();
-    let pid = stage.kill(victim)?;
-    tell(&format!("{name} (process {pid}) is killed with SIGKILL. They go on talking."));
-    talk(&mut people, group, messages).await?;
-
-    stage.revive(victim).await?;
-    let other = usize::from(victim == 0);
-    let held = stage.catches_up(victim, other).await?;
-    tell(&format!("{name} is back and has caught up: it holds {held} entries. They go on."));
-    talk(&mut people, group, messages).await?;
+    if dead.is_none() {
+        lose_a_node(&mut stage, &mut people, group, messages).await?;
+    }
 
     let removed = remove_the_last(&mut people, group).await?;
     tell("The two who stay talk about it.");
     talk(&mut people, group, messages).await?;
 
     compare(&people, &removed, group)?;
-    for node in 0..stage.nodes().len() {
+    for node in (0..stage.nodes().len()).filter(|node| Some(*node) != dead) {
         stage.audit(node)?;
     }
     tell("Every log of every node was audited: every checkpoint, entry and block is in order.");
     Ok(())
+}
+
+/// A node is killed while people talk, and comes back.
+async fn lose_a_node(
+    stage: &mut Stage,
+    people: &mut [Person],
+    group: ConversationId,
+    messages: usize,
+) -> Result<()> {
+    let victim = stage.victim()?;
+    let name = stage.nodes()[victim].name.clone();
+    let pid = stage.kill(victim)?;
+    tell(&format!("{name} (process {pid}) is killed with SIGKILL. They go on talking."));
+    talk(people, group, messages).await?;
+
+    stage.revive(victim).await?;
+    let other = usize::from(victim == 0);
+    let held = stage.catches_up(victim, other).await?;
+    tell(&format!("{name} is back and has caught up: it holds {held} entries. They go on."));
+    talk(people, group, messages).await
 }
 
 /// Three people enter through different nodes and form a group.

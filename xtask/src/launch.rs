@@ -18,6 +18,9 @@ pub struct DemoOptions {
     /// 32 bytes in hex, from which all keys are derived [default: random]
     #[arg(long)]
     seed: Option<String>,
+    /// The number of a node that is dead from the beginning to the end
+    #[arg(long)]
+    dead: Option<usize>,
     /// Passed on to the program
     #[arg(last = true)]
     program: Vec<String>,
@@ -46,6 +49,9 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
         .arg(devnet::record_path(&dir))
         .args(&options.program)
         .stdin(Stdio::null());
+    if let Some(dead) = options.dead {
+        command.arg("--dead").arg(dead.to_string());
+    }
     let status = process::status(&mut command, None);
     drop(network);
     let status = status?;
