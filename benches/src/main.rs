@@ -1,5 +1,5 @@
-//! Benchmarks on real processes: what one node takes, how soon others deliver, how fast an
-//! empty node catches up, and what a full one weighs.
+//! Benchmarks on real processes: what one node takes, how soon others deliver and
+//! agree, how fast an empty node catches up, and what a full one weighs.
 //!
 //! Started by `cargo xtask bench`, which builds everything for release first.
 
@@ -10,6 +10,7 @@ mod ingest;
 mod load;
 mod machine;
 mod memory;
+mod ordered;
 mod report;
 
 use std::path::PathBuf;
@@ -46,6 +47,9 @@ async fn main() -> Result<()> {
     }
     if wanted("delivery") {
         report.add(delivery::run(arguments.seconds).await?);
+    }
+    if wanted("ordered") {
+        report.add(ordered::run(arguments.seconds).await?);
     }
     if wanted("catch-up") {
         report.add(catch_up::run().await?);
