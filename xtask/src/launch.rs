@@ -1,5 +1,5 @@
-//! `cargo xtask demo` and `cargo xtask bench`: build a program, give it what it
-//! needs, pass on how it ended.
+//! `cargo xtask demo`, `cargo xtask chaos` and `cargo xtask bench`: build a program, give it
+//! what it needs, pass on how it ended.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,6 +24,23 @@ pub struct DemoOptions {
     /// Passed on to the program
     #[arg(last = true)]
     program: Vec<String>,
+}
+
+/// Options of `cargo xtask chaos`.
+#[derive(Args, Clone, Debug)]
+pub struct ChaosOptions {
+    /// Where chances are drawn from [default: fresh, and printed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long each fault lasts, in seconds [default: 20]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How often all phases are run [default: 1]
+    #[arg(long)]
+    rounds: Option<u64>,
+    /// Run only these phases, in this order, with commas
+    #[arg(long)]
+    only: Option<String>,
 }
 
 /// Options of `cargo xtask bench`.
@@ -57,6 +74,32 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
     let status = status?;
     if !status.success() {
         bail!("the demo failed ({status}); its logs are in {}", dir.display());
+    }
+    Ok(())
+}
+
+/// Lets people talk on a network that fails in every way, and checks what they saw.
+///
+/// # Errors
+/// When the build fails or something went wrong for the people.
+pub fn chaos(root: &Path, options: &ChaosOptions) -> Result<()> {
+    devnet::build(root, &["tidings", "tidings-chaos"], false)?;
+    let dir = repository::target_dir(root).join("chaos");
+    let mut command = Command::new(devnet::binary(root, "tidings-chaos", false));
+    command.current_dir(root).arg("--dir").arg(&dir).stdin(Stdio::null());
+    let numbers =
+        [("--seed", options.seed), ("--seconds", options.seconds), ("--rounds", options.rounds)];
+    for (name, value) in numbers {
+        if let Some(value) = value {
+            command.arg(name).arg(value.to_string());
+        }
+    }
+    if let Some(only) = &options.only {
+        command.args(["--only", only]);
+    }
+    let status = process::status(&mut command, None)?;
+    if !status.success() {
+        bail!("chaos failed ({status}); the logs are in {}", dir.display());
     }
     Ok(())
 }

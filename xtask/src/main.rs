@@ -47,6 +47,8 @@ enum Command {
     Demo(launch::DemoOptions),
     /// Simulate networks with faults and cheats, and check what must hold in them
     Sim(sim::Options),
+    /// Let people talk on a network that fails in every way, and check what they saw
+    Chaos(launch::ChaosOptions),
     /// Run the benchmarks and write benches/RESULTS.md
     Bench(launch::BenchOptions),
     /// Check the rules of the house that no compiler checks
@@ -100,6 +102,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Ci(options) => ci::run(&root, options),
         Command::Demo(options) => launch::demo(&root, options),
         Command::Sim(options) => sim::run(&root, options),
+        Command::Chaos(options) => launch::chaos(&root, options),
         Command::Bench(options) => launch::bench(&root, options),
         Command::Tidy => tidy::run(&root),
         Command::Codegen { check } => codegen::run(&root, Mode::from_check(*check)),

@@ -26,8 +26,11 @@ const EDGES: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates at the top, which may depend on anything; only each other and tests depend on them.
-const UNRESTRICTED: [&str; 8] =
-    ["cli", "demo", "sim", "fuzz", "bench", "benches", "examples", "bindings"];
+const UNRESTRICTED: [&str; 9] =
+    ["cli", "demo", "chaos", "sim", "fuzz", "bench", "benches", "examples", "bindings"];
+
+/// The crate whose program is shipped.
+const SHIPPED: &str = "cli";
 
 /// A package of the workspace, as `cargo metadata` describes it.
 #[derive(Debug, Deserialize)]
@@ -65,6 +68,11 @@ impl Dependency {
     /// Whether the shipped code is built with it.
     pub fn is_normal(&self) -> bool {
         self.kind.is_none()
+    }
+
+    /// Whether only tests are built with it.
+    pub fn is_dev(&self) -> bool {
+        self.kind.as_deref() == Some("dev")
     }
 }
 
@@ -114,6 +122,26 @@ pub fn check(packages: &[Package]) -> Vec<String> {
         }
     }
     offences
+}
+
+/// Crates for tests on the way from the shipped program's crate: nothing in it may lie, break or
+/// pretend.
+pub fn check_shipped(packages: &[Package]) -> Vec<String> {
+    let mut reached = vec![SHIPPED];
+    let mut at = 0;
+    while let Some(name) = reached.get(at).copied() {
+        at += 1;
+        let package = packages.iter().find(|package| package.short_name() == name);
+        let dependencies = package.iter().flat_map(|package| &package.dependencies);
+        for dependency in dependencies.filter(|found| !found.is_dev() && found.path.is_some()) {
+            let target = short(&dependency.name);
+            if !reached.contains(&target) {
+                reached.push(target);
+            }
+        }
+    }
+    let for_tests = reached.iter().filter(|name| **name != SHIPPED && UNRESTRICTED.contains(name));
+    for_tests.map(|name| format!("{PREFIX}{SHIPPED}: is shipped and reaches {name}")).collect()
 }
 
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
@@ -171,6 +199,17 @@ mod tests {
     fn test_edges_are_free() {
         check_edges("tidings-types", "tidings-envelope", "\"dev\"", &[]);
         check_edges("tidings-node", "tidings-demo", "\"dev\"", &[]);
+    }
+
+    #[test]
+    fn what_is_shipped_reaches_no_crate_for_tests() {
+        let through = |kind: &str| {
+            let cli = package("tidings-cli", &edge("tidings-node", "null"));
+            check_shipped(&[cli, package("tidings-node", &edge("tidings-chaos", kind))])
+        };
+        assert_eq!(through("null"), ["tidings-cli: is shipped and reaches chaos"]);
+        assert_eq!(through("\"build\"").len(), 1);
+        assert!(through("\"dev\"").is_empty());
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub fn run(root: &Path) -> Result<()> {
     let files = rust_files(root)?;
     let packages = edges::packages(root)?;
     let mut offences = edges::check(&packages);
+    offences.extend(edges::check_shipped(&packages));
     offences.extend(purity::check_dependencies(&packages));
     for file in &files {
         offences.extend(purity::check_file(file));

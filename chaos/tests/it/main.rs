@@ -1,0 +1,3 @@
+//! Tests on real processes: clients that race each other, and the relay's sockets.
+
+mod process_races;

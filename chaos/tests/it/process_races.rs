@@ -1,0 +1,81 @@
+//! Two members who commit at once, again and again: both get their way, and nobody forks.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tidings_client::{
+    Client, Config, ConversationId, ConversationInfo, GroupPolicy, Recipient, Unlock,
+};
+use tidings_demo::{Network, Options};
+use tidings_types::NodeId;
+
+/// How often two members commit at once.
+const RACES: u64 = 200;
+
+/// How often the one who only watches is compared with the others.
+const WATCH_INTERVAL: u64 = 20;
+
+/// Somebody who reads from this node first.
+async fn enter(network: &Network, home: &Path, node: usize) -> Result<Client> {
+    let key = std::fs::read_to_string(&network.gateway().api_key_file)?;
+    let mut config = Config::new(network.gateway().http.clone(), key.trim());
+    config.node = Some(NodeId(network.nodes()[node].id));
+    let home = home.join(node.to_string());
+    std::fs::create_dir_all(&home)?;
+    let client = Client::create(&home, &Unlock::key_file(home.join("key")), &config).await?;
+    client.create_inbox().await?;
+    Ok(client)
+}
+
+fn recipient(client: &Client) -> Result<Recipient> {
+    Ok(Recipient::Inbox(client.inbox_id()?.context("somebody has an inbox")?))
+}
+
+/// A member's group once the member is in this epoch.
+async fn group_in(client: &Client, id: ConversationId, epoch: u64) -> Result<ConversationInfo> {
+    let reading = async {
+        loop {
+            client.sync().await?;
+            let info = client.conversation(id).await?;
+            ensure!(info.epoch <= epoch, "epoch {} comes after {epoch}", info.epoch);
+            if info.epoch == epoch {
+                return Ok(info);
+            }
+        }
+    };
+    let reading = tokio::time::timeout(std::time::Duration::from_secs(60), reading).await;
+    reading.with_context(|| format!("a member does not come to epoch {epoch}"))?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_races_and_no_fork() -> Result<()> {
+    let network = Network::start(Options { gateway: true, ..Options::default() }).await?;
+    let homes = tempfile::tempdir()?;
+    let alice = enter(&network, homes.path(), 0).await?;
+    let bob = enter(&network, homes.path(), 1).await?;
+    let carol = enter(&network, homes.path(), 2).await?;
+    let others = [recipient(&bob)?, recipient(&carol)?];
+    let id = alice.group_create("races", "", GroupPolicy::OPEN, &others).await?;
+    bob.sync().await?;
+    carol.sync().await?;
+    let begun = alice.conversation(id).await?.epoch;
+    for race in 1..=RACES {
+        let rename = |client: &Client, who: &str| {
+            let (client, name) = (client.clone(), Some(format!("{who} {race}")));
+            async move { client.group_describe(id, name, None).await }
+        };
+        let (one, other) = tokio::join!(rename(&alice, "alice"), rename(&bob, "bob"));
+        one.and(other).with_context(|| format!("race {race}"))?;
+        // Each commit is an epoch, and both were applied, one after the other.
+        let epoch = begun + 2 * race;
+        let (one, other) =
+            tokio::try_join!(group_in(&alice, id, epoch), group_in(&bob, id, epoch))?;
+        ensure!(one.authenticator == other.authenticator, "alice and bob forked in race {race}");
+        ensure!(one.conversation.name == other.conversation.name, "two names in race {race}");
+        if race % WATCH_INTERVAL == 0 {
+            let watcher = group_in(&carol, id, epoch).await?;
+            ensure!(watcher.authenticator == one.authenticator, "carol forked in race {race}");
+        }
+    }
+    network.stop().await
+}
