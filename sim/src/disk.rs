@@ -255,12 +255,6 @@ impl Disk {
         self.logs.get(&log).into_iter().flat_map(StoredLog::entries)
     }
 
-    /// What proves that nodes cheated.
-    #[must_use]
-    pub fn evidence(&self) -> &[Evidence] {
-        &self.evidence
-    }
-
     /// An entry's header and its path to the checkpoint of `size`.
     #[must_use]
     pub fn prove(

@@ -9,6 +9,10 @@ use tidings_types::Wire;
 pub const CONTROL: u64 = 0;
 
 /// A message on one stream of a link.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 #[derive(Debug, Clone)]
 pub enum Message {
     /// On the control stream.

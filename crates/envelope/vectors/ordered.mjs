@@ -279,7 +279,10 @@ const proofs = async () => {
     const hashes = [EMPTY, ...siblings.slice(1)];
     return { path: bytes(u16(siblings.length), vector(all), vector(bytes(...hashes))) };
   });
-  refused("a bit beyond the length", inbox(1), ({ path }) => {
+  // Where the siblings do not fill their last byte of bits.
+  const ragged = [...Array(8).keys()].map((n) => inbox(n + 1))
+    .find((key) => branchOf(full, key).siblings.length % 8 !== 0);
+  refused("a bit beyond the length", ragged, ({ path }) => {
     const loose = Buffer.from(path);
     loose[2 + loose[2]] |= 1;
     return { path: loose };

@@ -37,6 +37,10 @@ pub struct Wish {
 }
 
 /// What an author wants of the network.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 #[derive(Debug)]
 pub enum Wants {
     /// To send a request to a node.

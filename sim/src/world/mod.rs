@@ -95,6 +95,10 @@ enum Over {
 }
 
 /// What storage found for a process.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "values are few and short-lived; a box would cost every caller"
+)]
 #[derive(Debug)]
 enum Found {
     Proof {

@@ -211,12 +211,17 @@ impl Committee {
 
     /// Lets `ms` pass at every replica.
     pub fn pass(&mut self, ms: u64) {
+        self.tick(ms);
+        self.run();
+    }
+
+    /// Lets `ms` pass at every replica, and delivers nothing.
+    pub fn tick(&mut self, ms: u64) {
         self.now_ms += ms;
         let nodes: Vec<NodeId> = self.orderers.keys().copied().collect();
         for node in nodes {
             self.with(node, |orderer, context| orderer.tick(context));
         }
-        self.run();
     }
 
     /// Lets time pass in small steps until `done`; a minute is more than anything may take.

@@ -107,13 +107,13 @@ fn an_answer_about_another_height_reminds_of_nothing() {
     committee.inject(NodeId(1), node, none(next.minus(1), next));
     committee.inject(NodeId(3), node, none(next, next.minus(1)));
     committee.inject(NodeId(4), node, none(next, next));
-    committee.now_ms += 1_000;
-    committee.pass(0);
+    committee.tick(1_000);
+    committee.tick(1_000);
     assert_eq!(votes(2, committee.sent_by(node)), []);
     committee.inject(NodeId(1), node, none(next, next));
-    committee.now_ms += 1_000;
-    committee.pass(0);
-    committee.pass(500);
+    // It waits for the others a little, then it takes part and finds the proposer silent.
+    committee.tick(300);
+    committee.tick(500);
     assert!(!votes(2, committee.sent_by(node)).is_empty());
 }
 

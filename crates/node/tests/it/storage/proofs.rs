@@ -63,7 +63,7 @@ pub async fn stores_of_an_earlier_format_get_their_tiles(url: String) {
     let storage = open(&url).await;
     let (mut log, mut other) = (LogWriter::new(1, 1), LogWriter::new(2, 1));
     storage.write(&log.write_set(&vec![Item::of(1); 9000], 1)).await.unwrap();
-    storage.write(&other.write_set(&vec![Item::of(1); 2], 1)).await.unwrap();
+    storage.write(&other.write_set(&[Item::of(1); 2], 1)).await.unwrap();
     storage.close().await;
     execute(&url, "DELETE FROM tiles").await;
     execute(&url, "UPDATE logs SET tiled = 0").await;
