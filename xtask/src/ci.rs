@@ -104,7 +104,6 @@ impl Run {
             process::run(command.env("RUSTDOCFLAGS", "-D warnings"), deadline)
         })?;
         let long = options.long;
-        self.step("sim", |_, deadline| sim::check(&root, long, deadline))?;
         self.step("test", |run, deadline| {
             let options = suite::Options { long, as_ci: true, ..suite::Options::default() };
             let (tally, result) = suite::measure(&root, &options, deadline);
@@ -112,6 +111,7 @@ impl Run {
             result
         })?;
         if options.long {
+            self.step("sim", |_, deadline| sim::check(&root, long, deadline))?;
             self.step("demo", |_, deadline| cargo(&root, &["xtask", "demo"], deadline))?;
         }
         Ok(())
