@@ -256,6 +256,6 @@ const _: () = assert!(IDENTITY_MEMBERS_MAX <= IDENTITY_REVOKED_MAX);
 // The number of levels fits its field.
 const _: () = assert!(STATE_PATH_HASHES_MAX < u16::MAX as usize);
 
-// A member takes at most 76 bytes, a revoked installation 32, and everything else less than
-// 128.
-const _: () = assert!(76 * IDENTITY_MEMBERS_MAX + 32 * IDENTITY_REVOKED_MAX + 128 <= ASSOCIATION_STATE_BYTES_MAX);
+// A member takes at most 76 bytes, its four revoked installations 128, and everything else less
+// than 128.
+const _: () = assert!(204 * IDENTITY_MEMBERS_MAX + 128 <= ASSOCIATION_STATE_BYTES_MAX);
