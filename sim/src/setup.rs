@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
+use tidings_envelope::{BlockHeader, Certificate, OrderedReceipt};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     EthereumAddress, Genesis, GenesisSalt, NetworkId, NodeId, RegistryEpoch, ShardId, labelled_hash,
 };
 
-use crate::scenario::Shape;
+use crate::scenario::{Change, Shape};
 
 /// Who pays for everything.
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -42,13 +43,15 @@ impl fmt::Display for Seat {
     }
 }
 
-/// What everybody knows from the start.
+/// The network, and every registry that it has had.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The first registry.
+    /// The newest registry.
     pub registry: Arc<Registry>,
     /// The network's id.
     pub network: NetworkId,
+    /// Every registry, by epoch.
+    registries: Vec<Arc<Registry>>,
 }
 
 impl Setup {
@@ -70,7 +73,60 @@ impl Setup {
             fees: FeeSchedule::default(),
         };
         let network = registry.network_id();
-        Self { registry: Arc::new(registry), network }
+        let registry = Arc::new(registry);
+        Self { registries: vec![registry.clone()], registry, network }
+    }
+
+    /// Changes the registry; the new one is of the next epoch.
+    pub fn change(&mut self, change: Change) {
+        let mut registry = Registry::clone(&self.registry);
+        registry.epoch = registry.epoch.plus(1);
+        match change {
+            Change::Weight { node, weight } => {
+                let records = registry.nodes.iter_mut().filter(|record| record.id == node);
+                records.for_each(|record| record.weight = weight);
+            }
+            Change::Payer => {
+                let count = registry.payers.len() as u64;
+                let session_keys = vec![key("other session", count).public_key()];
+                let byte = u8::try_from(count).unwrap_or(u8::MAX);
+                let address = EthereumAddress([byte; 20]);
+                registry.payers.push(PayerRecord { address, session_keys });
+            }
+        }
+        self.registry = Arc::new(registry);
+        self.registries.push(self.registry.clone());
+    }
+
+    /// The registries after an epoch, oldest first.
+    #[must_use]
+    pub fn since(&self, epoch: RegistryEpoch) -> Vec<Arc<Registry>> {
+        self.registries.iter().filter(|registry| registry.epoch > epoch).cloned().collect()
+    }
+
+    /// The first registry.
+    #[must_use]
+    pub fn first(&self) -> Arc<Registry> {
+        self.registries.first().unwrap_or(&self.registry).clone()
+    }
+
+    /// Checks an ordered receipt against the committee of its block's epoch.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_ordered(&self, receipt: &OrderedReceipt) -> Result<(), String> {
+        let mut registries = self.registries.iter();
+        let registry = registries.find(|it| it.epoch == receipt.header.registry_epoch);
+        let registry = registry.ok_or("the registry's epoch is unknown")?;
+        receipt.verify(self.network, registry).map_err(|error| error.to_string())
+    }
+
+    /// Whether the committee of the block's epoch has certified it.
+    #[must_use]
+    pub fn is_certified(&self, header: &BlockHeader, certificate: &Certificate) -> bool {
+        let mut registries = self.registries.iter();
+        let registry = registries.find(|registry| registry.epoch == header.registry_epoch);
+        registry.is_some_and(|it| certificate.verify(header, self.network, it).is_ok())
     }
 
     /// Every node, by number.

@@ -21,13 +21,18 @@ pub(super) async fn listen(world: Arc<World>, me: usize) {
             Event::Delivery { conversation, number, delivery } => {
                 delivered(&world, person, conversation, number, &delivery);
             }
-            Event::Joined { .. } | Event::Changed { .. } => person.changed.notify_one(),
-            Event::Gone { conversation, .. } => {
+            Event::Joined { .. } | Event::Changed { .. } | Event::Returned { .. } => {
+                person.changed.notify_one();
+            }
+            Event::Gone { conversation, .. } | Event::Ejected { conversation } => {
                 if let Some(group) = world.group_of(conversation) {
                     world.recorder.looked(person.member, group, world.recorder.now(), None);
                 }
             }
-            Event::SetAside { .. } | Event::Connected { .. } | Event::Disconnected { .. } => {}
+            Event::Forked { .. }
+            | Event::SetAside { .. }
+            | Event::Connected { .. }
+            | Event::Disconnected { .. } => {}
         }
     }
 }

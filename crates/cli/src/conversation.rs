@@ -91,7 +91,7 @@ pub fn remark(conversation: &Conversation) -> Option<&'static str> {
         (ConversationState::Leaving, _) => Some("leaving"),
         (ConversationState::Left, _) => Some("left"),
         (ConversationState::Removed, _) => Some("removed"),
-        (ConversationState::Ejected, _) => Some("ejected"),
+        (ConversationState::Ejected, _) => Some("getting back in"),
         (ConversationState::Active, Consent::Denied) => Some("denied"),
         (ConversationState::Active, Consent::Unknown) => Some("request"),
         (ConversationState::Active, Consent::Allowed) => None,

@@ -12,6 +12,7 @@ use crate::conversation::Intent;
 use crate::core::Core;
 use crate::error::{CallerError, ClientError};
 use crate::identity::IdentityDraft;
+use crate::look_up::Proved;
 use crate::store::{AccountKey, Consent, ConversationRow};
 use crate::sync::{Listener, SyncReport};
 use crate::{Config, Conversation, ConversationId, ConversationInfo, Message, Unlock};
@@ -210,6 +211,16 @@ impl Client {
     /// [`CallerError::UnknownRecipient`] when there is nobody.
     pub async fn resolve(&self, recipient: &Recipient) -> Result<AssociationState, ClientError> {
         self.core.resolve(recipient).await
+    }
+
+    /// What is proved about a recipient: to which inbox an account leads, if it is one, and the
+    /// inbox's state; or that there is none.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when too few nodes answer, [`ClientError::Unverified`] when
+    /// nobody's proof is to be believed.
+    pub async fn prove(&self, recipient: &Recipient) -> Result<Vec<Proved>, ClientError> {
+        self.core.prove(recipient).await
     }
 
     /// What we decided about an inbox.

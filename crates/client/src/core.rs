@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::OsRng;
 use tidings_envelope::api::SendResult;
-use tidings_envelope::{AckLevel, ClientEnvelope, Registry, Topic};
+use tidings_envelope::{AckLevel, ClientEnvelope, RegistryDocument, RegistryHistory, Topic};
 use tidings_mls::{Group, Installation, SealContext};
-use tidings_types::ed25519::SigningKey;
-use tidings_types::{ErrorCode, EthereumAddress, NetworkId, NodeId, TimestampSeconds};
+use tidings_types::ed25519::{PublicKey, SigningKey};
+use tidings_types::{ErrorCode, EthereumAddress, NetworkId, NodeId, Period, TimestampSeconds};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::error::{CallerError, ClientError, VerifyFailure};
 use crate::event::EventHub;
+use crate::heads::Heads;
 use crate::store::{AccountKey, Scope, Store};
+use crate::sync::Asked;
 use crate::transport::{Gateway, Http, Nodes, ROUNDS_MAX, backoff};
 use crate::verify::{Proven, Verifier};
 use crate::{Config, ConversationId, StoreError, Unlock};
@@ -41,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) behind: Mutex<BTreeSet<Topic>>,
     /// Held by whoever empties the outbox.
     pub(crate) sending: tokio::sync::Mutex<()>,
+    /// The newest certified blocks seen.
+    pub(crate) heads: Mutex<Heads>,
+    /// Whether a look-up of this run was put to two replicas.
+    pub(crate) has_compared: AtomicBool,
     store: Mutex<Store>,
 }
 
@@ -51,6 +58,14 @@ pub(crate) struct Engine {
     pub(crate) installation: Option<Installation>,
     /// Every conversation whose state is kept.
     pub(crate) groups: BTreeMap<ConversationId, Group>,
+    /// Groups into which this installation is on its way back.
+    pub(crate) rejoins: BTreeMap<ConversationId, Group>,
+    /// Groups as they were before it got back in, until that is sure.
+    pub(crate) ejected: BTreeMap<ConversationId, Group>,
+    /// Whom it asked to be let back in, and when.
+    pub(crate) asked: BTreeMap<ConversationId, Asked>,
+    /// Whom it let back in, for which epoch, and when.
+    pub(crate) answered: BTreeMap<(ConversationId, PublicKey), (u64, Period)>,
     /// How many welcomes were found to be bogus since the mailboxes were last begun to be read.
     pub(crate) bogus_welcomes: u32,
 }
@@ -73,17 +88,18 @@ impl Core {
         if status.network != network || config.network.is_some_and(|wanted| wanted != network) {
             return Err(VerifyFailure::OtherNetwork.into());
         }
+        let registries = RegistryHistory::new(Arc::new(registry));
         let key = SigningKey::generate(&mut OsRng);
         let mut store = Store::create(home, unlock)?;
         store.transact(|tx| -> Result<(), StoreError> {
             tx.put_account(AccountKey::Network, &network.0)?;
-            tx.put_account(AccountKey::Registry, &to_json(&registry))?;
+            tx.put_account(AccountKey::Registry, &to_json(&registries))?;
             tx.put_account(AccountKey::Gateway, config.gateway.as_bytes())?;
             tx.put_account(AccountKey::ApiKey, config.api_key.as_bytes())?;
             tx.put_account(AccountKey::Payer, &status.payer.0)?;
             tx.put_account(AccountKey::Installation, key.to_secret().as_slice())
         })?;
-        let nodes = Nodes::new(http, registry, None);
+        let nodes = Nodes::new(http, registries, None);
         nodes.heard_period(status.period);
         let core = Self::assemble(network, key, nodes, gateway, store);
         core.prefer_node(config.node)?;
@@ -94,14 +110,14 @@ impl Core {
     pub(crate) fn open(home: &Path, unlock: &Unlock) -> Result<Self, ClientError> {
         let store = Store::open(home, unlock)?;
         let account = store.view().load_account()?;
-        if account.registry.network_id() != account.network {
+        if account.registries.network() != account.network {
             return Err(StoreError::Damaged("the registry is of another network").into());
         }
         let preferred = store.view().account(AccountKey::PreferredNode)?;
         let preferred = preferred.and_then(|bytes| bytes.as_slice().try_into().ok());
         let preferred = preferred.map(|bytes| NodeId(u32::from_be_bytes(bytes)));
         let http = Http::new()?;
-        let nodes = Nodes::new(http.clone(), account.registry, preferred);
+        let nodes = Nodes::new(http.clone(), account.registries, preferred);
         let gateway = Gateway::new(http, &account.gateway, account.api_key)?;
         let mut engine = Engine::default();
         if let Some(inbox) = account.inbox {
@@ -114,8 +130,12 @@ impl Core {
         }
         for conversation in store.view().conversations()? {
             engine.load_group(&store, conversation.id)?;
+            engine.load_way_back(&store, conversation.id)?;
         }
+        let heads = store.view().account(AccountKey::Heads)?;
+        let heads = heads.map(|bytes| Heads::restore(&bytes)).transpose()?.unwrap_or_default();
         let mut core = Self::assemble(account.network, account.installation, nodes, gateway, store);
+        core.heads = Mutex::new(heads);
         core.engine = tokio::sync::Mutex::new(engine);
         Ok(core)
     }
@@ -137,6 +157,8 @@ impl Core {
             engine: tokio::sync::Mutex::default(),
             behind: Mutex::default(),
             sending: tokio::sync::Mutex::default(),
+            heads: Mutex::default(),
+            has_compared: AtomicBool::new(false),
             store: Mutex::new(store),
         }
     }
@@ -147,9 +169,9 @@ impl Core {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What checks answers against `registry`.
-    pub(crate) fn verifier<'a>(&self, registry: &'a Registry) -> Verifier<'a> {
-        Verifier { network: self.network, registry }
+    /// What checks answers against `registries`.
+    pub(crate) fn verifier<'a>(&'a self, registries: &'a RegistryHistory) -> Verifier<'a> {
+        Verifier { network: self.network, registries, heads: &self.heads }
     }
 
     /// Asks this node first from now on, and after a restart.
@@ -168,11 +190,16 @@ impl Core {
     /// Takes the gateway's registry if it is newer than ours.
     pub(crate) async fn refresh_registry(&self) -> Result<(), ClientError> {
         let registry = self.gateway.registry().await?;
-        let bytes = to_json(&registry);
-        if self.nodes.accept_registry(registry)? {
-            self.store().transact(|tx| tx.put_account(AccountKey::Registry, &bytes))?;
+        match self.nodes.accept_registry(registry)? {
+            true => self.save_registries(),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Keeps every registry known.
+    pub(crate) fn save_registries(&self) -> Result<(), ClientError> {
+        let bytes = to_json(&self.nodes.registries());
+        Ok(self.store().transact(|tx| tx.put_account(AccountKey::Registry, &bytes))?)
     }
 
     /// What an envelope made now is signed with: payer, expiry, retention.
@@ -236,8 +263,8 @@ impl Core {
         level: AckLevel,
         results: Vec<SendResult>,
     ) -> Result<Vec<Result<Proven, ErrorCode>>, VerifyFailure> {
-        let registry = self.nodes.registry();
-        let verifier = self.verifier(&registry);
+        let registries = self.nodes.registries();
+        let verifier = self.verifier(&registries);
         let pairs = envelopes.iter().zip(results);
         pairs.map(|(envelope, result)| verifier.sent(envelope, level, result)).collect()
     }
@@ -272,6 +299,24 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Takes from the store what there is of a way back into a group.
+    pub(crate) fn load_way_back(
+        &mut self,
+        store: &Store,
+        id: ConversationId,
+    ) -> Result<(), ClientError> {
+        for (scope, groups) in
+            [(Scope::Rejoin(id), &mut self.rejoins), (Scope::Ejected(id), &mut self.ejected)]
+        {
+            let stored = store.view().ratchet(scope)?;
+            groups.remove(&id);
+            if !stored.is_empty() {
+                groups.insert(id, Group::load(stored, &mut OsRng)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The wall clock, for display.
@@ -281,6 +326,7 @@ pub(crate) fn now() -> TimestampSeconds {
     TimestampSeconds(since.map_or(0, |since| since.as_secs()))
 }
 
-fn to_json(registry: &Registry) -> Vec<u8> {
-    serde_json::to_vec(registry).expect("a registry that was read from JSON is JSON")
+fn to_json(registries: &RegistryHistory) -> Vec<u8> {
+    serde_json::to_vec(&RegistryDocument::from(registries))
+        .expect("a registry that was read from JSON is JSON")
 }

@@ -1,7 +1,8 @@
 //! What can go wrong, by whose fault it is.
 
+use tidings_envelope::StateProofInvalid;
 use tidings_identity::{ApplyError, AttachError, BuildError, LogError, Member, UpdateIncomplete};
-use tidings_types::{ErrorCode, InboxId};
+use tidings_types::{ErrorCode, Height, InboxId, ShardId};
 
 use crate::{ConversationId, ConversationState, StoreError};
 
@@ -159,6 +160,28 @@ pub enum VerifyFailure {
     /// An inbox's log breaks a rule of identity.
     #[error(transparent)]
     Inbox(#[from] LogError),
+    /// A proof about the ordered state proves nothing, or the value beside it is another one.
+    #[error(transparent)]
+    State(#[from] StateProofInvalid),
+    /// A proof about the ordered state is for a block before one that was seen.
+    #[error("the state is shown after block {shown}, and block {seen} was seen before")]
+    StateStale {
+        /// The block of the proof.
+        shown: Height,
+        /// The newest block seen of the shard.
+        seen: Height,
+    },
+    /// Two blocks of one height are certified: more nodes cheat than the network tolerates.
+    #[error("shard {shard} has two certified blocks of height {height}; nothing of it is believed")]
+    Forked {
+        /// Which shard.
+        shard: ShardId,
+        /// Which height.
+        height: Height,
+    },
+    /// The value proved to be an inbox's state is none.
+    #[error("the certified state of inbox {0} cannot be read")]
+    InboxState(InboxId),
     /// The inbox does not hold the account that it was found under.
     #[error("inbox {0} does not hold the account it was found under")]
     AccountMismatch(InboxId),
@@ -206,12 +229,13 @@ pub enum GroupError {
 }
 
 impl ClientError {
-    /// What the network said, where it did.
+    /// What the network said, or what is wrong with what it said, where there is a code for it.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code } => Some(*code),
             Self::Unreachable { .. } => Some(ErrorCode::Unreachable),
+            Self::Unverified(failure) => failure.code(),
             _ => None,
         }
     }
@@ -221,6 +245,32 @@ impl ClientError {
     pub fn retryable(&self) -> bool {
         let raced = matches!(self, Self::Group(GroupError::Raced { .. }));
         raced || self.code().is_some_and(ErrorCode::retryable)
+    }
+
+    /// Whether asking again later, or somebody else, may give another answer to a look-up.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { code } => !code.peer_at_fault(),
+            Self::Unreachable { .. } => true,
+            Self::Unverified(failure) => !matches!(failure, VerifyFailure::Forked { .. }),
+            _ => false,
+        }
+    }
+}
+
+impl VerifyFailure {
+    /// The code of what is wrong, where there is one.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::State(StateProofInvalid::Certificate) => Some(ErrorCode::CertificateInvalid),
+            Self::State(StateProofInvalid::Version) => Some(ErrorCode::UnknownVersion),
+            Self::State(StateProofInvalid::Epoch(_)) => Some(ErrorCode::RegistryEpochWrong),
+            Self::State(_) | Self::InboxState(_) => Some(ErrorCode::MerkleProofInvalid),
+            Self::StateStale { .. } => Some(ErrorCode::StateStale),
+            Self::Forked { .. } => Some(ErrorCode::OrderingHalted),
+            _ => None,
+        }
     }
 }
 

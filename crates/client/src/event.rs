@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use tidings_types::{InboxId, NodeId};
+use tidings_types::{Height, InboxId, NodeId, ShardId};
 use tokio::sync::mpsc;
 
 use crate::{ConversationId, Delivery, Message};
@@ -46,6 +46,16 @@ pub enum Event {
         /// Whether name, description or policy changed.
         settings: bool,
     },
+    /// A member's commit could not be followed here; this installation is on its way back in.
+    Ejected {
+        /// From which conversation.
+        conversation: ConversationId,
+    },
+    /// This installation takes part again, after an ejection or a commit that was undone.
+    Returned {
+        /// In which conversation.
+        conversation: ConversationId,
+    },
     /// We are no longer part of a conversation.
     Gone {
         /// Which conversation.
@@ -59,6 +69,14 @@ pub enum Event {
         conversation: ConversationId,
         /// What is wrong with it, for people.
         reason: String,
+    },
+    /// Two blocks of one height are certified: more nodes cheat than the network tolerates, and
+    /// nothing that a shard orders is believed any more.
+    Forked {
+        /// Which shard.
+        shard: ShardId,
+        /// Which height.
+        height: Height,
     },
     /// A node is connected and all that it held has come, for the topics of one shard.
     Connected {

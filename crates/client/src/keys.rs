@@ -73,15 +73,16 @@ impl Core {
     }
 
     /// The manifest with the highest number that f+1 replicas know of (MLS-005).
-    async fn newest_manifest(
+    pub(crate) async fn newest_manifest(
         &self,
         installation: &PublicKey,
     ) -> Result<Option<KeyPackageManifest>, ClientError> {
-        let registry = self.nodes.registry();
+        let registries = self.nodes.registries();
+        let registry = registries.latest();
         let topic = Topic::keys(installation);
         let shard = topic.shard(registry.shard_count);
         let query = NewestQuery { version: PROTOCOL_VERSION, topic }.to_wire();
-        let verifier = self.verifier(&registry);
+        let verifier = self.verifier(&registries);
         let accept = |page: TopicPage| -> Result<Vec<KeyPackageManifest>, VerifyFailure> {
             let mut manifests = Vec::new();
             for entry in page.broadcast.iter() {

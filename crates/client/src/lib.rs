@@ -3,7 +3,8 @@
 //! [`Client::create`] meets a network through a gateway and pins it; [`Client::open`] needs no
 //! network.
 //! What comes in is verified before it is believed: hash chains and write proofs on the broadcast
-//! lane, certificates on the ordered lane, receipts before a message counts as sent.
+//! lane, certificates on the ordered lane, receipts before a message counts as sent, and proofs
+//! about inboxes and accounts, or that there are none.
 //! Each envelope is processed once, and what follows from it is stored in one transaction.
 //!
 //! ```no_run
@@ -33,8 +34,10 @@ mod conversation;
 mod core;
 mod error;
 mod event;
+mod heads;
 mod identity;
 mod keys;
+mod look_up;
 mod store;
 mod sync;
 mod transport;
@@ -46,6 +49,7 @@ pub use conversation::{Conversation, ConversationId, ConversationInfo, Message, 
 pub use error::{CallerError, ClientError, GroupError, IdentityError, VerifyFailure};
 pub use event::Event;
 pub use identity::IdentityDraft;
+pub use look_up::Proved;
 pub use store::{Consent, ConversationKind, ConversationState, Delivery, StoreError, Unlock};
 pub use sync::{Listener, SyncReport};
 

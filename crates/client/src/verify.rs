@@ -1,22 +1,32 @@
-//! What a reader checks before it believes a node: chains, write proofs, certificates, receipts.
+//! What a reader checks before it believes a node: chains, write proofs, certificates, receipts,
+//! and proofs about the ordered state.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::OsRng;
-use tidings_envelope::api::{LogCursor, SendResult, TopicCursor, TopicEntry, TopicPage};
+use tidings_envelope::api::{
+    LogCursor, SendResult, StateAnswer, StateQuery, TopicCursor, TopicEntry, TopicPage,
+};
 use tidings_envelope::{
     AckLevel, ClientEnvelope, Lane, LogId, Operation, OrderedReceipt, Outcome, ParsedEnvelope,
-    Registry, Topic, verify_all,
+    Registry, RegistryHistory, StateContent, StateProof, StateProofInvalid, Topic,
+    state_value_hash, verify_all,
 };
 use tidings_tlog::TopicHead;
 use tidings_types::constants::{CURSOR_LOGS_MAX, PROTOCOL_VERSION};
 use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, NetworkId, Period, Position};
 
 use crate::error::VerifyFailure;
+use crate::heads::Heads;
+use crate::look_up::Proved;
 
 /// What answers are checked against.
 #[derive(Clone, Copy)]
 pub(crate) struct Verifier<'a> {
     pub(crate) network: NetworkId,
-    pub(crate) registry: &'a Registry,
+    pub(crate) registries: &'a RegistryHistory,
+    /// The newest block seen of each shard.
+    pub(crate) heads: &'a Mutex<Heads>,
 }
 
 /// A broadcast entry that is what its writer wrote, where its log says.
@@ -102,7 +112,7 @@ impl Verifier<'_> {
         if !header.version_is_known() {
             return Err(VerifyFailure::Version);
         }
-        if header.topic != *topic || entry.log.shard != topic.shard(self.registry.shard_count) {
+        if header.topic != *topic || entry.log.shard != topic.shard(self.latest().shard_count) {
             return Err(VerifyFailure::Misplaced);
         }
         let advanced = advance(cursor, entry.log, &header)?;
@@ -145,14 +155,14 @@ impl Verifier<'_> {
         cursor: &mut TopicCursor,
         receipt: &OrderedReceipt,
     ) -> Result<Ordered, VerifyFailure> {
-        receipt.verify(self.network, self.registry)?;
+        self.certified(receipt)?;
         let Operation::Envelope(inner) = &receipt.decided.operation else {
             return Err(VerifyFailure::Misplaced);
         };
         let Outcome::Applied { position } = receipt.decided.outcome else {
             return Err(VerifyFailure::Misplaced);
         };
-        if receipt.header.shard != topic.shard(self.registry.shard_count) {
+        if receipt.header.shard != topic.shard(self.latest().shard_count) {
             return Err(VerifyFailure::Misplaced);
         }
         let expected = cursor.position.plus(1);
@@ -182,11 +192,11 @@ impl Verifier<'_> {
                 if !is_it || envelope.body.lane != Lane::Broadcast {
                     return Err(VerifyFailure::Misplaced);
                 }
-                receipt.verify(self.network, self.registry, level)?;
+                receipt.verify(self.network, self.latest(), level)?;
                 Ok(Ok(Proven::Stored))
             }
             SendResult::Ordered(receipt) => {
-                receipt.verify(self.network, self.registry)?;
+                self.certified(&receipt)?;
                 match &receipt.decided.operation {
                     Operation::Envelope(inner) if inner.envelope.body == envelope.body => {}
                     _ => return Err(VerifyFailure::Misplaced),
@@ -198,6 +208,56 @@ impl Verifier<'_> {
                 }
             }
         }
+    }
+
+    /// Checks what a replica answered to a look-up (API-031).
+    pub(crate) fn state(
+        &self,
+        query: &StateQuery,
+        answer: &StateAnswer,
+    ) -> Result<Proved, VerifyFailure> {
+        if answer.version != PROTOCOL_VERSION {
+            return Err(VerifyFailure::Version);
+        }
+        let proof = &answer.proof;
+        if proof.key != query.key || proof.header.shard != query.shard {
+            return Err(VerifyFailure::Misplaced);
+        }
+        let content = self.proved(proof)?;
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.check_age(&proof.header)?;
+        heads.note(&proof.header)?;
+        let value = match content {
+            StateContent::Inbox(hash) if query.known != Some(hash) => {
+                let value = answer.value.as_ref().filter(|value| state_value_hash(value) == hash);
+                Some(value.ok_or(VerifyFailure::State(StateProofInvalid::Value))?.to_vec())
+            }
+            _ => None,
+        };
+        Ok(Proved { content, proof: proof.clone(), value })
+    }
+
+    fn proved(&self, proof: &StateProof) -> Result<StateContent, VerifyFailure> {
+        let header = &proof.header;
+        let is_newest = self.heads.lock().unwrap_or_else(PoisonError::into_inner).is_newest(header);
+        if is_newest && proof.version == PROTOCOL_VERSION {
+            return Ok(proof.branch.read(&proof.key, header.state_root)?);
+        }
+        let registry = self.registries.at(header.registry_epoch);
+        let unknown = StateProofInvalid::Epoch(header.registry_epoch);
+        Ok(proof.verify(self.network, registry.ok_or(unknown)?)?)
+    }
+
+    /// Checks an ordered receipt and notes its block.
+    fn certified(&self, receipt: &OrderedReceipt) -> Result<(), VerifyFailure> {
+        let header = &receipt.header;
+        let registry = self.registries.at(header.registry_epoch);
+        receipt.verify(self.network, registry.unwrap_or(self.latest()))?;
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).note(header)
+    }
+
+    fn latest(&self) -> &Arc<Registry> {
+        self.registries.latest()
     }
 
     fn envelope(

@@ -8,7 +8,7 @@ use openmls::group::CommitMessageBundle;
 use openmls::messages::proposals::Proposal;
 use openmls_traits::OpenMlsProvider;
 use rand_core::CryptoRngCore;
-use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Payload};
+use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Payload, Topic};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{BoundedBytes, InboxId, Position, Wire};
 use tls_codec::Serialize;
@@ -18,15 +18,18 @@ use crate::facts::{InboxFacts, InboxHead};
 use crate::generation::GenerationInfo;
 use crate::group::Group;
 use crate::installation::Installation;
-use crate::judge::Step;
+use crate::judge::open_entry;
 use crate::manifest::Invitee;
 use crate::plan::Plan;
 use crate::policy::CommitData;
 use crate::record::{GroupStatus, PendingRecord};
 use crate::seal::SealContext;
 use crate::settings::{GENERATION_EXTENSION, GroupPolicy};
+use crate::statement::{OrderedFrame, Statement};
+use crate::step::Step;
 use crate::verdict::{Refusal, VoidReason};
 use crate::welcome::{Blob, BlobKeys, WelcomeReference};
+use crate::wish::NotedWish;
 
 /// What a commit is to change; the default renews the committer's keys and lets go who asked to
 /// leave.
@@ -74,8 +77,26 @@ pub struct OutgoingWelcome {
     pub invitees: Vec<Invitee>,
 }
 
+/// What a commit is made as.
+pub(crate) enum Mode<'a> {
+    /// One like any other, with keys for the blob of its welcome if it invites anybody.
+    Member(Option<Box<BlobKeys>>),
+    /// A restart without these.
+    Restart(&'a BTreeSet<InboxId>),
+}
+
+impl<'a> Mode<'a> {
+    fn outcasts(&self) -> Option<&'a BTreeSet<InboxId>> {
+        match self {
+            Self::Member(_) => None,
+            Self::Restart(outcasts) => Some(outcasts),
+        }
+    }
+}
+
 impl Group {
-    /// Makes a commit on the current position (MLS-014).
+    /// Makes a commit on the current position (MLS-014), or on any if this inbox wished for
+    /// the removal of somebody, who could take them all (MLS-032).
     ///
     /// The commit takes effect when [`Group::process_ordered`] gets it back; if another entry
     /// comes first, it is forgotten and made anew from the same changes.
@@ -89,12 +110,23 @@ impl Group {
         context: &SealContext,
         rng: &mut impl CryptoRngCore,
     ) -> Result<PendingCommit, CommitError> {
-        self.check_may_commit()?;
+        let keys = (!changes.invitees.is_empty()).then(|| Box::new(BlobKeys::generate(rng)));
+        self.commit_as(installation, changes, Mode::Member(keys), context)
+    }
+
+    pub(crate) fn commit_as(
+        &mut self,
+        installation: &Installation,
+        changes: Changes,
+        mode: Mode<'_>,
+        context: &SealContext,
+    ) -> Result<PendingCommit, CommitError> {
+        self.check_may_commit(&mode)?;
         let heads: InboxFacts = changes.heads.iter().cloned().collect();
         let plan = self.plan(changes)?;
-        let blob_keys = (!plan.invitees.is_empty()).then(|| BlobKeys::generate(rng));
-        let result = self.stage(installation, plan, blob_keys, context).and_then(|pending| {
-            self.check_own(&pending, &heads)?;
+        let outcasts = mode.outcasts();
+        let result = self.stage(installation, plan, mode, context).and_then(|pending| {
+            self.check_own(&pending, &heads, outcasts)?;
             Ok(pending)
         });
         self.mls.set_aad(Vec::new());
@@ -102,7 +134,7 @@ impl Group {
             Ok(pending) => {
                 self.record.pending = Some(PendingRecord {
                     envelope: pending.envelope.body.id(),
-                    expected: pending.expected_position,
+                    expected: pending.envelope.body.expected_position,
                 });
             }
             Err(_) => self.clear_pending(),
@@ -129,7 +161,7 @@ impl Group {
         installation: &Installation,
         context: &SealContext,
     ) -> Result<ClientEnvelope, CommitError> {
-        self.check_may_commit()?;
+        self.check_may_commit(&Mode::Member(None))?;
         if !self.settings().fixed_inboxes.is_empty() {
             return Err(CommitError::NotLeavable);
         }
@@ -152,8 +184,19 @@ impl Group {
                 .map_err(library)?;
         }
         let body = self.ordered_body(context, None);
+        self.seal_ordered(body, Vec::new(), message)
+    }
+
+    /// Seals a handshake message and what is stated with it.
+    fn seal_ordered(
+        &self,
+        body: EnvelopeBody,
+        statements: Vec<Statement>,
+        message: Vec<u8>,
+    ) -> Result<ClientEnvelope, CommitError> {
+        let frame = OrderedFrame::new(statements, message).ok_or(CommitError::TooLarge)?;
         let generation = self.record.generation();
-        self.seal(&generation, body, &message).map_err(CommitError::from)
+        Ok(self.seal(&generation, body, &frame.to_wire())?)
     }
 
     pub(crate) fn clear_pending(&mut self) {
@@ -167,9 +210,18 @@ impl Group {
         context: &SealContext,
         expected_position: Option<Position>,
     ) -> EnvelopeBody {
+        self.ordered_body_on(self.topic(), context, expected_position)
+    }
+
+    pub(crate) fn ordered_body_on(
+        &self,
+        topic: Topic,
+        context: &SealContext,
+        expected_position: Option<Position>,
+    ) -> EnvelopeBody {
         EnvelopeBody {
             version: PROTOCOL_VERSION,
-            topic: self.topic(),
+            topic,
             lane: Lane::Ordered,
             payer: context.payer,
             not_after: context.not_after,
@@ -180,14 +232,19 @@ impl Group {
         }
     }
 
-    fn check_may_commit(&self) -> Result<(), CommitError> {
+    fn check_may_commit(&self, mode: &Mode<'_>) -> Result<(), CommitError> {
         if self.record.status != GroupStatus::Active {
             return Err(CommitError::Inactive);
         }
         if self.record.pending.is_some() {
             return Err(CommitError::CommitPending);
         }
-        match self.leaving().contains(&self.record.inbox) {
+        let inbox = self.record.inbox;
+        let is_outcast = mode.outcasts().is_some_and(|outcasts| outcasts.contains(&inbox));
+        if is_outcast || self.wished().remove.contains(&inbox) {
+            return Err(CommitError::Unwanted);
+        }
+        match self.leaving().contains(&inbox) {
             true => Err(CommitError::Leaving),
             false => Ok(()),
         }
@@ -198,17 +255,29 @@ impl Group {
         &mut self,
         installation: &Installation,
         plan: Plan,
-        blob_keys: Option<BlobKeys>,
+        mode: Mode<'_>,
         context: &SealContext,
     ) -> Result<PendingCommit, CommitError> {
-        let reference = blob_keys.as_ref().map(BlobKeys::reference);
-        let data = CommitData { version: PROTOCOL_VERSION, welcome: reference.clone() };
-        self.mls.set_aad(data.to_wire());
+        let is_restart = matches!(mode, Mode::Restart(_));
+        let blob_keys = match mode {
+            Mode::Member(keys) => keys.filter(|_| !plan.invitees.is_empty()),
+            Mode::Restart(_) => None,
+        };
+        let reference = blob_keys.as_deref().map(BlobKeys::reference);
+        self.mls.set_aad(CommitData::of_member(reference.clone()).to_wire());
         let bundle = self.build(installation, &plan)?;
         let message = bundle.commit().to_bytes().map_err(library)?;
         let expected_position = self.record.position;
-        let body = self.ordered_body(context, Some(expected_position));
-        let envelope = self.seal(&self.record.generation(), body, &message)?;
+        // Others leave it to whoever wished, so that they do not all order what one can.
+        let wishes =
+            |noted: &NotedWish| noted.inbox == self.record.inbox && !noted.wish.remove.is_empty();
+        let is_free = is_restart || self.record.wishes.iter().any(wishes);
+        let body = self.ordered_body(context, (!is_free).then_some(expected_position));
+        let statements = match is_restart {
+            true => Vec::new(),
+            false => self.statements_in_passing(installation),
+        };
+        let envelope = self.seal_ordered(body, statements, message)?;
         let welcome = match (blob_keys, reference, bundle.welcome()) {
             (Some(keys), Some(reference), Some(welcome)) => {
                 let bytes = welcome.tls_serialize_detached().map_err(library)?;
@@ -275,8 +344,16 @@ impl Group {
     }
 
     /// Judges the own commit as every other member will.
-    fn check_own(&self, pending: &PendingCommit, heads: &InboxFacts) -> Result<(), CommitError> {
-        match self.step_one(&pending.envelope.body, heads) {
+    fn check_own(
+        &self,
+        pending: &PendingCommit,
+        heads: &InboxFacts,
+        outcasts: Option<&BTreeSet<InboxId>>,
+    ) -> Result<(), CommitError> {
+        let body = &pending.envelope.body;
+        let sealed = open_entry(&self.record.generation(), body)
+            .map_err(|reason| CommitError::Library(reason.to_string()))?;
+        match self.step_one(body, &sealed, heads, outcasts) {
             Ok(Step::Commit { .. }) => Ok(()),
             Ok(Step::Leave { .. }) => Err(CommitError::Library("not a commit".to_owned())),
             Err(Refusal::Void(reason)) => Err(CommitError::WouldBeVoid(reason)),

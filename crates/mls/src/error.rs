@@ -29,8 +29,8 @@ pub enum SealError {
     /// The installation was removed, ejected, or is rejoining (caller).
     #[error("the group is not active here")]
     Inactive,
-    /// Somebody asked to leave: a commit has to come first (RFC 9420 §12.4).
-    #[error("somebody asked to leave; commit first")]
+    /// Somebody asked to leave, or is to go: a commit has to come first (RFC 9420 §12.4, MLS-032).
+    #[error("somebody is to go; commit first")]
     LeavePending,
     /// The message is larger than one envelope holds (caller).
     #[error("the message is larger than one envelope")]
@@ -65,6 +65,9 @@ pub enum OpenError {
     /// (MLS-011).
     #[error("the sender has another view of the group's history")]
     Forked,
+    /// It was sent in an epoch that a restart abandoned (MLS-030).
+    #[error("the epoch was abandoned")]
+    Abandoned,
     /// MLS refused it: a repetition, or not from a member (sender).
     #[error("the message cannot be decrypted: {0}")]
     Undecryptable(String),
@@ -79,7 +82,7 @@ impl OpenError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::OtherTopic => ErrorCode::NotFound,
-            Self::GenerationEnded | Self::TooOld => ErrorCode::EnvelopeExpired,
+            Self::GenerationEnded | Self::TooOld | Self::Abandoned => ErrorCode::EnvelopeExpired,
             Self::Ahead => ErrorCode::NotReady,
             Self::ContentUnknown => ErrorCode::UnknownVersion,
             Self::Forked => ErrorCode::EntryConflict,
@@ -100,6 +103,9 @@ pub enum CommitError {
     /// The own inbox asked to leave; others commit (caller).
     #[error("this inbox asked to leave")]
     Leaving,
+    /// Others asked for the own inbox's removal; they commit (caller).
+    #[error("others asked for this inbox's removal")]
+    Unwanted,
     /// The commit is larger than one envelope, or a text or list is too long (caller).
     #[error("the commit is larger than one envelope")]
     TooLarge,
@@ -112,6 +118,29 @@ pub enum CommitError {
     /// A library refused it.
     #[error("the cryptographic library failed: {0}")]
     Library(String),
+}
+
+/// An ejected member's request was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// This installation is not active itself, or has only one member's word for the group.
+    #[error("the group is not active here")]
+    Inactive,
+    /// The request is not from a member's installation, or too old (sender).
+    #[error("the request is not one to answer")]
+    RequestInvalid,
+    /// The asker is ahead of this installation.
+    #[error("the asker is ahead")]
+    Behind,
+    /// Somebody is to go first (MLS-022); commit, then answer.
+    #[error("somebody is to go first")]
+    CommitFirst,
+    /// The group is too large for one envelope.
+    #[error("the group is too large for one envelope")]
+    TooLarge,
+    /// A library refused an input that is ours (bug).
+    #[error("the cryptographic library failed")]
+    Library,
 }
 
 /// A group could not be joined.
@@ -135,6 +164,13 @@ pub enum JoinError {
         /// The version needed.
         version: u16,
     },
+    /// The commit that made the epoch does not stand where the grant says (sender).
+    #[error("the grant does not agree with the ordered lane")]
+    NotInLane,
+    /// The group has moved on since, or this installation has not read on as far as it can;
+    /// to be tried again with what is newer.
+    #[error("the grant is for another position")]
+    OtherPosition,
     /// Not all inboxes were looked up (caller).
     #[error("{} inboxes have to be looked up first", .0.len())]
     NeedsInboxes(std::collections::BTreeMap<tidings_types::InboxId, crate::facts::InboxSequence>),

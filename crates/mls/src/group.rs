@@ -19,6 +19,7 @@ use tidings_types::ed25519::PublicKey;
 use tidings_types::{BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
+use crate::contest::Contest;
 use crate::error::{CreateError, LoadError};
 use crate::facts::InboxHead;
 use crate::installation::Installation;
@@ -93,6 +94,8 @@ pub struct Group {
     pub(crate) provider: Provider,
     pub(crate) mls: MlsGroup,
     pub(crate) record: Record,
+    /// The commits that nobody has proved yet, oldest first.
+    pub(crate) contests: Vec<Contest>,
 }
 
 impl Group {
@@ -162,13 +165,14 @@ impl Group {
             .ok()
             .flatten()
             .ok_or(LoadError)?;
-        Ok(Self { provider, mls, record })
+        let contests = Contest::read_all(&provider);
+        Ok(Self { provider, mls, record, contests })
     }
 
     /// A group at the epoch of `mls`, whose tag is noted.
     pub(crate) fn assemble(provider: Provider, mls: MlsGroup, mut record: Record) -> Self {
         record.note_epoch(mls.epoch().as_u64(), transcript_tag(&mls));
-        Self { provider, mls, record }
+        Self { provider, mls, record, contests: Vec::new() }
     }
 
     /// What changed since the last call; to be stored before anything it made is sent, and in
@@ -188,6 +192,19 @@ impl Group {
     #[must_use]
     pub fn inbox(&self) -> InboxId {
         self.record.inbox
+    }
+
+    /// The installation.
+    #[must_use]
+    pub fn installation(&self) -> PublicKey {
+        self.record.installation
+    }
+
+    /// Whose commit ejected this installation, while that may still be undone.
+    #[must_use]
+    pub fn ejected_by(&self) -> Option<InboxId> {
+        let contest = self.contests.last().filter(|_| self.record.status == GroupStatus::Ejected);
+        contest.map(|contest| contest.committer)
     }
 
     /// Whether this installation takes part.
@@ -220,6 +237,12 @@ impl Group {
         self.record.position
     }
 
+    /// How many ordered entries of one of the group's topics, present or past, were processed.
+    #[must_use]
+    pub fn position_of(&self, topic: Topic) -> Option<Position> {
+        self.record.position_of(topic)
+    }
+
     /// The topics of earlier generations that can still be read, newest first, and the period in
     /// which each ended (MLS-020).
     #[must_use]
@@ -227,9 +250,11 @@ impl Group {
         self.record.past_generations().map(|(past, retired)| (past.topic(), retired)).collect()
     }
 
-    /// Drops the keys of generations that ended before `period`, once their topics are read.
+    /// Drops the keys of generations that ended before `period`, once their topics are read; those
+    /// on which something is still open stay.
     pub fn forget_generations_before(&mut self, period: Period) {
-        self.record.forget_generations_before(period);
+        let open = self.open_topics();
+        self.record.forget_generations_before(period, &open);
     }
 
     /// What the members agree on.
@@ -264,6 +289,23 @@ impl Group {
             .filter_map(|leaf| roster.0.get(leaf))
             .map(|leaf| leaf.inbox)
             .collect()
+    }
+
+    /// Whether somebody is to go, and this installation can see to it: the next commit has to
+    /// (MLS-018, MLS-032).
+    #[must_use]
+    pub fn owes_commit(&self) -> bool {
+        let mut to_go = self.leaving();
+        to_go.extend(self.wished().remove);
+        let is_active = self.record.status == GroupStatus::Active;
+        is_active && !to_go.is_empty() && !to_go.contains(&self.record.inbox)
+    }
+
+    /// Who let this installation in, while nobody else of the group has been heard of; until then
+    /// all that is known about the group is that one's word (MLS-036).
+    #[must_use]
+    pub fn voucher(&self) -> Option<InboxId> {
+        self.record.voucher
     }
 
     /// The commit of ours that is not ordered yet.

@@ -97,7 +97,7 @@ impl Installation {
         rng: &mut impl CryptoRngCore,
     ) -> Result<Self, InstallationError> {
         let provider = Provider::load(stored, rng);
-        let bytes = provider.read(RECORD_KEY).ok_or(InstallationError::Damaged)?;
+        let bytes = provider.store().read(RECORD_KEY).ok_or(InstallationError::Damaged)?;
         let record = Record::from_wire(&bytes).map_err(|_| InstallationError::Damaged)?;
         if record.version != PROTOCOL_VERSION {
             return Err(InstallationError::Damaged);
@@ -202,7 +202,7 @@ impl Installation {
             installation: self.public_key(),
             slots: BoundedVec::new(self.slots.clone()).unwrap_or_default(),
         };
-        self.provider.write(RECORD_KEY, record.to_wire());
+        self.provider.store().write(RECORD_KEY, record.to_wire());
         self.provider.take_delta()
     }
 
@@ -218,7 +218,7 @@ impl Installation {
 
     /// Signs for MLS with the installation's key.
     pub(crate) fn signer(&self) -> LeafSigner {
-        LeafSigner(ed25519_dalek::SigningKey::from_bytes(&self.key.to_secret()))
+        LeafSigner::of(&self.key)
     }
 
     /// The credential of this installation's leaves (MLS-002).
@@ -266,6 +266,13 @@ fn welcome_keys(secret: &Secret) -> Option<(HpkePrivateKey, Vec<u8>)> {
 
 /// The installation's key as openmls wants it.
 pub(crate) struct LeafSigner(ed25519_dalek::SigningKey);
+
+impl LeafSigner {
+    /// Signs with `key`.
+    pub(crate) fn of(key: &SigningKey) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(&key.to_secret()))
+    }
+}
 
 impl Signer for LeafSigner {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {

@@ -1,6 +1,7 @@
 //! Joining by a welcome.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use openmls::extensions::{Extensions, UnknownExtension};
 use openmls::group::{GroupContext, StagedWelcome};
@@ -77,9 +78,9 @@ impl StagedJoin {
         let welcome =
             Welcome::tls_deserialize_exact_bytes(&bytes).map_err(|_| JoinError::BlobInvalid)?;
         let provider = Provider::new(rng);
-        let lent = installation.provider().entries();
+        let lent = installation.provider().store().entries();
         for (key, value) in &lent {
-            provider.write(key, value.to_vec());
+            provider.store().write_shared(key.clone(), Arc::clone(value));
         }
         let processed = ProcessedWelcome::new_from_welcome(&provider, &join_config(), welcome)
             .map_err(mls_error)?;
@@ -155,7 +156,8 @@ impl StagedJoin {
         self.seen.check(facts)?;
         let network = self.seen.settings.network;
         let mls = self.staged.into_group(&self.provider).map_err(mls_error)?;
-        self.provider.remove(self.lent);
+        self.lent.iter().for_each(|key| self.provider.store().remove(key));
+        let voucher = self.seen.voucher(self.owner.inbox);
         let seed = match self.seen.info.seed {
             Some(seed) => seed,
             None => exported_seed(&mls, &self.provider).ok_or(JoinError::Library)?,
@@ -166,7 +168,8 @@ impl StagedJoin {
             inbox: self.owner.inbox,
             installation: self.owner.installation,
         };
-        let record = Record::new(owner, seed, self.seen.info.position);
+        let mut record = Record::new(owner, seed, self.seen.info.position);
+        record.voucher = (voucher != self.owner.inbox).then_some(voucher);
         Ok(Group::assemble(self.provider, mls, record))
     }
 }
@@ -177,6 +180,13 @@ impl Seen {
         let mut needed: Vec<_> = membership::positions(&self.settings).into_iter().collect();
         needed.sort_by_key(|(inbox, _)| *inbox != self.signer.inbox);
         needed
+    }
+
+    /// Whose word is not enough: whoever vouches, or nobody but oneself where there is no third.
+    pub(crate) fn voucher(&self, own: InboxId) -> InboxId {
+        let signer = self.signer.inbox;
+        let has_third = self.leaves.keys().any(|inbox| *inbox != own && *inbox != signer);
+        if has_third { signer } else { own }
     }
 
     /// Checks the map against the leaves, before anything is looked up.

@@ -1,18 +1,17 @@
 //! Processing the ordered lane: one entry, one verdict (MLS-014).
 
-use openmls::framing::{ProcessedMessageContent, ProtocolMessage, Sender};
-use openmls::group::{ProcessMessageError, QueuedProposal};
-use openmls::messages::proposals::Proposal;
-use openmls_traits::OpenMlsProvider;
+use openmls::framing::ProtocolMessage;
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane};
-use tidings_types::{InboxId, Period, Position};
+use tidings_types::{Period, Position};
 
 use crate::facts::InboxFacts;
+use crate::generation::Generation;
 use crate::group::{Group, GroupId};
 use crate::message::parse_message;
-use crate::policy::{Before, Judged};
-use crate::record::{GroupStatus, exported_seed, transcript_tag};
-use crate::seal;
+use crate::record::GroupStatus;
+use crate::seal::{self, TranscriptTag};
+use crate::statement::OrderedFrame;
+use crate::step::Step;
 use crate::verdict::{ProcessError, Refusal, Verdict, VoidReason};
 
 /// An entry of a group's topic in the ordered lane.
@@ -26,229 +25,144 @@ pub struct OrderedEntry<'a> {
     pub envelope: &'a ClientEnvelope,
 }
 
-/// What step one found.
-pub(crate) enum Step {
-    /// A commit that may be applied.
-    Commit(Box<Judged>),
-    /// A request to leave that may be noted.
-    Leave(InboxId),
+/// An entry whose seal was opened.
+pub(crate) struct Sealed {
+    /// The sender's transcript tag.
+    pub(crate) tag: TranscriptTag,
+    pub(crate) frame: OrderedFrame,
 }
 
 impl Group {
-    /// Processes the next entry of the group's topic.
+    /// Processes the next entry of one of the group's topics.
     ///
     /// Step one needs no private secret, so all members agree on it: a failure makes the entry
     /// void.
     /// Step two is this installation's own path secret and the confirmation tag: a failure means
     /// that others may be ahead, so this installation declares itself ejected.
+    /// A topic that has ended is read on for statements and restarts (MLS-028, MLS-030).
     ///
     /// # Errors
-    /// [`ProcessError`] when the entry cannot be judged yet, or not here; the group is unchanged.
+    /// [`ProcessError`] when the entry cannot be judged yet, or not here; the group is unchanged,
+    /// but for statements, which may be taken twice.
     pub fn process_ordered(
         &mut self,
         entry: &OrderedEntry<'_>,
         facts: &InboxFacts,
     ) -> Result<Verdict, ProcessError> {
-        match self.record.status {
-            GroupStatus::Active => {}
-            GroupStatus::Rejoining => return self.process_rejoin(entry),
-            GroupStatus::Removed | GroupStatus::Ejected => return Err(ProcessError::Inactive),
+        if self.record.status == GroupStatus::Rejoining {
+            return self.process_rejoin(entry);
         }
         let body = &entry.envelope.body;
+        let generation = self.record.generation_of(body.topic).ok_or(ProcessError::OtherTopic)?;
         if let Some(early) = self.check_order(entry)? {
             return Ok(early);
         }
-        let verdict = match self.step_one(body, facts) {
-            Ok(Step::Leave(inbox)) => self.note_leave(body, inbox),
-            Ok(Step::Commit(judged)) => self.step_two(body, *judged, entry.period),
-            Err(Refusal::Void(reason)) => Verdict::Void(reason),
-            Err(Refusal::Needs(inboxes)) => return Err(ProcessError::NeedsInboxes(inboxes)),
-            Err(Refusal::Paused { version }) => return Ok(Verdict::Paused { version }),
+        let is_current = body.topic == self.topic();
+        let verdict = match open_entry(&generation, body) {
+            Ok(sealed) => self.take(entry, &sealed, facts)?,
+            Err(reason) => Verdict::Void(reason),
         };
-        let advances = match &verdict {
-            Verdict::Applied(applied) => !applied.rotated,
-            Verdict::LeaveRequested { .. } | Verdict::Void(_) => true,
-            _ => false,
-        };
-        if advances {
-            self.record.position = entry.position;
+        if matches!(verdict, Verdict::Paused { .. }) {
+            return Ok(verdict);
         }
-        // Whatever took the position, a commit of ours that built on it is done or lost.
-        if self.record.pending.is_some() {
-            self.clear_pending();
+        self.record.advance(body.topic, entry.position);
+        if is_current {
+            self.settle_pending(body, &verdict);
         }
         Ok(verdict)
     }
 
-    /// Topic and position (MLS-023).
+    /// The order of positions, in each topic by itself (MLS-023).
     fn check_order(&self, entry: &OrderedEntry<'_>) -> Result<Option<Verdict>, ProcessError> {
         let topic = entry.envelope.body.topic;
-        if topic != self.topic() {
-            let is_past = self.record.past_generations().any(|(past, _)| past.topic() == topic);
-            return if is_past { Ok(Some(Verdict::Stale)) } else { Err(ProcessError::OtherTopic) };
+        let known = self.record.position_of(topic).ok_or(ProcessError::OtherTopic)?;
+        let expected = known.plus(1);
+        if entry.position == expected {
+            return Ok(None);
         }
-        let expected = self.record.position.plus(1);
-        match entry.position == expected {
-            true => Ok(None),
+        match topic != self.topic() && entry.position < expected {
+            true => Ok(Some(Verdict::Stale)),
             false => Err(ProcessError::OutOfOrder { expected }),
         }
     }
 
-    /// Everything that all members see alike.
-    pub(crate) fn step_one(
-        &self,
-        body: &EnvelopeBody,
+    fn take(
+        &mut self,
+        entry: &OrderedEntry<'_>,
+        sealed: &Sealed,
         facts: &InboxFacts,
-    ) -> Result<Step, Refusal> {
-        let message = self.handshake(body)?;
-        let processed = self
-            .mls
-            .public_group()
-            .process_message(self.provider.crypto(), message)
-            .map_err(|_| VoidReason::Mls)?;
-        let sender = processed.sender().clone();
-        let authenticated_data = processed.aad().to_vec();
-        match processed.into_content() {
-            ProcessedMessageContent::ProposalMessage(proposal) => {
-                if body.expected_position.is_some() {
-                    return Err(VoidReason::Misplaced.into());
-                }
-                Ok(Step::Leave(self.check_leave(&proposal, &authenticated_data)?))
-            }
-            ProcessedMessageContent::StagedCommitMessage(staged) => {
-                if body.expected_position.is_none() {
-                    return Err(VoidReason::Misplaced.into());
-                }
-                let (settings, roster) = (self.settings(), self.roster());
-                let before = Before {
-                    epoch: self.epoch(),
-                    settings: &settings,
-                    roster: &roster,
-                    leaving: self.leaving_leaves(),
-                };
-                let judged = before.judge(&staged, &sender, &authenticated_data, facts)?;
-                Ok(Step::Commit(Box::new(judged)))
-            }
-            _ => Err(VoidReason::ProposalNotAllowed.into()),
+    ) -> Result<Verdict, ProcessError> {
+        let body = &entry.envelope.body;
+        if sealed.frame.message.is_empty() {
+            return Ok(self.hear_alone(entry, &sealed.frame));
+        }
+        self.hear_all(entry, &sealed.frame);
+        if let Some(contest) = self.restarted_contest(body, sealed) {
+            return Ok(self.process_restart(entry, sealed, &contest));
+        }
+        if self.record.status != GroupStatus::Active || body.topic != self.topic() {
+            return Ok(Verdict::Stale);
+        }
+        match self.step_one(body, sealed, facts, None) {
+            Ok(Step::Leave(inbox)) => Ok(self.note_leave(sealed, inbox)),
+            Ok(Step::Commit(judged)) => Ok(self.step_two(entry, sealed, *judged, None)),
+            Err(Refusal::Void(reason)) => Ok(Verdict::Void(reason)),
+            Err(Refusal::Needs(inboxes)) => Err(ProcessError::NeedsInboxes(inboxes)),
+            Err(Refusal::Paused { version }) => Ok(Verdict::Paused { version }),
         }
     }
 
-    /// The public handshake message of this epoch in an envelope.
-    fn handshake(&self, body: &EnvelopeBody) -> Result<ProtocolMessage, VoidReason> {
-        if body.lane != Lane::Ordered {
-            return Err(VoidReason::Misplaced);
+    /// A commit of ours that built on a position is done or lost once that is taken; one that is
+    /// good at any position waits until it comes or the epoch ends.
+    fn settle_pending(&mut self, body: &EnvelopeBody, verdict: &Verdict) {
+        let Some(pending) = self.record.pending else { return };
+        let is_decided = pending.expected.is_some()
+            || pending.envelope == body.id()
+            || matches!(verdict, Verdict::Applied(_));
+        if is_decided {
+            self.clear_pending();
         }
-        let opened = seal::open(&self.record.generation(), body).map_err(|_| VoidReason::Seal)?;
-        let message = match parse_message(&opened.message) {
-            Some(message @ ProtocolMessage::PublicMessage(_)) => message,
-            _ => return Err(VoidReason::Malformed),
-        };
-        if !message.is_handshake_message() {
-            return Err(VoidReason::Malformed);
-        }
+    }
+
+    /// The public handshake message of this epoch in an entry.
+    pub(crate) fn handshake(&self, sealed: &Sealed) -> Result<ProtocolMessage, VoidReason> {
+        let message = parse_handshake(&sealed.frame.message).ok_or(VoidReason::Malformed)?;
         let ours = GroupId::of(message.group_id()) == Some(self.record.group);
         if !ours || message.epoch() != self.mls.epoch() {
             return Err(VoidReason::WrongEpoch);
         }
-        match self.record.tag_of(self.epoch()) == Some(opened.tag) {
+        match self.record.tag_of(self.epoch()) == Some(sealed.tag) {
             true => Ok(message),
             false => Err(VoidReason::TranscriptMismatch),
         }
     }
 
-    /// Which proposals stand alone: requests to leave, once per leaf (MLS-018).
-    fn check_leave(
-        &self,
-        proposal: &QueuedProposal,
-        authenticated_data: &[u8],
-    ) -> Result<InboxId, VoidReason> {
-        let (Proposal::SelfRemove, Sender::Member(index)) =
-            (proposal.proposal(), proposal.sender())
-        else {
-            return Err(VoidReason::ProposalNotAllowed);
-        };
-        let is_fixed = !self.settings().fixed_inboxes.is_empty();
-        let repeats = self.leaving_leaves().contains(&index.u32());
-        if is_fixed || repeats || !authenticated_data.is_empty() {
-            return Err(VoidReason::ProposalNotAllowed);
-        }
-        let roster = self.roster();
-        roster.0.get(&index.u32()).map(|leaf| leaf.inbox).ok_or(VoidReason::Mls)
-    }
-
-    /// Checks the membership tag, which all members hold, and queues the proposal.
-    fn note_leave(&mut self, body: &EnvelopeBody, inbox: InboxId) -> Verdict {
-        let message = match self.handshake(body) {
-            Ok(message) => message,
-            Err(reason) => return Verdict::Void(reason),
-        };
-        let content = match self.mls.process_message(&self.provider, message) {
-            Ok(processed) => processed.into_content(),
-            Err(_) => return Verdict::Void(VoidReason::Mls),
-        };
-        let ProcessedMessageContent::ProposalMessage(proposal) = content else {
-            return Verdict::Void(VoidReason::Mls);
-        };
-        // The store is in memory and cannot fail.
-        let _ = self.mls.store_pending_proposal(self.provider.storage(), *proposal);
-        Verdict::LeaveRequested { inbox }
-    }
-
-    /// The own secrets.
-    fn step_two(&mut self, body: &EnvelopeBody, judged: Judged, period: Period) -> Verdict {
-        let own_leaf = self.mls.own_leaf_index().u32();
-        let message = match self.handshake(body) {
-            Ok(message) => message,
-            Err(reason) => return Verdict::Void(reason),
-        };
-        let content = match self.mls.process_message(&self.provider, message) {
-            Ok(processed) => processed.into_content(),
-            // The membership tag: every member of the epoch can make and check it.
-            Err(ProcessMessageError::ValidationError(_)) => return Verdict::Void(VoidReason::Mls),
-            Err(_) => return self.eject(),
-        };
-        if judged.removed_leaves.contains(&own_leaf) {
-            // openmls would forget the last epoch's secrets; entries on their way are still read.
-            self.record.status = GroupStatus::Removed;
-            return Verdict::Removed { by: judged.applied.committer };
-        }
-        let (epoch, roster) = (self.epoch(), self.roster());
-        let (merged, own) = match content {
-            ProcessedMessageContent::StagedCommitMessage(staged) => {
-                (self.mls.merge_staged_commit(&self.provider, *staged).is_ok(), false)
-            }
-            // Told by its confirmation tag, so it counts even if another member sealed it again.
-            ProcessedMessageContent::OwnPendingCommit => {
-                (self.mls.merge_pending_commit(&self.provider).is_ok(), true)
-            }
-            _ => (false, false),
-        };
-        if !merged {
-            return self.eject();
-        }
-        self.record.note_departures(epoch, &judged.removed_leaves, &roster);
-        self.enter_epoch(judged, own, period)
-    }
-
-    fn enter_epoch(&mut self, judged: Judged, own: bool, period: Period) -> Verdict {
-        let mut applied = judged.applied;
-        applied.own = own;
-        self.record.note_epoch(self.epoch(), transcript_tag(&self.mls));
-        if applied.rotated {
-            match exported_seed(&self.mls, &self.provider) {
-                Some(seed) => self.record.rotate(seed, period),
-                None => return self.eject(),
-            }
-        }
-        debug_assert_eq!(judged.after, self.settings());
-        Verdict::Applied(Box::new(applied))
-    }
-
-    fn eject(&mut self) -> Verdict {
+    pub(crate) fn eject(&mut self) -> Verdict {
         self.record.status = GroupStatus::Ejected;
         Verdict::Ejected
     }
 }
 
+/// Opens the seal of an entry and the frame in it (MLS-026).
+pub(crate) fn open_entry(
+    generation: &Generation,
+    body: &EnvelopeBody,
+) -> Result<Sealed, VoidReason> {
+    if body.lane != Lane::Ordered {
+        return Err(VoidReason::Misplaced);
+    }
+    let opened = seal::open(generation, body).map_err(|_| VoidReason::Seal)?;
+    let frame = OrderedFrame::parse(&opened.message).ok_or(VoidReason::Malformed)?;
+    Ok(Sealed { tag: opened.tag, frame })
+}
+
+/// The public handshake message in `bytes`.
+pub(crate) fn parse_handshake(bytes: &[u8]) -> Option<ProtocolMessage> {
+    let message @ ProtocolMessage::PublicMessage(_) = parse_message(bytes)? else { return None };
+    message.is_handshake_message().then_some(message)
+}
+
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -44,10 +44,12 @@ extern crate self as tidings_mls;
 
 mod commit;
 mod content;
+mod contest;
 mod error;
 mod facts;
 mod generation;
 mod group;
+mod hearing;
 mod installation;
 mod join;
 mod judge;
@@ -59,12 +61,18 @@ mod policy;
 mod provider;
 mod record;
 mod rejoin;
+mod request;
+mod restart;
 mod roster;
 mod seal;
 mod secret;
 mod settings;
+mod statement;
+mod step;
+mod store;
 mod verdict;
 mod welcome;
+mod wish;
 #[cfg(test)]
 #[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
 #[path = "../tests/it/world.rs"]
@@ -75,7 +83,7 @@ pub use content::{
     CONTENT_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, Content, EMOJI_BYTES_MAX, MessageId, ReactionAction,
     ReceivedMessage, TextBytes,
 };
-pub use error::{CommitError, CreateError, JoinError, LoadError, OpenError, SealError};
+pub use error::{CommitError, CreateError, GrantError, JoinError, LoadError, OpenError, SealError};
 pub use facts::{InboxFacts, InboxHead, InboxSequence};
 pub use group::{Group, GroupId, NewGroup};
 pub use installation::{Installation, InstallationError};
@@ -89,6 +97,7 @@ pub use message::{OpenedMessage, OutgoingMessage};
 pub use provider::{Change, Delta};
 pub use record::{GENERATION_GRACE_PERIODS, GroupStatus, PAST_EPOCHS_MAX, PAST_GENERATIONS_MAX};
 pub use rejoin::{RejoinGrant, StagedRejoin};
+pub use request::{Note, RejoinRequest};
 pub use seal::SealContext;
 pub use secret::Secret;
 pub use settings::{
@@ -97,3 +106,4 @@ pub use settings::{
 };
 pub use verdict::{Applied, ProcessError, Verdict, VoidReason};
 pub use welcome::{PointerError, WelcomePointer, WelcomeReference};
+pub use wish::Wish;

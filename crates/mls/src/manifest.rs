@@ -1,13 +1,14 @@
 //! Key package manifests: what an installation publishes so that others can add it.
 
 use openmls::key_packages::{KeyPackage, KeyPackageIn, Lifetime};
+use openmls::treesync::LeafNode;
 use openmls::versions::ProtocolVersion;
 use openmls_rust_crypto::RustCrypto;
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Payload, Topic};
-use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::constants::{LEAF_NODE_BYTES_MAX, PROTOCOL_VERSION};
 use tidings_types::ed25519::{PublicKey, Signature, SigningKey};
 use tidings_types::{BoundedBytes, InboxId, NetworkId, Period, Wire};
-use tls_codec::{DeserializeBytes, TlsDeserializeBytes, TlsSerialize, TlsSize};
+use tls_codec::{DeserializeBytes, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::roster::inbox_of;
 use crate::seal::SealContext;
@@ -192,13 +193,19 @@ pub(crate) fn parse_key_package(bytes: &[u8]) -> Option<KeyPackage> {
 /// Whether a key package may be added to a group: the suite, an unlimited lifetime and the
 /// capabilities of this version (MLS-001, MLS-004).
 pub(crate) fn key_package_is_acceptable(key_package: &KeyPackage) -> bool {
-    let leaf = key_package.leaf_node();
-    let ours = capabilities();
-    let theirs = leaf.capabilities();
     key_package.ciphersuite() == CIPHERSUITE
         && *key_package.life_time() == unlimited_lifetime()
-        && ours.extensions().iter().all(|kind| theirs.extensions().contains(kind))
+        && leaf_is_acceptable(key_package.leaf_node())
+}
+
+/// Whether a leaf may be in a tree: the capabilities of this version, and no larger than it has
+/// to be, because every welcome carries it (MLS-001).
+pub(crate) fn leaf_is_acceptable(leaf: &LeafNode) -> bool {
+    let ours = capabilities();
+    let theirs = leaf.capabilities();
+    ours.extensions().iter().all(|kind| theirs.extensions().contains(kind))
         && ours.proposals().iter().all(|kind| theirs.proposals().contains(kind))
+        && leaf.tls_serialized_len() <= LEAF_NODE_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl Group {
         if self.record.status != GroupStatus::Active {
             return Err(SealError::Inactive);
         }
-        if self.mls.pending_proposals().next().is_some() {
+        let is_anybody_to_go =
+            self.mls.pending_proposals().next().is_some() || !self.wished().remove.is_empty();
+        if is_anybody_to_go {
             return Err(SealError::LeavePending);
         }
         let nonce = self.provider.rand().random_array().map_err(|_| SealError::Library)?;
@@ -122,6 +124,7 @@ impl Group {
             return Err(OpenError::Ahead);
         }
         match self.record.tag_of(epoch) {
+            _ if self.record.is_abandoned(opened.tag) => return Err(OpenError::Abandoned),
             None => return Err(OpenError::TooOld),
             Some(tag) if tag != opened.tag => return Err(OpenError::Forked),
             Some(_) => {}
@@ -147,6 +150,7 @@ impl Group {
             .record
             .installation_at(epoch, leaf.u32(), &self.roster())
             .ok_or(OpenError::NotAMessage)?;
+        self.record.hear_of(inbox);
         let frame = ContentFrame::parse(&bytes).ok_or(OpenError::ContentUnknown)?;
         let origin = self.origin(inbox, installation, epoch);
         let joined_at = self.record.joined_at();

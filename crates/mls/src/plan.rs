@@ -32,7 +32,8 @@ impl Group {
         let before = self.settings();
         let roster = self.roster();
         let leaving = self.leaving();
-        let gone: BTreeSet<InboxId> = changes.remove.union(&leaving).copied().collect();
+        let mut gone: BTreeSet<InboxId> = changes.remove.union(&leaving).copied().collect();
+        gone.extend(self.wished().remove);
         let heads = heads_that_count(&before, &changes.heads, &gone);
         let invitees: Vec<Invitee> = changes
             .invitees

@@ -13,12 +13,13 @@ use tidings_types::{InboxId, Wire};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::facts::InboxFacts;
-use crate::manifest::key_package_is_acceptable;
+use crate::manifest::{key_package_is_acceptable, leaf_is_acceptable};
 use crate::membership::{self, Membered};
 use crate::roster::{Leaf, Roster, group_by_inbox};
-use crate::settings::{GroupSettings, SettingsError};
+use crate::settings::{GroupSettings, Membership, SettingsError};
 use crate::verdict::{Applied, Refusal, VoidReason};
 use crate::welcome::WelcomeReference;
+use crate::wish::Wished;
 
 /// What a commit carries as authenticated data.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
@@ -27,6 +28,15 @@ pub(crate) struct CommitData {
     pub(crate) version: u16,
     /// The welcome for those it adds.
     pub(crate) welcome: Option<WelcomeReference>,
+    /// The epoch's external key, as a rejoin was told (MLS-034).
+    pub(crate) external_key: Option<[u8; 32]>,
+}
+
+impl CommitData {
+    /// What a commit of a member carries.
+    pub(crate) fn of_member(welcome: Option<WelcomeReference>) -> Self {
+        Self { version: PROTOCOL_VERSION, welcome, external_key: None }
+    }
 }
 
 /// The group as it is before a commit.
@@ -36,6 +46,10 @@ pub(crate) struct Before<'a> {
     pub(crate) roster: &'a Roster,
     /// The leaves that asked to leave.
     pub(crate) leaving: BTreeSet<u32>,
+    /// What members wished for.
+    pub(crate) wished: Wished,
+    /// Whom a restart has to remove; none for any other commit.
+    pub(crate) outcasts: Option<&'a BTreeSet<InboxId>>,
 }
 
 /// A commit, taken apart.
@@ -47,6 +61,7 @@ struct Parts {
     leavers: BTreeSet<u32>,
     after: GroupSettings,
     welcome: Option<WelcomeReference>,
+    external_key: Option<[u8; 32]>,
 }
 
 /// A commit that passed step one.
@@ -55,6 +70,9 @@ pub(crate) struct Judged {
     pub(crate) after: GroupSettings,
     /// The leaves that it blanks.
     pub(crate) removed_leaves: BTreeSet<u32>,
+    /// Whether it is a rejoin, and the external key that it builds on.
+    pub(crate) rejoins: bool,
+    pub(crate) external_key: Option<[u8; 32]>,
     /// What it changes.
     pub(crate) applied: Applied,
 }
@@ -74,6 +92,9 @@ impl Before<'_> {
         } else {
             self.check_member_commit(&parts)?;
         }
+        if let Some(outcasts) = self.outcasts {
+            self.check_restart(&parts, outcasts)?;
+        }
         self.check_sizes(&parts)?;
         let leaves = group_by_inbox(self.leaves_after(&parts));
         let had = self.roster.by_inbox();
@@ -90,6 +111,9 @@ impl Before<'_> {
         authenticated_data: &[u8],
     ) -> Result<Parts, Refusal> {
         let path_leaf = staged.update_path_leaf_node().ok_or(VoidReason::CommitterLeaf)?;
+        if !leaf_is_acceptable(path_leaf) {
+            return Err(VoidReason::CommitterLeaf.into());
+        }
         let committer = Leaf::of_node(path_leaf).ok_or(VoidReason::CommitterLeaf)?;
         let rejoins = match sender {
             Sender::Member(index) => {
@@ -133,8 +157,8 @@ impl Before<'_> {
             .filter(|data| data.version == PROTOCOL_VERSION)
             .ok_or(VoidReason::Malformed)?;
         let after = self.settings_after(staged, committer.inbox)?;
-        let welcome = data.welcome;
-        Ok(Parts { committer, rejoins, adds, removes, leavers, after, welcome })
+        let CommitData { welcome, external_key, .. } = data;
+        Ok(Parts { committer, rejoins, adds, removes, leavers, after, welcome, external_key })
     }
 
     /// The settings after the commit; those of a newer version pause the group if an admin set
@@ -161,8 +185,18 @@ impl Before<'_> {
         kept.chain(parts.adds.iter().copied()).chain(rejoined).collect()
     }
 
+    /// Whether a commit is good at any position (MLS-030, MLS-032).
+    pub(crate) fn needs_no_position(&self) -> bool {
+        self.outcasts.is_some() || !self.wished.remove.is_empty()
+    }
+
     /// A rejoin replaces the committer's own leaf and changes nothing else (MLS-022).
+    ///
+    /// It waits while anybody is to go, or it would get them a reprieve.
     fn check_rejoin(&self, parts: &Parts) -> Result<(), VoidReason> {
+        if self.outcasts.is_some() || !self.leaving.is_empty() || !self.wished.remove.is_empty() {
+            return Err(VoidReason::NotPermitted);
+        }
         let own = self.roster.index_of(&parts.committer.installation);
         let replaces_own_leaf = own.is_some_and(|index| {
             parts.removes == BTreeSet::from([index])
@@ -185,10 +219,34 @@ impl Before<'_> {
         if parts.welcome.is_some() == parts.adds.is_empty() {
             return Err(VoidReason::WelcomeMisplaced);
         }
+        if parts.external_key.is_some() {
+            return Err(VoidReason::Malformed);
+        }
         self.check_constants(&parts.after)?;
         self.check_inboxes(parts)?;
         self.check_settings(parts)?;
         self.check_rotation(parts)
+    }
+
+    /// A restart removes whom it is made against, and whom every commit has to, and changes
+    /// nothing else (MLS-030).
+    fn check_restart(&self, parts: &Parts, outcasts: &BTreeSet<InboxId>) -> Result<(), VoidReason> {
+        let (before, after) = (self.settings, &parts.after);
+        let gone: BTreeSet<InboxId> = difference(before, after).into_iter().collect();
+        let mut expected = self.inboxes_of(&parts.leavers);
+        expected.extend(outcasts.iter().chain(&self.wished.remove));
+        let unchanged = GroupSettings {
+            members: before.members.clone(),
+            admins: before.admins.clone(),
+            generation_epoch: before.generation_epoch,
+            ..after.clone()
+        };
+        let stays = |it: &&Membership| !expected.contains(&it.inbox);
+        let restarts = gone == expected
+            && before.members.iter().filter(stays).eq(after.members.iter())
+            && unchanged == *before
+            && parts.adds.is_empty();
+        restarts.then_some(()).ok_or(VoidReason::NotPermitted)
     }
 
     fn check_constants(&self, after: &GroupSettings) -> Result<(), VoidReason> {
@@ -207,19 +265,23 @@ impl Before<'_> {
         if left.iter().any(|inbox| after.is_member(*inbox)) {
             return Err(VoidReason::LeaveNotHonoured);
         }
+        if self.wished.remove.iter().any(|inbox| after.is_member(*inbox)) {
+            return Err(VoidReason::WishNotHonoured);
+        }
         let is_fixed = !before.fixed_inboxes.is_empty();
         for inbox in difference(before, after) {
+            let is_outcast = self.outcasts.is_some_and(|outcasts| outcasts.contains(&inbox));
             let may_remove = left.contains(&inbox)
-                || (before.permits(before.policy.remove, by)
-                    && (!before.is_admin(inbox) || before.is_admin(by)));
-            if inbox == by || is_fixed || !may_remove {
+                || self.wished.remove.contains(&inbox)
+                || before.may_remove(inbox, by);
+            if inbox == by || !(is_outcast || (may_remove && !is_fixed)) {
                 return Err(VoidReason::NotPermitted);
             }
         }
         for inbox in difference(after, before) {
             let may_add = match is_fixed {
                 true => before.fixed_inboxes.contains(&inbox),
-                false => before.permits(before.policy.add, by),
+                false => before.permits(before.policy.add, by) || self.wished.add.contains(&inbox),
             };
             if !may_add {
                 return Err(VoidReason::NotPermitted);
@@ -237,8 +299,10 @@ impl Before<'_> {
             || after.admin_set() != remaining
             || after.version_min != before.version_min;
         let renamed = after.name != before.name || after.description != before.description;
+        let may_rename =
+            before.permits(before.policy.metadata, by) || self.wished.names(before, after);
         let permitted = (!admins_only || before.is_admin(by))
-            && (!renamed || before.permits(before.policy.metadata, by))
+            && (!renamed || may_rename)
             && after.admins.iter().all(|admin| after.is_member(*admin));
         permitted.then_some(()).ok_or(VoidReason::NotPermitted)
     }
@@ -289,10 +353,13 @@ impl Before<'_> {
             joined: parts.adds.iter().map(|leaf| leaf.installation).collect(),
             settings_changed,
             rotated: after.generation_epoch == epoch,
+            rejoined: parts.rejoins.then_some(parts.committer.installation),
+            restarts: self.outcasts.is_some(),
             welcome: parts.welcome,
         };
         let removed_leaves = parts.removes.union(&parts.leavers).copied().collect();
-        Judged { after: parts.after, removed_leaves, applied }
+        let (after, rejoins, external_key) = (parts.after, parts.rejoins, parts.external_key);
+        Judged { after, removed_leaves, rejoins, external_key, applied }
     }
 }
 

@@ -1,16 +1,17 @@
-//! What openmls runs on: RustCrypto, a generator seeded by the caller, and a store in memory
-//! whose changes are handed out as deltas.
+//! What openmls runs on: RustCrypto, a generator seeded by the caller, and a store whose
+//! changes are handed out as deltas.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use openmls_memory_storage::MemoryStorage;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::random::OpenMlsRand;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRngCore, RngCore, SeedableRng};
 use zeroize::Zeroizing;
+
+use crate::store::{Store, Value};
 
 /// One change to stored state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,22 +76,13 @@ impl OpenMlsRand for SeededRand {
 pub(crate) struct Provider {
     crypto: RustCrypto,
     rand: SeededRand,
-    storage: MemoryStorage,
-    /// What the owner has been told.
-    saved: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+    store: Store,
 }
 
 impl Provider {
     /// An empty provider; `rng` gives the seed.
     pub(crate) fn new(rng: &mut impl CryptoRngCore) -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
-        rng.fill_bytes(seed.as_mut_slice());
-        Self {
-            crypto: RustCrypto::default(),
-            rand: SeededRand(Mutex::new(ChaCha20Rng::from_seed(*seed))),
-            storage: MemoryStorage::default(),
-            saved: BTreeMap::new(),
-        }
+        Self::load([], rng)
     }
 
     /// A provider over what deltas stored before.
@@ -98,79 +90,69 @@ impl Provider {
         stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
         rng: &mut impl CryptoRngCore,
     ) -> Self {
-        let mut provider = Self::new(rng);
-        for (key, value) in stored {
-            provider.write(&key, value.clone());
-            provider.saved.insert(key, Zeroizing::new(value));
-        }
-        provider
-    }
-
-    /// Writes a value of ours beside those of openmls.
-    pub(crate) fn write(&self, key: &[u8], value: Vec<u8>) {
-        if let Ok(mut values) = self.storage.values.write() {
-            values.insert(key.to_vec(), value);
+        let mut seed = Zeroizing::new([0; 32]);
+        rng.fill_bytes(seed.as_mut_slice());
+        Self {
+            crypto: RustCrypto::default(),
+            rand: SeededRand(Mutex::new(ChaCha20Rng::from_seed(*seed))),
+            store: Store::load(stored),
         }
     }
 
-    /// The value at `key`.
-    pub(crate) fn read(&self, key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.storage.values.read().ok()?.get(key).cloned().map(Zeroizing::new)
+    /// Keys and values, ours beside those of openmls.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
-    /// Removes the values at `keys`.
-    pub(crate) fn remove(&self, keys: impl IntoIterator<Item = Vec<u8>>) {
-        if let Ok(mut values) = self.storage.values.write() {
-            for key in keys {
-                values.remove(&key);
+    /// Copies the values whose keys pass `filter` to keys with `prefix` before them.
+    pub(crate) fn copy_under(&self, prefix: &[u8], filter: impl Fn(&[u8]) -> bool) {
+        for (key, value) in self.store.entries() {
+            if filter(&key) {
+                self.store.write_shared([prefix, &key].concat(), value);
             }
         }
     }
 
-    /// Everything stored, in the order of the keys.
-    #[expect(clippy::disallowed_methods, reason = "collected into a sorted map at once")]
-    pub(crate) fn entries(&self) -> BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>> {
-        let Ok(values) = self.storage.values.read() else { return BTreeMap::new() };
-        values.iter().map(|(key, value)| (key.clone(), Zeroizing::new(value.clone()))).collect()
+    /// Copies the values under `prefix` from `other`.
+    pub(crate) fn copy_from(&self, other: &Self, prefix: &[u8]) {
+        for (key, value) in other.store.entries_under(prefix) {
+            self.store.write_shared([prefix, &key].concat(), value);
+        }
+    }
+
+    /// A provider over the values under `prefix` alone, which draws its randomness from this one.
+    pub(crate) fn fork(&self, prefix: &[u8]) -> Result<Self, RandPoisoned> {
+        let provider = Self::new(&mut ChaCha20Rng::from_seed(self.rand.random_array()?));
+        for (key, value) in self.store.entries_under(prefix) {
+            provider.store.write_shared(key, value);
+        }
+        Ok(provider)
     }
 
     /// What changed since the last call.
-    #[expect(clippy::disallowed_methods, reason = "collected into a sorted map at once")]
     pub(crate) fn take_delta(&mut self) -> Delta {
-        let mut changes = BTreeMap::new();
-        let Ok(values) = self.storage.values.read() else { return Delta::default() };
-        changes.extend(
-            values
-                .iter()
-                .filter(|(key, value)| self.saved.get(*key).is_none_or(|saved| **saved != **value))
-                .map(|(key, value)| (key.clone(), Some(Zeroizing::new(value.clone())))),
-        );
-        let gone = self.saved.keys().filter(|key| !values.contains_key(*key));
-        changes.extend(gone.map(|key| (key.clone(), None)));
-        drop(values);
-        for (key, value) in &changes {
-            match value {
-                Some(value) => self.saved.insert(key.clone(), value.clone()),
-                None => self.saved.remove(key),
-            };
-        }
-        Delta(changes.into_iter().map(|(key, value)| Change { key, value }).collect())
+        let changes = self.store.take_changes().into_iter();
+        let change = |(key, value): (_, Option<Value>)| Change {
+            key,
+            value: value.map(|value| Zeroizing::clone(&value)),
+        };
+        Delta(changes.map(change).collect())
     }
 }
 
 impl std::fmt::Debug for Provider {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Provider({} saved values)", self.saved.len())
+        write!(formatter, "Provider({:?})", self.store)
     }
 }
 
 impl OpenMlsProvider for Provider {
     type CryptoProvider = RustCrypto;
     type RandProvider = SeededRand;
-    type StorageProvider = MemoryStorage;
+    type StorageProvider = Store;
 
-    fn storage(&self) -> &MemoryStorage {
-        &self.storage
+    fn storage(&self) -> &Store {
+        &self.store
     }
 
     fn crypto(&self) -> &RustCrypto {
@@ -192,11 +174,11 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let mut provider = Provider::new(&mut rng);
         let mut stored = BTreeMap::new();
-        provider.write(b"one", vec![1]);
-        provider.write(b"two", vec![2]);
+        provider.store().write(b"one", vec![1]);
+        provider.store().write(b"two", vec![2]);
         provider.take_delta().apply_to(&mut stored);
-        provider.write(b"one", vec![3]);
-        provider.remove([b"two".to_vec()]);
+        provider.store().write(b"one", vec![3]);
+        provider.store().remove(b"two");
         let delta = provider.take_delta();
         assert_eq!(delta.0.len(), 2);
         delta.apply_to(&mut stored);
@@ -204,5 +186,22 @@ mod tests {
         assert!(provider.take_delta().is_empty());
         let mut loaded = Provider::load(stored, &mut rng);
         assert!(loaded.take_delta().is_empty());
+    }
+
+    #[test]
+    fn a_fork_that_succeeds_replaces_the_stored_state() {
+        // covers: MLS-015
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut provider = Provider::new(&mut rng);
+        let mut stored = BTreeMap::new();
+        provider.store().write(b"one", vec![1]);
+        provider.copy_under(b"base ", |key| !key.starts_with(b"base "));
+        provider.store().write(b"one", vec![2]);
+        provider.store().write(b"two", vec![2]);
+        provider.take_delta().apply_to(&mut stored);
+        let mut fork = provider.fork(b"base ").unwrap();
+        fork.store().succeed(provider.store());
+        fork.take_delta().apply_to(&mut stored);
+        assert_eq!(stored, BTreeMap::from([(b"one".to_vec(), vec![1])]));
     }
 }

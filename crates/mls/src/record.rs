@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use openmls::group::MlsGroup;
 use openmls_traits::OpenMlsProvider;
-use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_envelope::Topic;
+use tidings_types::constants::{PROTOCOL_VERSION, WISHES_PER_EPOCH_MAX};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{
     BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position, Wire, labelled_hash,
@@ -18,6 +19,7 @@ use crate::provider::Provider;
 use crate::roster::Roster;
 use crate::seal::TranscriptTag;
 use crate::secret::Secret;
+use crate::wish::NotedWish;
 
 /// Where the record is stored.
 const RECORD_KEY: &[u8] = b"tidings group";
@@ -53,7 +55,9 @@ pub enum GroupStatus {
 #[derive(Debug, Clone, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub(crate) struct PastGeneration {
     seed: Secret,
-    retired_at: Period,
+    pub(crate) retired_at: Period,
+    /// How many ordered entries of it were processed.
+    pub(crate) position: Position,
 }
 
 #[derive(Debug, Clone, Copy, TlsSize, TlsSerialize, TlsDeserializeBytes)]
@@ -74,7 +78,8 @@ struct Departed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub(crate) struct PendingRecord {
     pub(crate) envelope: EnvelopeId,
-    pub(crate) expected: Position,
+    /// The position that it needs; none if it is good at any.
+    pub(crate) expected: Option<Position>,
 }
 
 #[derive(Debug, Clone, TlsSize, TlsSerialize, TlsDeserializeBytes)]
@@ -95,6 +100,13 @@ pub(crate) struct Record {
     joined: Option<u64>,
     /// The last message that this installation sent.
     pub(crate) last_sent: Option<Predecessor>,
+    /// What members want changed in this epoch, oldest first (MLS-031).
+    pub(crate) wishes: BoundedVec<NotedWish, WISHES_PER_EPOCH_MAX>,
+    /// The tags of epochs that restarts abandoned.
+    abandoned: BoundedVec<TranscriptTag, TAGS_MAX>,
+    /// Whose word alone this installation has that this is the group: who let it in, until
+    /// somebody else is heard of (MLS-036).
+    pub(crate) voucher: Option<InboxId>,
 }
 
 /// Who a record belongs to.
@@ -123,6 +135,9 @@ impl Record {
             pending: None,
             joined: None,
             last_sent: None,
+            wishes: BoundedVec::default(),
+            abandoned: BoundedVec::default(),
+            voucher: None,
         }
     }
 
@@ -133,13 +148,13 @@ impl Record {
 
     /// The stored record.
     pub(crate) fn read(provider: &Provider) -> Option<Self> {
-        let record = Self::from_wire(&provider.read(RECORD_KEY)?).ok()?;
+        let record = Self::from_wire(&provider.store().read(RECORD_KEY)?).ok()?;
         (record.version == PROTOCOL_VERSION).then_some(record)
     }
 
     /// Stores the record beside the MLS state.
     pub(crate) fn write(&self, provider: &Provider) {
-        provider.write(RECORD_KEY, self.to_wire());
+        provider.store().write(RECORD_KEY, self.to_wire());
     }
 
     /// The generation in use.
@@ -154,21 +169,100 @@ impl Record {
 
     /// Begins the generation with `seed`, at position 0 (MLS-009).
     pub(crate) fn rotate(&mut self, seed: Secret, now: Period) {
-        let ended =
-            PastGeneration { seed: std::mem::replace(&mut self.seed, seed), retired_at: now };
+        let ended = PastGeneration {
+            seed: std::mem::replace(&mut self.seed, seed),
+            retired_at: now,
+            position: self.position,
+        };
         self.past = newest(self.past.to_vec(), ended);
         self.position = Position(0);
     }
 
+    /// How far the ordered lane of a topic has been processed.
+    pub(crate) fn position_of(&self, topic: Topic) -> Option<Position> {
+        match self.generation().topic() == topic {
+            true => Some(self.position),
+            false => self.past_of(topic).map(|past| past.position),
+        }
+    }
+
+    /// Moves on to `position` of a topic.
+    pub(crate) fn advance(&mut self, topic: Topic, position: Position) {
+        if self.generation().topic() == topic {
+            self.position = position;
+            return;
+        }
+        let is_it = |past: &PastGeneration| Generation::new(past.seed.clone()).topic() == topic;
+        let mut past = self.past.to_vec();
+        if let Some(past) = past.iter_mut().find(|past| is_it(past)) {
+            past.position = position;
+        }
+        self.past = BoundedVec::new(past).unwrap_or_default();
+    }
+
+    /// The keys of a topic that is or was the group's.
+    pub(crate) fn generation_of(&self, topic: Topic) -> Option<Generation> {
+        let current = self.generation();
+        match current.topic() == topic {
+            true => Some(current),
+            false => self.past_of(topic).map(|past| Generation::new(past.seed.clone())),
+        }
+    }
+
+    fn past_of(&self, topic: Topic) -> Option<&PastGeneration> {
+        self.past.iter().find(|past| Generation::new(past.seed.clone()).topic() == topic)
+    }
+
+    /// Takes over the topics of an earlier membership, so that what is still open there is heard.
+    pub(crate) fn inherit_topics(&mut self, earlier: &Self, now: Period) {
+        let mut past = earlier.past.to_vec();
+        if earlier.seed != self.seed {
+            let (seed, position) = (earlier.seed.clone(), earlier.position);
+            past.push(PastGeneration { seed, retired_at: now, position });
+        }
+        self.past = BoundedVec::new(past).unwrap_or_default();
+    }
+
+    /// Notes that the epochs of `other` were abandoned, and whatever it had noted so.
+    pub(crate) fn abandon(&mut self, other: &Self) {
+        let known: Vec<TranscriptTag> = self.tags.iter().map(|tag| tag.tag).collect();
+        let tags = other.tags.iter().map(|tag| tag.tag).filter(|tag| !known.contains(tag));
+        for tag in other.abandoned.iter().copied().chain(tags) {
+            self.abandoned = newest(self.abandoned.to_vec(), tag);
+        }
+    }
+
+    /// Whether a restart abandoned the epoch with this tag.
+    pub(crate) fn is_abandoned(&self, tag: TranscriptTag) -> bool {
+        self.abandoned.contains(&tag)
+    }
+
+    /// Whether this is the tag of an epoch of the group as known here.
+    pub(crate) fn knows_tag(&self, tag: TranscriptTag) -> bool {
+        self.tags.iter().any(|known| known.tag == tag)
+    }
+
+    /// Notes that somebody is part of the group as known here.
+    pub(crate) fn hear_of(&mut self, inbox: InboxId) {
+        if self.voucher.is_some_and(|voucher| voucher != inbox && inbox != self.inbox) {
+            self.voucher = None;
+        }
+    }
+
     /// Drops the keys of generations that ended before `period`.
-    pub(crate) fn forget_generations_before(&mut self, period: Period) {
-        let kept = self.past.iter().filter(|past| past.retired_at >= period).cloned().collect();
+    pub(crate) fn forget_generations_before(&mut self, period: Period, open: &BTreeSet<Topic>) {
+        let is_open = |past: &PastGeneration| {
+            !open.is_empty() && open.contains(&Generation::new(past.seed.clone()).topic())
+        };
+        let stays = |past: &&PastGeneration| past.retired_at >= period || is_open(past);
+        let kept = self.past.iter().filter(stays).cloned().collect();
         self.past = BoundedVec::new(kept).unwrap_or_default();
     }
 
     /// Notes the tag of an epoch that begins (MLS-011).
     pub(crate) fn note_epoch(&mut self, epoch: u64, tag: TranscriptTag) {
         self.joined.get_or_insert(epoch);
+        self.wishes = BoundedVec::default();
         self.tags = newest(self.tags.to_vec(), EpochTag { epoch, tag });
         let oldest = self.tags.first().map_or(0, |tag| tag.epoch);
         let kept = self.departed.iter().filter(|it| it.epoch >= oldest).copied().collect();

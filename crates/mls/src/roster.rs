@@ -57,6 +57,11 @@ impl Roster {
         self.0.iter().find(|(_, leaf)| leaf.installation == *installation).map(|(index, _)| *index)
     }
 
+    /// Whose installation has a leaf.
+    pub(crate) fn inbox_of(&self, installation: &PublicKey) -> Option<InboxId> {
+        self.0.values().find(|leaf| leaf.installation == *installation).map(|leaf| leaf.inbox)
+    }
+
     /// The installations of each inbox.
     pub(crate) fn by_inbox(&self) -> BTreeMap<InboxId, BTreeSet<PublicKey>> {
         group_by_inbox(self.0.values().copied())

@@ -244,6 +244,12 @@ impl GroupSettings {
         }
     }
 
+    /// Whether `by` may put `inbox` out: an admin is removed by admins only (MLS-007).
+    #[must_use]
+    pub fn may_remove(&self, inbox: InboxId, by: InboxId) -> bool {
+        self.permits(self.policy.remove, by) && (!self.is_admin(inbox) || self.is_admin(by))
+    }
+
     /// The membership map as a map.
     #[must_use]
     pub fn memberships(&self) -> BTreeMap<InboxId, &Membership> {

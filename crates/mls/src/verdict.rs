@@ -18,6 +18,13 @@ pub enum Verdict {
         /// Who leaves.
         inbox: InboxId,
     },
+    /// A member asked whoever commits next to change something (MLS-031).
+    Wished {
+        /// Who wishes.
+        inbox: InboxId,
+    },
+    /// Statements alone; what they come to shows in what follows (MLS-027).
+    Noted,
     /// Nothing, at every member alike: the position is used, the epoch stays.
     Void(VoidReason),
     /// This installation is no longer in the group; nothing later can be read.
@@ -57,6 +64,10 @@ pub struct Applied {
     pub settings_changed: bool,
     /// Whether a new topic generation began (MLS-009).
     pub rotated: bool,
+    /// The installation that got back in, if it was ejected (MLS-022).
+    pub rejoined: Option<PublicKey>,
+    /// Whether the group went back to an earlier epoch, without whom it removed (MLS-030).
+    pub restarts: bool,
     /// Where the welcome for those who came in is, for sending pointers (MLS-016).
     pub welcome: Option<WelcomeReference>,
 }
@@ -115,6 +126,18 @@ pub enum VoidReason {
     /// It adds without a welcome, or has a welcome for nobody.
     #[error("a welcome is missing or for nobody")]
     WelcomeMisplaced,
+    /// It keeps an inbox whose removal was wished for (MLS-032).
+    #[error("keeps somebody whose removal was asked for")]
+    WishNotHonoured,
+    /// A statement is not signed by a member's installation (MLS-027).
+    #[error("a statement that no member made")]
+    Statement,
+    /// A rejoin builds on a key that is not the epoch's (MLS-034).
+    #[error("a rejoin on a key that is not the epoch's")]
+    ExternalKey,
+    /// A restart comes before it may (MLS-030).
+    #[error("a restart before its time")]
+    NotDue,
 }
 
 impl VoidReason {

@@ -2,33 +2,18 @@
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload as AeadPayload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use hpke_rs::HpkePublicKey;
 use rand_core::CryptoRngCore;
-use tidings_envelope::{ClientEnvelope, EnvelopeBody, Payload, Topic, WriteProof, padding};
-use tidings_types::constants::{
-    ENVELOPE_PAYLOAD_BYTES_MAX, PROTOCOL_VERSION, WELCOME_POINTER_BYTES_MAX,
-};
+use tidings_envelope::{ClientEnvelope, EnvelopeBody, Payload, Topic, padding};
+use tidings_types::constants::ENVELOPE_PAYLOAD_BYTES_MAX;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::{BoundedBytes, NetworkId, TopicId, Wire};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use zeroize::Zeroizing;
 
 use crate::group::GroupId;
-use crate::installation::{Installation, welcome_hpke};
-use crate::manifest::Invitee;
 use crate::seal::{SealContext, TooLarge};
 use crate::secret::Secret;
 
-/// An X-Wing encapsulation. Unit: bytes.
-const ENCAPSULATION_BYTES: usize = 1_120;
-
-/// An AEAD tag. Unit: bytes.
-const AEAD_TAG_BYTES: usize = 16;
-
-/// The fixed length of a pointer before it is sealed. Unit: bytes.
-const POINTER_BYTES: usize = WELCOME_POINTER_BYTES_MAX - ENCAPSULATION_BYTES - AEAD_TAG_BYTES;
-
-const POINTER_INFO: &[u8] = b"tidings welcome pointer";
 const BLOB_LABEL: &[u8] = b"tidings welcome blob";
 
 /// Where a sealed blob is and what opens it (MLS-016).
@@ -42,13 +27,9 @@ pub struct WelcomeReference {
     key: Secret,
 }
 
-/// What one who is added is told.
-#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+/// What one who is added, or let back in, is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WelcomePointer {
-    /// The version of this structure.
-    pub version: u16,
-    /// On which network.
-    pub network: NetworkId,
     /// To which group.
     pub group: GroupId,
     /// Where the welcome is.
@@ -117,46 +98,6 @@ impl WelcomeReference {
         Topic { kind: tidings_envelope::TopicKind::Group, id: self.topic }
     }
 
-    /// The mailbox envelope that points `invitee` to the blob (MLS-016).
-    ///
-    /// To be sent once the commit is ordered; `buckets` is the network's number of buckets.
-    /// Every pointer has the same length.
-    ///
-    /// # Errors
-    /// [`PointerError`] when the invitee's key cannot be encapsulated to.
-    pub fn point(
-        &self,
-        group: GroupId,
-        invitee: &Invitee,
-        buckets: u32,
-        context: &SealContext,
-        network: NetworkId,
-    ) -> Result<ClientEnvelope, PointerError> {
-        let pointer =
-            WelcomePointer { version: PROTOCOL_VERSION, network, group, reference: self.clone() };
-        let mut plaintext = Zeroizing::new(pointer.to_wire());
-        plaintext.resize(POINTER_BYTES, 0);
-        let (encapsulation, ciphertext) = welcome_hpke()
-            .seal(
-                &HpkePublicKey::new(invitee.welcome_key().to_vec()),
-                POINTER_INFO,
-                network.as_bytes(),
-                &plaintext,
-                None,
-                None,
-                None,
-            )
-            .map_err(|_| PointerError)?;
-        let payload =
-            Payload::new([encapsulation, ciphertext].concat()).map_err(|_| PointerError)?;
-        let topic = Topic::mailbox_of(&invitee.installation(), buckets);
-        let body = EnvelopeBody {
-            retention_days: context.retention_days,
-            ..EnvelopeBody::broadcast(topic, context.payer, context.not_after, payload)
-        };
-        Ok(ClientEnvelope { body, proof: WriteProof::FeeStamp })
-    }
-
     /// The blob in the payload of an envelope on the referenced topic.
     pub(crate) fn open(&self, envelope: &ClientEnvelope, network: NetworkId) -> Option<Blob> {
         let body = &envelope.body;
@@ -176,42 +117,3 @@ impl WelcomeReference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the invitee's welcome key is not usable")]
 pub struct PointerError;
-
-impl Installation {
-    /// The pointer in a mailbox entry, or `None` when it is not for this installation (MLS-016).
-    #[must_use]
-    pub fn open_pointer(&self, payload: &[u8]) -> Option<WelcomePointer> {
-        if payload.len() != WELCOME_POINTER_BYTES_MAX {
-            return None;
-        }
-        let (encapsulation, ciphertext) = payload.split_at_checked(ENCAPSULATION_BYTES)?;
-        let network = self.network();
-        let plaintext = self.welcome_secrets().find_map(|secret| {
-            welcome_hpke()
-                .open(
-                    encapsulation,
-                    &secret,
-                    POINTER_INFO,
-                    network.as_bytes(),
-                    ciphertext,
-                    None,
-                    None,
-                    None,
-                )
-                .ok()
-        })?;
-        let pointer = parse_pointer(&Zeroizing::new(plaintext))?;
-        let is_ours = pointer.version == PROTOCOL_VERSION && pointer.network == network;
-        is_ours.then_some(pointer)
-    }
-}
-
-/// The pointer at the start of `plaintext`, followed by zeros alone.
-fn parse_pointer(plaintext: &[u8]) -> Option<WelcomePointer> {
-    use tls_codec::DeserializeBytes;
-    let (pointer, rest) = WelcomePointer::tls_deserialize_bytes(plaintext).ok()?;
-    rest.iter().all(|byte| *byte == 0).then_some(pointer)
-}
-
-// A pointer and its padding fill the fixed size.
-const _: () = assert!(POINTER_BYTES >= 2 + 32 + 32 + 32 + 32);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{CertifiedBlock, Evidence, IncarnationRequest, Operation};
+use tidings_envelope::{
+    BlockHeader, Certificate, CertifiedBlock, Evidence, IncarnationRequest, Operation,
+};
 use tidings_order::{
     Agreement, DecidedBlock, LaneLog, LaneState, OrderContext, OrderEffect, StateCorrupt,
 };
@@ -45,6 +47,8 @@ pub(crate) enum Opening {
 /// One shard's ordered lane.
 pub(crate) struct Lane {
     agreement: Agreement,
+    /// The last final block, whose certificate proofs about the state stand on.
+    head: Option<(BlockHeader, Certificate)>,
     /// Whose feed of final blocks is open, and since when.
     feed: Option<(NodeId, u64)>,
     waiters: BTreeMap<EnvelopeId, Vec<Waiter>>,
@@ -59,10 +63,11 @@ impl Lane {
         restored: RestoredLane,
         nonce: [u8; 32],
     ) -> Result<Self, StateCorrupt> {
-        let head = restored.head.as_ref().map(|head| &head.block.header);
-        let state = LaneState::restore(head, &restored.state)?;
+        let head = restored.head.map(|head| (head.block.header, head.certificate));
+        let state = LaneState::restore(head.as_ref().map(|(header, _)| header), &restored.state)?;
         Ok(Self {
             agreement: Agreement::new(shard, state, restored.agreement),
+            head,
             feed: None,
             waiters: BTreeMap::new(),
             nonce,
@@ -73,6 +78,12 @@ impl Lane {
 
     pub(crate) fn state(&self) -> &LaneState {
         self.agreement.state()
+    }
+
+    /// The last final block and why it is final; none before the first.
+    pub(crate) fn head(&self) -> Option<&(BlockHeader, Certificate)> {
+        // Between a decision and its effect the state is ahead of what is known here.
+        self.head.as_ref().filter(|(header, _)| header.height == self.state().height())
     }
 
     pub(crate) fn agreement(&mut self) -> &mut Agreement {
@@ -152,7 +163,11 @@ impl Lane {
                 LaneEffect::Send(to, ControlFrame::Lane { shard, message })
             }
             OrderEffect::Log(log) => LaneEffect::Log(log),
-            OrderEffect::Decided(decided) => LaneEffect::Decided(Box::new(to_stored(*decided))),
+            OrderEffect::Decided(decided) => {
+                let CertifiedBlock { block, certificate } = &decided.certified;
+                self.head = Some((block.header, certificate.clone()));
+                LaneEffect::Decided(Box::new(to_stored(*decided)))
+            }
             OrderEffect::Evidence(evidence) => LaneEffect::Evidence(evidence),
             OrderEffect::Forked { known, other } => LaneEffect::Forked { known, other },
             OrderEffect::Diverged(height) => LaneEffect::Diverged(height),

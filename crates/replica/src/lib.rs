@@ -11,6 +11,7 @@ mod effect;
 mod followed;
 mod inputs;
 mod lane;
+mod look_up;
 mod own_log;
 mod publish;
 mod replica;

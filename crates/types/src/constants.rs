@@ -110,6 +110,49 @@ pub const MAILBOX_INSTALLATIONS_MIN: usize = 256;
 /// Unit: days. Source: spec/08-mls.md.
 pub const KEY_PACKAGE_RETENTION_DAYS: u16 = 14;
 
+/// An honest leaf has about 300 bytes; a swollen one would stay in the tree and make welcomes
+/// too large for an envelope.
+///
+/// Unit: bytes. Source: spec/08-mls.md.
+pub const LEAF_NODE_BYTES_MAX: usize = 1_024;
+
+/// A commit carries one; a few more leave room without making an entry expensive to judge.
+///
+/// Unit: statements. Source: spec/08-mls.md.
+pub const STATEMENTS_PER_ENTRY_MAX: usize = 4;
+
+/// One word against one decides nothing: a single liar could have any committer removed while
+/// the others sleep.
+///
+/// Unit: inboxes. Source: spec/08-mls.md.
+pub const RESTART_WITNESSES: usize = 2;
+
+/// Whoever followed the commit has at least one full period to say so.
+///
+/// Unit: periods. Source: spec/08-mls.md.
+pub const RESTART_PERIODS: u64 = 2;
+
+/// Two witnesses prove a rejoin at once and twice as many in each period after it, so silence
+/// for four means that nobody saw it.
+///
+/// Unit: periods. Source: spec/08-mls.md.
+pub const REJOIN_PERIODS: u64 = 4;
+
+/// As many as members that lose one race; the rest wishes again in the next epoch.
+///
+/// Unit: wishes. Source: spec/08-mls.md.
+pub const WISHES_PER_EPOCH_MAX: usize = 64;
+
+/// A wish is heard though its maker was some commits behind, and not for ever.
+///
+/// Unit: positions. Source: spec/08-mls.md.
+pub const WISH_POSITIONS_MAX: u64 = 64;
+
+/// A wish is a hint of a few lines, not a way to move a whole group.
+///
+/// Unit: inboxes. Source: spec/08-mls.md.
+pub const WISH_INBOXES_MAX: usize = 64;
+
 /// Bounds the signature checks behind one ordered operation.
 ///
 /// Unit: actions. Source: spec/07-identity.md.

@@ -122,7 +122,7 @@ error_codes! {
 
     /// The checkpoint does not verify or does not follow the previous one.
     CheckpointInvalid = 100, "checkpoint_invalid", Sender;
-    /// The inclusion or consistency proof does not verify.
+    /// The proof of inclusion, consistency or state does not verify.
     MerkleProofInvalid = 101, "merkle_proof_invalid", Sender;
     /// An acknowledgement does not verify or is not from a replica.
     AcknowledgementInvalid = 102, "acknowledgement_invalid", Sender;
@@ -132,6 +132,8 @@ error_codes! {
     EntryConflict = 104, "entry_conflict", Sender;
     /// The entry does not follow the previous one.
     EntryOutOfOrder = 105, "entry_out_of_order", Sender;
+    /// The proof is of an older state than one that was shown before.
+    StateStale = 106, "state_stale", Passing;
 
     /// The node cannot write to its storage.
     StorageUnavailable = 120, "storage_unavailable", Passing;

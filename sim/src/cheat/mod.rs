@@ -2,8 +2,10 @@
 //!
 //! A cheat that runs two processes with one key is made of two seats and needs nothing here.
 
+mod fabricate;
 mod forge;
 
+pub use fabricate::fabricated;
 pub use forge::Forgery;
 
 use std::sync::Arc;
@@ -80,7 +82,12 @@ impl Habits {
                     sent.iter_mut().for_each(|it| misstate(&mut it.message, more));
                 }
                 Cheat::Withhold => sent.iter_mut().for_each(|it| withhold(&mut it.message)),
-                Cheat::Twins { .. } | Cheat::Forge | Cheat::Lie | Cheat::Stale { .. } => {}
+                Cheat::Twins { .. }
+                | Cheat::Hurry
+                | Cheat::Fabricate
+                | Cheat::Forge
+                | Cheat::Lie
+                | Cheat::Stale { .. } => {}
             }
         }
         sent
@@ -156,6 +163,12 @@ impl Habits {
                 Some(response)
             }
         }
+    }
+
+    /// Whether the node serves blocks of its own making.
+    #[must_use]
+    pub fn fabricate(&self) -> bool {
+        self.cheats.contains(&Cheat::Fabricate)
     }
 
     /// How many entries are left out of what readers are shown; `None` when nothing is.

@@ -277,7 +277,7 @@ fn stored(pending: &Pending, receipt: &Receipt, setup: &Setup) -> Result<Heard, 
 }
 
 fn decided(pending: &Pending, receipt: &OrderedReceipt, setup: &Setup) -> Result<Heard, String> {
-    receipt.verify(setup.network, &setup.registry).map_err(|error| error.to_string())?;
+    setup.check_ordered(receipt)?;
     let Operation::Envelope(envelope) = &receipt.decided.operation else {
         return Err("the receipt is of no envelope".to_owned());
     };

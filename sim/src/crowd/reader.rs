@@ -132,7 +132,7 @@ impl Reader {
         setup: &Setup,
     ) -> Result<EnvelopeId, ()> {
         let is_next = receipt.position() == Some(self.position.plus(1));
-        let proves = receipt.verify(setup.network, &setup.registry).is_ok();
+        let proves = setup.check_ordered(receipt).is_ok();
         let Operation::Envelope(envelope) = &receipt.decided.operation else { return Err(()) };
         if !is_next || !proves || envelope.envelope.body.topic != conversation.topic {
             return Err(());

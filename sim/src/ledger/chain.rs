@@ -1,6 +1,6 @@
 //! The ordered lanes as the model sees them: one block per height, one commit per position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_envelope::{BlockHeader, Operation, Outcome, PayerEnvelope, Topic};
 use tidings_replica::store::Decided;
@@ -10,6 +10,7 @@ use tidings_types::{
 
 use super::{Check, Invariant, Sent, demand};
 use crate::setup::Setup;
+use crate::time::VirtualTime;
 
 /// What an operation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub struct Verdict {
     /// What.
     pub outcome: Outcome,
 }
+
+/// How early a period may begin, in hundredths of its length: half of it must have passed on the
+/// clocks of honest members, and those are off by a little.
+const PERIOD_PERCENT_MIN: u64 = 45;
 
 /// The blocks of every shard, as the first honest node had them.
 #[derive(Debug, Default)]
@@ -35,6 +40,12 @@ pub struct Chain {
     applied: BTreeMap<Topic, Vec<EnvelopeId>>,
     /// What clients have proof of.
     claims: BTreeMap<EnvelopeId, (ShardId, BlockHash, Verdict)>,
+    /// When an honest node first knew of each shard's period.
+    begun: BTreeMap<(ShardId, Period), VirtualTime>,
+    /// Whether more nodes cheat than are tolerated, so that there may be two histories.
+    pub beyond: bool,
+    /// The shards with two histories.
+    pub forked: BTreeSet<ShardId>,
 }
 
 impl Chain {
@@ -54,6 +65,9 @@ impl Chain {
         block: BlockHash,
         verdict: Verdict,
     ) -> Check {
+        if self.beyond {
+            return Ok(());
+        }
         let claim = (shard, block, verdict);
         let first = *self.claims.entry(id).or_insert(claim);
         demand(first == claim, Invariant::SafetyFirst, || {
@@ -79,6 +93,27 @@ impl Chain {
         Ok(())
     }
 
+    /// An honest node knows that a period has begun.
+    ///
+    /// # Errors
+    /// When it has begun before its time.
+    pub fn begins(
+        &mut self,
+        shard: ShardId,
+        period: Period,
+        now: VirtualTime,
+        period_ms: u64,
+    ) -> Check {
+        let first = *self.begun.entry((shard, period)).or_insert(now);
+        let before = self.begun.get(&(shard, period.minus(1))).copied();
+        let lasted_ms = before.map(|before| first.since_us(before) / 1_000);
+        let is_due = lasted_ms.is_none_or(|lasted| lasted * 100 >= period_ms * PERIOD_PERCENT_MIN);
+        demand(is_due || period.0 <= 1 || self.beyond, Invariant::Skew, || {
+            let lasted_ms = lasted_ms.unwrap_or_default();
+            format!("period {period} of shard {shard} begins after {lasted_ms} ms of {period_ms}")
+        })
+    }
+
     /// An honest node takes a block for final.
     ///
     /// # Errors
@@ -92,12 +127,19 @@ impl Chain {
     ) -> Check {
         let certified = &decided.certified;
         let header = certified.block.header;
-        let verified = certified.certificate.verify(&header, setup.network, &setup.registry);
-        demand(verified.is_ok(), Invariant::SafetyFirst, || {
+        let is_certified = setup.is_certified(&header, &certified.certificate);
+        demand(is_certified, Invariant::SafetyFirst, || {
             format!("{} is final at node {node} without a certificate", name(&header))
         })?;
         let place = (header.shard, header.height);
+        if self.forked.contains(&header.shard) {
+            return Ok(());
+        }
         if let Some(known) = self.blocks.get(&place) {
+            if self.beyond && *known != header.hash() {
+                self.forked.insert(header.shard);
+                return Ok(());
+            }
             return demand(*known == header.hash(), Invariant::SafetyFirst, || {
                 format!("{} is another at node {node} than elsewhere", name(&header))
             });

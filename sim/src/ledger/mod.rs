@@ -2,18 +2,20 @@
 
 mod chain;
 mod invariant;
+mod watch;
 
 pub use chain::{Chain, Verdict};
 pub use invariant::{Check, Invariant, Violation, demand};
+pub use watch::Watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_envelope::{Evidence, LogId, Topic};
 use tidings_replica::Alarm;
 use tidings_replica::store::{Flush, WriteSet};
-use tidings_types::{EntryHash, EnvelopeId, LogIndex, NodeId, OffenceId, Period};
+use tidings_types::{EntryHash, EnvelopeId, LogIndex, NodeId, OffenceId, Period, ShardId};
 
-use crate::setup::Setup;
+use crate::setup::{Seat, Setup};
 
 /// An envelope that somebody with the right to has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,10 @@ pub struct Ledger {
     pub acknowledged: BTreeMap<EnvelopeId, Stored>,
     /// What honest nodes have proofs of.
     pub offences: BTreeSet<(NodeId, OffenceId)>,
+    /// What honest processes must have noticed.
+    pub watch: Watch,
+    /// The shards of which an honest node has said that there are two histories.
+    pub told: BTreeSet<ShardId>,
 }
 
 impl Ledger {
@@ -70,7 +76,38 @@ impl Ledger {
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             offences: BTreeSet::new(),
+            watch: Watch::default(),
+            told: BTreeSet::new(),
         }
+    }
+
+    /// The registry has changed.
+    pub fn registry_changed(&mut self, setup: &Setup) {
+        self.setup = setup.clone();
+    }
+
+    /// What a process that ends now has noticed and not yet said is excused.
+    pub fn excuse(&mut self, seat: Seat) {
+        for seats in self.watch.seen.values_mut() {
+            seats.remove(&seat);
+        }
+    }
+
+    /// Every contradiction that an honest process has seen whole has yielded evidence.
+    ///
+    /// # Errors
+    /// When one has not.
+    pub fn check_watch(&self) -> Check {
+        for ((accused, offence), seats) in &self.watch.seen {
+            let is_excused = seats.iter().all(|seat| !self.is_correct(seat.node));
+            let is_proved = self.offences.contains(&(*accused, *offence));
+            demand(is_excused || is_proved, Invariant::Accountability, || {
+                let seats: Vec<String> = seats.iter().map(ToString::to_string).collect();
+                let seats = seats.join(", ");
+                format!("{seats} saw node {accused} contradict itself, and there is no evidence")
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a node neither cheats nor has a broken disk.
@@ -199,9 +236,12 @@ impl Ledger {
                     format!("node {node} refused log {log} from node {from}: {code}")
                 })
             }
-            Alarm::Forked { shard, height, .. } => demand(false, Invariant::SafetyFirst, || {
-                format!("node {node} has two certificates for height {height} of shard {shard}")
-            }),
+            Alarm::Forked { shard, height, .. } => {
+                self.told.insert(*shard);
+                demand(self.chain.beyond, Invariant::SafetyFirst, || {
+                    format!("node {node} has two certificates for height {height} of shard {shard}")
+                })
+            }
             Alarm::Diverged { shard, height } => demand(false, Invariant::Determinism, || {
                 format!("node {node} executes block {height} of shard {shard} to something else")
             }),

@@ -6,7 +6,9 @@ use rand_chacha::ChaCha20Rng;
 use tidings_envelope::Lane;
 use tidings_types::NodeId;
 
-use super::{Act, Cheat, Clock, Fault, Happening, Rot, Scenario, Shape, Trick, Weather, Work};
+use super::{
+    Act, Change, Cheat, Clock, Fault, Happening, Rot, Scenario, Shape, Trick, Weather, Work,
+};
 use crate::randomness::{Draw, Seed};
 use crate::setup::Setup;
 use crate::time::VirtualTime;
@@ -35,13 +37,14 @@ impl Scenario {
         let weather = weather(rng);
         let clocks = (0..shape.nodes).map(|_| clock(rng)).collect();
         let mut drawing = Drawing { shape, rng, nodes: (1..=shape.nodes).map(NodeId).collect() };
-        let mut happenings = drawing.damage();
+        let beyond = shape.nodes == 4 && drawing.rng.chance(60);
+        let mut happenings = if beyond { drawing.conspiracy() } else { drawing.damage() };
         drawing.faults(&mut happenings);
         drawing.work(&mut happenings);
         happenings.sort_by_key(|(at, _)| *at);
         let acts = happenings.into_iter().enumerate();
         let acts = acts.map(|(number, (at, what))| Act { number, at, what }).collect();
-        Self { seed, shape, weather, clocks, acts }
+        Self { seed, shape, weather, clocks, beyond, acts }
     }
 
     /// A calm network with a steady load, for measuring how fast the simulator is: one message
@@ -68,12 +71,14 @@ impl Scenario {
         let mut acts = Vec::new();
         for at_ms in (5_000..length_ms).step_by(10_000) {
             for (author, lane) in [(0, Lane::Broadcast), (1, Lane::Ordered)] {
-                let what = Happening::Work(Work::Publish { author, lane, length: 256 });
+                let builds_on = lane == Lane::Ordered;
+                let work = Work::Publish { author, lane, builds_on, length: 256 };
+                let what = Happening::Work(work);
                 let at = VirtualTime::from_ms(at_ms);
                 acts.push(Act { number: acts.len(), at, what });
             }
         }
-        Self { seed, shape, weather, clocks, acts }
+        Self { seed, shape, weather, clocks, beyond: false, acts }
     }
 }
 
@@ -159,6 +164,25 @@ impl Drawing<'_> {
         happenings
     }
 
+    /// Two of four nodes run two processes each, and show the one half to one of the two honest
+    /// nodes and the other half to the other.
+    fn conspiracy(&mut self) -> Happenings {
+        let mut nodes = self.nodes.clone();
+        let honest: Vec<NodeId> = (0..2)
+            .map(|_| {
+                let place = self.rng.below(nodes.len() as u64);
+                nodes.remove(usize::try_from(place).unwrap_or_default())
+            })
+            .collect();
+        let side: BTreeSet<NodeId> = honest.iter().take(1).copied().collect();
+        let swap_ms = if self.rng.chance(500) { self.moment().as_ms() } else { 0 };
+        let twins = nodes.into_iter().map(|node| {
+            let cheat = Cheat::Twins { side: side.clone(), swap_ms };
+            (VirtualTime::default(), Happening::Fault(Fault::Cheat { node, cheat }))
+        });
+        twins.collect()
+    }
+
     /// As many nodes as every committee tolerates.
     fn culprits(&mut self) -> Vec<NodeId> {
         let setup = Setup::new(&self.shape);
@@ -194,7 +218,7 @@ impl Drawing<'_> {
     }
 
     fn cheat(&mut self) -> Cheat {
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..=2 => Cheat::Twins {
                 side: self.side(),
                 swap_ms: if self.rng.chance(600) { self.moment().as_ms() } else { 0 },
@@ -207,6 +231,8 @@ impl Drawing<'_> {
             8 => Cheat::Forge,
             9 => Cheat::Withhold,
             10 => Cheat::Lie,
+            11 => Cheat::Hurry,
+            12 => Cheat::Fabricate,
             _ => Cheat::Stale { left_out: self.rng.below(3) },
         }
     }
@@ -227,7 +253,7 @@ impl Drawing<'_> {
         let down_ms = *self.rng.pick(&[1, 200, 1_500, 6_000]).unwrap_or(&200);
         let for_ms = *self.rng.pick(&[100, 1_000, 3_000, 12_000]).unwrap_or(&1_000);
         let lands = self.rng.chance(500);
-        match self.rng.below(20) {
+        match self.rng.below(21) {
             0..=5 => Fault::Crash { node, down_ms, lands },
             6 => Fault::PowerCut { down_ms, lands },
             7 => Fault::Restart { node, down_ms },
@@ -241,11 +267,22 @@ impl Drawing<'_> {
             15 => Fault::Lossy { permille: self.rng.between(50..=400), for_ms },
             16 | 17 => Fault::DiskFails { node, for_ms, lands },
             18 => Fault::DiskSlow { node, sync_ms: self.rng.between(50..=1_500), for_ms },
+            19 => Fault::Epoch { change: self.change() },
             _ => {
                 let by_s = if self.rng.chance(500) { DAY_S } else { -DAY_S };
                 Fault::ClockJump { node, by_s }
             }
         }
+    }
+
+    /// A change of the registry that leaves every committee its members.
+    fn change(&mut self) -> Change {
+        let keeps_members = u32::from(self.shape.replication) >= self.shape.nodes;
+        if keeps_members && self.rng.chance(700) {
+            let weight = u32::try_from(self.rng.between(1..=9)).unwrap_or(1);
+            return Change::Weight { node: self.node(), weight };
+        }
+        Change::Payer
     }
 
     /// What clients do all the while.
@@ -271,8 +308,9 @@ impl Drawing<'_> {
         }
         let author = u32::try_from(self.rng.below(u64::from(self.shape.authors)));
         let lane = if self.rng.chance(250) { Lane::Ordered } else { Lane::Broadcast };
+        let builds_on = lane == Lane::Ordered && self.rng.chance(600);
         let length = if self.rng.chance(30) { 20_000 } else { 100 };
-        Work::Publish { author: author.unwrap_or_default(), lane, length }
+        Work::Publish { author: author.unwrap_or_default(), lane, builds_on, length }
     }
 
     fn node(&mut self) -> NodeId {
@@ -302,6 +340,9 @@ mod tests {
     fn scenarios_are_within_what_a_committee_tolerates() {
         for seed in 0..300 {
             let scenario = Scenario::draw(Seed(seed));
+            if scenario.beyond {
+                continue;
+            }
             let culprits: BTreeSet<NodeId> = scenario.faults().filter_map(Fault::culprit).collect();
             let setup = Setup::new(&scenario.shape);
             for shard in setup.shards() {

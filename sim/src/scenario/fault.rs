@@ -128,6 +128,11 @@ pub enum Fault {
         /// By how much, in seconds.
         by_s: i64,
     },
+    /// The registry changes; nodes hear of it one after another.
+    Epoch {
+        /// In what.
+        change: Change,
+    },
     /// The node's operator cheats from now on.
     Cheat {
         /// Who.
@@ -135,6 +140,20 @@ pub enum Fault {
         /// How.
         cheat: Cheat,
     },
+}
+
+/// What changes in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A node's weight, and with it the order of every committee.
+    Weight {
+        /// Whose.
+        node: NodeId,
+        /// To what.
+        weight: u32,
+    },
+    /// There is one more payer.
+    Payer,
 }
 
 /// Where bits flip.
@@ -188,6 +207,10 @@ pub enum Cheat {
         /// Whether more.
         more: bool,
     },
+    /// Its clock runs several times too fast, so that it wants periods to begin early.
+    Hurry,
+    /// It serves final blocks of its own making, with too few signatures.
+    Fabricate,
     /// It puts an entry into its log that nobody with the right to signed, and signs over it.
     Forge,
     /// It serves feeds without the payloads.

@@ -6,7 +6,7 @@ mod draw;
 mod fault;
 mod work;
 
-pub use fault::{Cheat, Fault, Rot};
+pub use fault::{Change, Cheat, Fault, Rot};
 pub use work::{Trick, Work};
 
 use std::collections::BTreeSet;
@@ -99,6 +99,8 @@ pub struct Scenario {
     pub weather: Weather,
     /// One per node, by number.
     pub clocks: Vec<Clock>,
+    /// Whether more nodes cheat than the committee tolerates.
+    pub beyond: bool,
     /// By time.
     pub acts: Vec<Act>,
 }

@@ -11,6 +11,8 @@ pub enum Work {
         author: u32,
         /// How it is to be ordered.
         lane: Lane,
+        /// Whether an ordered envelope builds on a position.
+        builds_on: bool,
         /// How long the payload is, in bytes.
         length: usize,
     },

@@ -13,6 +13,9 @@ use crate::scenario::{Cheat, Fault, Happening, Trick, Work};
 use crate::setup::Seat;
 use crate::time::VirtualTime;
 
+/// The pace of a clock that runs too fast.
+const HURRY_PPM: u64 = 5_000_000;
+
 impl World {
     pub(super) fn act(&mut self, place: usize) {
         let Some(act) = self.scenario.acts.get(place).cloned() else { return };
@@ -75,6 +78,15 @@ impl World {
                     if let Some(host) = self.hosts.get_mut(&seat) {
                         host.clock.wall_offset_s += by_s;
                     }
+                }
+            }
+            Fault::Epoch { change } => {
+                self.setup.change(change);
+                self.ledger.registry_changed(&self.setup);
+                let seats: Vec<Seat> = self.hosts.keys().copied().collect();
+                for seat in seats {
+                    let after_ms = self.rng.below(4_000);
+                    self.queue.push(self.now.plus_ms(after_ms), Event::Registry(seat));
                 }
             }
             Fault::Cheat { node, cheat } => self.take_up(node, cheat),
@@ -254,6 +266,9 @@ impl World {
         }
         for seat in self.seats_of(node) {
             if let Some(host) = self.hosts.get_mut(&seat) {
+                if cheat == Cheat::Hurry {
+                    host.clock.pace_ppm = HURRY_PPM;
+                }
                 host.habits.take_up(cheat.clone());
             }
         }
@@ -280,8 +295,7 @@ impl World {
 
     fn work(&mut self, work: Work) {
         match work {
-            Work::Publish { author, lane, length } => {
-                let builds_on = lane == Lane::Ordered;
+            Work::Publish { author, lane, builds_on, length } => {
                 let author = usize::try_from(author).unwrap_or(usize::MAX);
                 self.wish(author, Wish { lane, length, builds_on, tries: 0 });
             }
@@ -401,6 +415,7 @@ fn name(fault: &Fault) -> &'static str {
         Fault::DiskLost { .. } => "faults: lost disk",
         Fault::BitRot { .. } => "faults: bit rot",
         Fault::ClockJump { .. } => "faults: clock jump",
+        Fault::Epoch { .. } => "faults: registry change",
         Fault::Cheat { cheat, .. } => match cheat {
             Cheat::Twins { .. } => "cheats: twins",
             Cheat::Omit { .. } => "cheats: omit",
@@ -411,6 +426,8 @@ fn name(fault: &Fault) -> &'static str {
             Cheat::Forge => "cheats: forge",
             Cheat::Withhold => "cheats: withhold",
             Cheat::Lie => "cheats: lie",
+            Cheat::Hurry => "cheats: hurry",
+            Cheat::Fabricate => "cheats: fabricate",
             Cheat::Stale { .. } => "cheats: stale",
         },
     }

@@ -9,6 +9,7 @@ use tidings_types::{BoundedVec, Height, LogIndex, NodeId, Wire};
 
 use super::host::{Followed, Served, Subject};
 use super::{Event, World};
+use crate::cheat::fabricated;
 use crate::message::{CONTROL, Message};
 use crate::network::{End, Ends, Held, IDLE_TIMEOUT_MS, LinkId, ends_of};
 use crate::randomness::Draw;
@@ -164,6 +165,7 @@ impl World {
         if !matches!(message, Message::Control(ControlFrame::Have(_))) {
             self.stir(to);
         }
+        self.watch(to, &message);
         if let Some(host) = self.hosts.get_mut(&to) {
             host.habits.incoming(&message);
         }
@@ -181,6 +183,20 @@ impl World {
             }
             Message::Malformed => self.reset(ends_of(from, to)),
         }
+    }
+
+    /// Notes what a cheat says to an honest process about an ordered lane.
+    fn watch(&mut self, to: Seat, message: &Message) {
+        let Message::Control(ControlFrame::Lane { shard, message }) = message else { return };
+        if self.ledger.byzantine.contains(&to.node) {
+            return;
+        }
+        let Some(process) = self.process(to) else { return };
+        let Some(state) = process.replica.lane_state(*shard) else { return };
+        let (height, generation) = (state.height(), process.generation);
+        let cheats = self.ledger.byzantine.clone();
+        let is_cheat = |node| cheats.contains(&node);
+        self.ledger.watch.hears(to, generation, message, height, is_cheat, &self.setup);
     }
 
     fn control(&mut self, from: Seat, to: Seat, frame: ControlFrame) {
@@ -248,7 +264,9 @@ impl World {
                 Subject::Log(log) if log.node == seat.node => forged.unwrap_or(&host.disk),
                 _ => &host.disk,
             };
-            let Some((frame, next)) = next_frame(disk, served) else { return };
+            let Some((frame, next)) = next_frame(disk, served) else {
+                return self.fabricate(seat, stream, served);
+            };
             if let Some(process) = host.process_mut()
                 && let Some(served) = process.served.get_mut(&stream)
             {
@@ -256,6 +274,19 @@ impl World {
             }
             self.send(seat, served.peer, stream, Message::Feed(Arc::new(frame)));
         }
+    }
+
+    /// A cheat may go on with a block of its own making.
+    fn fabricate(&mut self, seat: Seat, stream: u64, served: Served) {
+        let Some(host) = self.hosts.get(&seat).filter(|host| host.habits.fabricate()) else {
+            return;
+        };
+        let Subject::Blocks(shard) = served.subject else { return };
+        let last = host.disk.block(shard, Height(served.next).minus(1));
+        let Some(last) = last.map(|block| block.block.header) else { return };
+        let certified = fabricated(seat.node, &last, &self.setup);
+        let frame = Arc::new(FeedFrame::Block(certified));
+        self.send(seat, served.peer, stream, Message::Feed(frame));
     }
 
     /// A frame of a feed is there; entries are examined before the process has them.

@@ -74,6 +74,8 @@ enum Event {
     Author(usize),
     /// A reader reads.
     Read(usize),
+    /// A node hears that the registry has changed.
+    Registry(Seat),
     /// Everything heals.
     Heal,
     /// Whether all is well is looked at.
@@ -177,6 +179,7 @@ impl World {
         let hosts = seats.iter().map(|seat| (*seat, host(&scenario, *seat))).collect();
         let mut ledger = Ledger::new(&setup);
         ledger.byzantine = scenario.faults().filter_map(cheater).collect();
+        ledger.chain.beyond = scenario.beyond;
         let network = Network::new(seed, scenario.weather, pairs(&seats, &sides));
         let crowd = Crowd::new(&scenario, &setup);
         let mut world = Self {
@@ -274,6 +277,7 @@ impl World {
             Event::Late(call) => self.answered(call, Answer::Lost),
             Event::Author(author) => self.author(author),
             Event::Read(reader) => self.read(reader),
+            Event::Registry(seat) => self.hear_registry(seat),
             Event::Heal => self.heal(),
             Event::Settle => self.settle(),
         }
@@ -289,6 +293,7 @@ impl World {
             | Event::Found { seat, .. }
             | Event::Up(_, seat)
             | Event::Down(_, seat)
+            | Event::Registry(seat)
             | Event::Arrive { to: seat, .. } => *seat,
             Event::Request(call) => self.calls.get(call)?.seat,
             _ => return None,

@@ -42,8 +42,7 @@ impl World {
             nonce,
             publish_timeout_ms: PUBLISH_TIMEOUT_MS,
         };
-        let registry = self.setup.registry.clone();
-        let replica = restore(config, registry, &host.disk);
+        let replica = restore(config, self.setup.first(), &host.disk);
         let text = || format!("{seat}, start {generation}");
         match replica {
             Ok(replica) => {
@@ -52,6 +51,7 @@ impl World {
                 let process = Process::new(replica, generation, self.now, rng);
                 host.status = Status::Up(Box::new(process));
                 self.check_restored(seat);
+                self.hear_registry(seat);
                 self.input(seat, generation, Replica::tick);
             }
             Err(error) => {
@@ -79,11 +79,28 @@ impl World {
         }));
     }
 
+    /// A process takes over every registry that it does not know yet.
+    pub(super) fn hear_registry(&mut self, seat: Seat) {
+        let Some(process) = self.process(seat) else { return };
+        let generation = process.generation;
+        for registry in self.setup.since(process.replica.registry().epoch) {
+            self.stir(seat);
+            let mut taken = true;
+            self.input(seat, generation, |replica, now| {
+                taken = replica.registry_changed(registry, now).is_ok();
+            });
+            self.check(demand(taken, Invariant::NoWedge, || {
+                format!("node {} refused a registry of the network", seat.node)
+            }));
+        }
+    }
+
     /// Kills a process: its memory is gone, and a transaction under way lands or does not.
     pub(super) fn kill(&mut self, seat: Seat, lands: bool) {
         let Some(process) = self.clear_status(seat, Status::Down) else { return };
         self.trace.note(self.now, "kill", &[], || format!("{seat}"));
         self.coverage.count("process kills");
+        self.ledger.excuse(seat);
         if lands && !process.writing.sets.is_empty() {
             self.coverage.count("transactions that landed without an answer");
             self.commit(seat, &process.writing.sets);

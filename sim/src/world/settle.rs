@@ -20,6 +20,9 @@ const PATIENCE_MS: u64 = 90_000;
 /// How often it is looked whether all is well, in milliseconds.
 const INTERVAL_MS: u64 = 500;
 
+/// How long after the last fault two histories may go unsaid, in milliseconds.
+const SILENCE_MS: u64 = 20_000;
+
 /// What every correct node must reach in the end.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
@@ -112,6 +115,9 @@ impl World {
 
     /// Ends the run when all is well, or when it is not and should be.
     pub(super) fn settle(&mut self) {
+        if self.scenario.beyond {
+            return self.settle_beyond();
+        }
         let Some(open) = self.open_issue() else {
             let check = self.check_end();
             self.check(check);
@@ -123,6 +129,23 @@ impl World {
             return self.check(Err(open));
         }
         self.queue.push(self.now.plus_ms(INTERVAL_MS), Event::Settle);
+    }
+
+    /// With more cheats than are tolerated, two histories must at least not go unsaid.
+    fn settle_beyond(&mut self) {
+        let waited_ms = self.healed_at.map_or(0, |at| self.now.since_us(at) / 1_000);
+        if waited_ms < SILENCE_MS {
+            return self.queue.push(self.now.plus_ms(INTERVAL_MS), Event::Settle);
+        }
+        let forked: Vec<ShardId> = self.ledger.chain.forked.iter().copied().collect();
+        for shard in forked {
+            self.coverage.count("histories that cheats beyond f have split");
+            let is_told = self.ledger.told.contains(&shard) || !self.ledger.offences.is_empty();
+            self.check(demand(is_told, Invariant::SafetyFirst, || {
+                format!("shard {shard} has two histories, and no honest node says so")
+            }));
+        }
+        self.is_over = true;
     }
 
     /// What is not yet as it must be in the end.
@@ -203,6 +226,7 @@ impl World {
     /// What can only be looked at when nothing is under way any more.
     fn check_end(&self) -> Check {
         self.ledger.chain.check_claims()?;
+        self.ledger.check_watch()?;
         let correct = self.setup.nodes().filter(|node| self.ledger.is_correct(*node));
         for node in correct {
             self.check_acknowledged(node)?;

@@ -1,5 +1,6 @@
 //! Storage: transactions of write sets, which end, fail, or are cut off.
 
+use tidings_envelope::{Operation, Outcome};
 use tidings_replica::WriteTicket;
 use tidings_replica::store::WriteSet;
 
@@ -16,11 +17,32 @@ const RETRY_MS: u64 = 250;
 
 impl World {
     pub(super) fn persist(&mut self, seat: Seat, ticket: WriteTicket, set: WriteSet) {
+        self.note_periods(seat, &set);
         let host = self.hosts.get_mut(&seat);
         let Some(process) = host.and_then(|host| host.process_mut()) else { return };
         process.queued.push_back((ticket, set));
         if process.writing.sets.is_empty() {
             self.begin_transaction(seat);
+        }
+    }
+
+    /// A correct node has decided on blocks; periods that they begin must be due.
+    fn note_periods(&mut self, seat: Seat, set: &WriteSet) {
+        if !self.ledger.is_correct(seat.node) {
+            return;
+        }
+        let period_ms = self.setup.registry.period_ms;
+        for decided in &set.decided {
+            let block = &decided.certified.block;
+            let begins = block.operations.iter().any(|it| {
+                matches!(it.operation, Operation::PeriodMarker(_))
+                    && matches!(it.outcome, Outcome::Applied { .. })
+            });
+            if begins {
+                let (shard, period) = (block.header.shard, block.header.period);
+                let check = self.ledger.chain.begins(shard, period, self.now, period_ms);
+                self.check(check);
+            }
         }
     }
 

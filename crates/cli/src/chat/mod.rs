@@ -191,6 +191,11 @@ impl Chat {
             }
             Event::Disconnected { .. } => self.state.connection = None,
             Event::Gone { reason, .. } => self.state.notice = Some(reason.clone()),
+            Event::Ejected { .. } => {
+                let notice = "a change could not be followed here; getting back in";
+                self.state.notice = Some(notice.to_owned());
+            }
+            Event::Returned { .. } => self.state.notice = Some("back in".to_owned()),
             Event::SetAside { reason, .. } => {
                 self.state.notice = Some(format!("An entry was set aside: {reason}"));
             }

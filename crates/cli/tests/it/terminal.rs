@@ -83,6 +83,9 @@ impl Terminal {
         let status = self.child.wait().unwrap();
         let shown = self.screen.0.lock().unwrap();
         let screen = shown.parser.screen();
+        if !status.success() {
+            eprintln!("{}", screen.contents());
+        }
         (status.exit_code(), !screen.alternate_screen() && !screen.hide_cursor())
     }
 

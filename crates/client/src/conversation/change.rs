@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use tidings_identity::AssociationState;
-use tidings_mls::{Changes, Group};
-use tidings_types::InboxId;
+use tidings_mls::{Changes, Group, GroupSettings, Wish};
+use tidings_types::constants::WISH_INBOXES_MAX;
+use tidings_types::{BoundedVec, InboxId};
 
 use crate::ConversationId;
 use crate::core::{Core, Engine};
@@ -25,13 +26,76 @@ pub(crate) enum Intent {
         /// The description, unless it stays.
         description: Option<String>,
     },
-    /// Who asked to leave is let go.
+    /// Who asked to leave, or is to go, is let go.
     LetGo,
 }
 
+impl Intent {
+    /// What to ask whoever commits next for; none if there is nothing to ask for.
+    pub(crate) fn wish(&self, settings: &GroupSettings) -> Option<Wish> {
+        let some = |inboxes: Vec<InboxId>| {
+            let first = inboxes.into_iter().take(WISH_INBOXES_MAX).collect();
+            BoundedVec::new(first).unwrap_or_default()
+        };
+        let text = |text: &Option<String>, current: &str| {
+            text.clone().filter(|text| text != current).map(String::into_bytes)
+        };
+        let mut wish = Wish::default();
+        match self {
+            Self::Add(inboxes) => {
+                let missing = inboxes.iter().filter(|inbox| !settings.is_member(**inbox));
+                wish.add = some(missing.copied().collect());
+            }
+            Self::Remove(inboxes) => {
+                let present = inboxes.iter().filter(|inbox| settings.is_member(**inbox));
+                wish.remove = some(present.copied().collect());
+            }
+            Self::Describe { name, description } => {
+                wish.name = text(name, settings.name()).and_then(|it| it.try_into().ok());
+                wish.description =
+                    text(description, settings.description()).and_then(|it| it.try_into().ok());
+            }
+            Self::LetGo => {}
+        }
+        (wish != Wish::default()).then_some(wish)
+    }
+}
+
 impl Core {
-    /// The changes that are still needed; none when the group is as wanted.
+    /// The changes that are still needed, and with them what others wished for; none when the group is as wanted.
     pub(crate) async fn changes(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        intent: &Intent,
+    ) -> Result<Option<Changes>, ClientError> {
+        let Some(mut changes) = self.own_changes(engine, id, intent).await? else {
+            return Ok(None);
+        };
+        let (_, group) = engine.group(id)?;
+        let settings = group.settings();
+        let mut wanted: BTreeSet<InboxId> = BTreeSet::new();
+        for (_, wish) in group.wishes() {
+            wanted.extend(wish.add.iter().filter(|inbox| !settings.is_member(**inbox)));
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+            changes.name = changes.name.or(wish.name.as_ref().and_then(|it| text(it)));
+            changes.description =
+                changes.description.or(wish.description.as_ref().and_then(|it| text(it)));
+        }
+        for head in &changes.heads {
+            wanted.remove(&head.inbox);
+        }
+        for inbox in wanted.into_iter().filter(|inbox| !changes.remove.contains(inbox)) {
+            // Whom we cannot reach, the one who wished may.
+            if let Ok(more) = self.additions([inbox].into()).await {
+                changes.heads.extend(more.heads);
+                changes.invitees.extend(more.invitees);
+            }
+        }
+        Ok(Some(changes))
+    }
+
+    async fn own_changes(
         &self,
         engine: &mut Engine,
         id: ConversationId,
@@ -59,10 +123,7 @@ impl Core {
                 let nothing = name.is_none() && description.is_none();
                 Ok((!nothing).then(|| Changes { name, description, ..Default::default() }))
             }
-            Intent::LetGo => {
-                let somebody = !group.leaving().is_empty();
-                Ok(somebody.then(Changes::default))
-            }
+            Intent::LetGo => Ok(group.owes_commit().then(Changes::default)),
         }
     }
 

@@ -13,8 +13,9 @@ use crate::store::{PendingCommitRow, Scope};
 use crate::transport::{ROUNDS_MAX, backoff};
 use crate::verify::Proven;
 
-/// How often a change is made anew because another commit came first.
-const ATTEMPTS_MAX: u32 = 12;
+/// How often a change is made anew because another commit came first: as often as the largest
+/// race that is to be survived, and as many again.
+const ATTEMPTS_MAX: u32 = 128;
 
 /// How the lane decided.
 enum Decision {
@@ -32,6 +33,7 @@ impl Core {
         id: ConversationId,
         intent: &Intent,
     ) -> Result<(), ClientError> {
+        let mut wished_in = None;
         for _ in 0..ATTEMPTS_MAX {
             self.pull_conversation(engine, id).await?;
             self.settle(engine, id).await?;
@@ -40,11 +42,41 @@ impl Core {
             let pending = self.prepare(engine, id, changes).await?;
             match self.submit_commit(&pending.envelope).await {
                 // The next turn sees whether the group is as wanted now.
-                Ok(decision) => self.act_on(engine, id, decision).await?,
+                Ok(decision @ Decision::Applied(_)) => self.act_on(engine, id, decision).await?,
+                Ok(Decision::Lost) => {
+                    self.act_on(engine, id, Decision::Lost).await?;
+                    self.wish_for(engine, id, intent, &mut wished_in).await?;
+                }
                 Err(error) => self.act_on_refusal(engine, id, &pending.envelope, error).await?,
             }
         }
         Err(GroupError::Raced { attempts: ATTEMPTS_MAX }.into())
+    }
+
+    /// Leaves to the winner of the next race what we lost in this one, once per epoch; we go on
+    /// trying (MLS-031).
+    async fn wish_for(
+        &self,
+        engine: &mut Engine,
+        id: ConversationId,
+        intent: &Intent,
+        wished_in: &mut Option<u64>,
+    ) -> Result<(), ClientError> {
+        self.pull_conversation(engine, id).await?;
+        let (_, group) = engine.group(id)?;
+        let epoch = group.epoch();
+        let Some(wish) = intent.wish(&group.settings()).filter(|_| *wished_in != Some(epoch))
+        else {
+            return Ok(());
+        };
+        *wished_in = Some(epoch);
+        let context = self.seal_context(LASTING_DAYS).await?;
+        let (installation, group) = engine.group(id)?;
+        let Ok(envelope) = group.wish(installation, wish, &context) else { return Ok(()) };
+        if let Err(error) = self.deliver(&envelope).await {
+            tracing::debug!(%id, %error, "a wish is not ordered");
+        }
+        Ok(())
     }
 
     /// Finds out what became of a commit that was submitted before a crash or a lost connection.
@@ -73,6 +105,13 @@ impl Core {
         id: ConversationId,
         decision: Decision,
     ) -> Result<(), ClientError> {
+        if engine.rejoins.contains_key(&id) {
+            let decided = match decision {
+                Decision::Applied(position) => Some(position),
+                Decision::Lost => None,
+            };
+            return Box::pin(self.settle_rejoin(engine, id, decided)).await;
+        }
         match decision {
             Decision::Applied(position) => self.await_own_commit(engine, id, position).await,
             Decision::Lost => self.forget_commit(engine, id),
@@ -93,6 +132,10 @@ impl Core {
         let ClientError::Refused { code } = error else { return Err(error) };
         if code.retryable() {
             return Err(error);
+        }
+        if engine.rejoins.contains_key(&id) {
+            // Whether it was ordered before does not matter: another way in replaces it.
+            return Box::pin(self.settle_rejoin(engine, id, None)).await;
         }
         let is_late = code == ErrorCode::EnvelopeExpired;
         let may_be_ordered = self.nodes.period().await? <= envelope.body.not_after.plus(1);

@@ -32,7 +32,7 @@ impl Core {
         id: ConversationId,
         content: &Content,
     ) -> Result<Message, ClientError> {
-        self.check_active(id)?;
+        self.check_open(id)?;
         let bytes = content.to_wire();
         let new = NewMessage {
             id: None,

@@ -1,4 +1,4 @@
-//! Inboxes: finding them, replaying their logs, and changing our own.
+//! Inboxes: looking them up, replaying their logs, and changing our own.
 
 mod draft;
 mod own;
@@ -8,9 +8,8 @@ pub use draft::IdentityDraft;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-use tidings_envelope::Topic;
 use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
+use tidings_envelope::{StateContent, StateKey, Topic, state_value_hash};
 use tidings_identity::{AssociationState, LogError, Member, Recipient, Sequence};
 use tidings_mls::{InboxFacts, InboxHead, InboxSequence};
 use tidings_types::constants::PAGE_ENTRIES_MAX;
@@ -18,12 +17,8 @@ use tidings_types::{EthereumAddress, InboxId, NetworkId, Position, ShardId, Wire
 
 use crate::core::Core;
 use crate::error::{CallerError, ClientError, VerifyFailure};
+use crate::look_up::{LookUp, Proved};
 use crate::verify::{Ordered, VerifiedPage};
-
-#[derive(Deserialize)]
-struct InboxOf {
-    inbox: InboxId,
-}
 
 /// How long to wait before replicas are asked again for an update that should be there.
 ///
@@ -33,7 +28,10 @@ const CERTIFIED_WAIT: Duration = Duration::from_millis(100);
 /// How often they are asked again before the update counts as absent.
 const CERTIFIED_WAITS_MAX: u32 = 30;
 
-/// How often a node is asked again for an inbox that it does not know, which may be new.
+/// How many replicas in a row may leave out updates that are proved to exist.
+const WITHHELD_MAX: usize = 16;
+
+/// How often replicas are asked again for an account that they do not know, which may be new.
 const ABSENT_WAITS_MAX: u32 = 3;
 
 impl Core {
@@ -49,12 +47,37 @@ impl Core {
         }
     }
 
-    /// The newest state of an inbox, replayed from certified entries.
+    /// What is proved about a recipient, step by step, up to the first thing that is not there.
+    pub(crate) async fn prove(&self, recipient: &Recipient) -> Result<Vec<Proved>, ClientError> {
+        let mut proofs = Vec::new();
+        let inbox = match recipient {
+            Recipient::Inbox(inbox) => Some(*inbox),
+            Recipient::Address(address) => {
+                let look_up = LookUp::new(ShardId(0), StateKey::Account(*address));
+                let proved = self.look_up(look_up).await?;
+                let content = proved.content;
+                proofs.push(proved);
+                match content {
+                    StateContent::Account(inbox) => Some(inbox),
+                    _ => None,
+                }
+            }
+            Recipient::Name(name) => {
+                return Err(CallerError::NameNotResolvable(name.to_string()).into());
+            }
+        };
+        if let Some(inbox) = inbox {
+            proofs.push(self.look_up_inbox(inbox).await?.0);
+        }
+        Ok(proofs)
+    }
+
+    /// The newest certified state of an inbox.
     pub(crate) async fn newest_inbox(
         &self,
         inbox: InboxId,
     ) -> Result<AssociationState, ClientError> {
-        let state = self.replay(inbox, None).await?;
+        let (_, state) = self.look_up_inbox(inbox).await?;
         Ok(state.ok_or_else(|| CallerError::UnknownRecipient(inbox.to_string()))?)
     }
 
@@ -64,7 +87,7 @@ impl Core {
         inbox: InboxId,
         sequence: Sequence,
     ) -> Result<Option<AssociationState>, ClientError> {
-        self.replay(inbox, Some(sequence)).await
+        self.replay(inbox, sequence).await
     }
 
     /// The facts that the judging of a commit asks for.
@@ -83,19 +106,20 @@ impl Core {
     }
 
     async fn inbox_of(&self, address: EthereumAddress) -> Result<AssociationState, ClientError> {
-        let path = format!("v1/inboxes/by-address/{address}");
-        let mut found: Option<InboxOf> = self.nodes.look_up(ShardId(0), &path).await?;
+        let look_up = LookUp::new(ShardId(0), StateKey::Account(address));
+        let mut found = self.look_up(look_up).await?;
         for _ in 0..ABSENT_WAITS_MAX {
-            if found.is_some() {
+            if found.content != StateContent::Absent {
                 break;
             }
             tokio::time::sleep(CERTIFIED_WAIT).await;
-            found = self.nodes.look_up(ShardId(0), &path).await?;
+            found = self.look_up(look_up).await?;
         }
-        let unknown = || CallerError::UnknownRecipient(address.to_string());
-        let inbox = found.ok_or_else(unknown)?.inbox;
+        let StateContent::Account(inbox) = found.content else {
+            return Err(CallerError::UnknownRecipient(address.to_string()).into());
+        };
         let state = self.newest_inbox(inbox).await?;
-        // A node names the inbox; the inbox's own log has to agree.
+        // It may have left in between.
         if !state.contains(&Member::EthereumAccount(address)) {
             return Err(VerifyFailure::AccountMismatch(inbox).into());
         }
@@ -103,82 +127,105 @@ impl Core {
         Ok(state)
     }
 
-    /// Replays an inbox's log up to `until`, or to its end, from the last verified state.
+    /// Looks an inbox up; also its state, if there is such an inbox.
+    pub(crate) async fn look_up_inbox(
+        &self,
+        inbox: InboxId,
+    ) -> Result<(Proved, Option<AssociationState>), ClientError> {
+        let cached = self.store().view().inbox(inbox)?.map(|(_, state)| state);
+        let known = cached.as_ref().map(|state| state_value_hash(&state.to_wire()));
+        let look_up = LookUp { known, ..LookUp::new(ShardId(0), StateKey::Inbox(inbox)) };
+        let proved = self.look_up(look_up).await?;
+        let state = match (&proved.content, &proved.value) {
+            (StateContent::Absent, _) => return Ok((proved, None)),
+            (_, None) => cached,
+            (_, Some(bytes)) => AssociationState::from_wire(bytes).ok(),
+        };
+        let state = state.filter(|state| state.inbox() == inbox);
+        let state = state.ok_or(VerifyFailure::InboxState(inbox))?;
+        if proved.value.is_some() {
+            // An identity topic counts nothing but updates.
+            let position = Position(state.sequence().0).plus(1);
+            self.store().transact(|tx| tx.put_inbox(position, &state))?;
+        }
+        Ok((proved, Some(state)))
+    }
+
+    /// Replays an inbox's log up to `until` from the last verified state before it.
     async fn replay(
         &self,
         inbox: InboxId,
-        until: Option<Sequence>,
+        until: Sequence,
     ) -> Result<Option<AssociationState>, ClientError> {
         let known = self.store().view().inbox(inbox)?;
         let mut log = match known {
-            Some((_, state)) if until == Some(state.sequence()) => return Ok(Some(state)),
-            Some((position, state)) if until.is_none_or(|until| state.sequence() < until) => {
+            Some((_, state)) if state.sequence() == until => return Ok(Some(state)),
+            Some((position, state)) if state.sequence() < until => {
                 Replay { position, state: Some(state) }
             }
             _ => Replay::default(),
         };
-        let needed = self.witnesses(until);
-        // What is there, one replica can show; that nothing more is there, it takes several.
-        let mut wanted = 1;
         let mut patience = CERTIFIED_WAITS_MAX;
+        // How many replicas in a row left out what is proved to be there.
+        let mut withheld = 0;
         loop {
-            let pages = self.identity_pages(inbox, log.position, wanted).await?;
-            let witnesses = pages.len();
-            let longest = pages.into_iter().max_by_key(|page| page.ordered.len());
-            let entries = longest.map(|page| page.ordered).unwrap_or_default();
-            for entry in &entries {
+            let page = self.identity_page(inbox, log.position, withheld).await?;
+            for entry in &page.ordered {
                 log.advance(self.network, inbox, entry)?;
-                let reached = log.state.as_ref().map(AssociationState::sequence);
-                if until.is_some() && reached == until {
+                if log.state.as_ref().map(AssociationState::sequence) == Some(until) {
                     return Ok(log.state);
                 }
             }
-            match entries.is_empty() {
-                false => wanted = 1,
-                true if wanted < needed => wanted = needed,
-                true if until.is_some() && patience > 0 => {
-                    patience -= 1;
-                    tokio::time::sleep(CERTIFIED_WAIT).await;
-                }
-                true if until.is_some() && witnesses < needed => {
-                    let reason = format!("only {witnesses} of {needed} replicas answered");
-                    return Err(ClientError::Unreachable { reason });
-                }
-                true => break,
+            if !page.ordered.is_empty() {
+                withheld = 0;
+                continue;
             }
+            let end = self.identity_end(inbox).await?;
+            if end > log.position {
+                withheld += 1;
+                if withheld > WITHHELD_MAX {
+                    let (expected, found) = (end.0, log.position.0);
+                    return Err(VerifyFailure::Position { expected, found }.into());
+                }
+                continue;
+            }
+            if patience == 0 {
+                return Ok(None);
+            }
+            patience -= 1;
+            tokio::time::sleep(CERTIFIED_WAIT).await;
         }
-        if let Some(state) = &log.state {
-            self.store().transact(|tx| tx.put_inbox(log.position, state))?;
-        }
-        Ok(if until.is_none() { log.state } else { None })
     }
 
-    /// How many replicas have to agree on where a log ends.
+    /// How many updates an inbox has, as a quorum of replicas proves.
     ///
     /// That an update does not exist makes a commit void, so members must not differ on it: of
     /// a certificate's quorum one honest replica voted for any update that was certified.
-    fn witnesses(&self, until: Option<Sequence>) -> usize {
-        let registry = self.nodes.registry();
-        match until {
-            Some(_) => registry.certificate_quorum(ShardId(0)),
-            None => registry.durability_quorum(ShardId(0)),
+    async fn identity_end(&self, inbox: InboxId) -> Result<Position, ClientError> {
+        let witnesses = self.nodes.registry().certificate_quorum(ShardId(0));
+        let key = StateKey::Topic(Topic::identity(inbox));
+        let head = self.look_up(LookUp { witnesses, ..LookUp::new(ShardId(0), key) }).await?;
+        match head.content {
+            StateContent::Topic(head) => Ok(head.position),
+            _ => Ok(Position(0)),
         }
     }
 
-    async fn identity_pages(
+    /// A page of an inbox's log; the first `skip` replicas are asked last.
+    async fn identity_page(
         &self,
         inbox: InboxId,
         position: Position,
-        wanted: usize,
-    ) -> Result<Vec<VerifiedPage>, ClientError> {
+        skip: usize,
+    ) -> Result<VerifiedPage, ClientError> {
         let topic = Topic::identity(inbox);
         let cursor = TopicCursor { position, ..Default::default() };
         let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
         let query = TopicQuery::new(topic, cursor.clone(), limit).to_wire();
-        let registry = self.nodes.registry();
-        let verifier = self.verifier(&registry);
+        let registries = self.nodes.registries();
+        let verifier = self.verifier(&registries);
         let accept = |page: TopicPage| verifier.page(&topic, &cursor, page);
-        self.nodes.ask_several(ShardId(0), "v1/query", &query, wanted, accept).await
+        self.nodes.ask(ShardId(0), skip, "v1/query", &query, accept).await
     }
 }
 

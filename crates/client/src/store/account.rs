@@ -1,7 +1,7 @@
 //! What the store holds one of: keys, the network, the gateway.
 
 use rusqlite::OptionalExtension;
-use tidings_envelope::Registry;
+use tidings_envelope::{RegistryDocument, RegistryHistory};
 use tidings_identity::LocalWallet;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::{InboxId, NetworkId};
@@ -14,7 +14,7 @@ use crate::store::{StoreError, Tx, View, array};
 pub(crate) enum AccountKey {
     /// The pinned network id, 32 bytes.
     Network,
-    /// The newest registry seen, JSON.
+    /// Every registry seen, JSON.
     Registry,
     /// The gateway's base URL, UTF-8.
     Gateway,
@@ -32,6 +32,8 @@ pub(crate) enum AccountKey {
     Inbox,
     /// An identity update that lacks signatures, JSON.
     Draft,
+    /// The newest certified block seen of each shard.
+    Heads,
     /// 1 once the key packages of this installation are published.
     KeysPublished,
 }
@@ -49,6 +51,7 @@ impl AccountKey {
             Self::Installation => "installation",
             Self::Inbox => "inbox",
             Self::Draft => "draft",
+            Self::Heads => "heads",
             Self::KeysPublished => "keys_published",
         }
     }
@@ -58,8 +61,8 @@ impl AccountKey {
 pub(crate) struct Account {
     /// The network that was met first.
     pub(crate) network: NetworkId,
-    /// The newest registry seen.
-    pub(crate) registry: Registry,
+    /// Every registry seen.
+    pub(crate) registries: RegistryHistory,
     /// The gateway's base URL.
     pub(crate) gateway: String,
     /// The API key at the gateway.
@@ -84,11 +87,12 @@ impl View<'_> {
 
     /// The values that every client has.
     pub(crate) fn load_account(&self) -> Result<Account, StoreError> {
-        let registry = self.required(AccountKey::Registry)?;
+        let registries = self.required(AccountKey::Registry)?;
+        let registries = serde_json::from_slice::<RegistryDocument>(&registries).ok();
+        let registries = registries.and_then(|document| document.history().ok());
         Ok(Account {
             network: NetworkId(array(self.required(AccountKey::Network)?.to_vec())?),
-            registry: serde_json::from_slice(&registry)
-                .map_err(|_| StoreError::Damaged("the registry is not readable"))?,
+            registries: registries.ok_or(StoreError::Damaged("the registry is not readable"))?,
             gateway: self.text(AccountKey::Gateway)?.to_string(),
             api_key: self.text(AccountKey::ApiKey)?,
             installation: SigningKey::from_secret(&*self.secret(AccountKey::Installation)?),
@@ -141,6 +145,11 @@ impl Tx<'_> {
         )?;
         statement.execute((key.name(), value))?;
         Ok(())
+    }
+
+    /// Remembers the newest certified blocks seen.
+    pub(crate) fn put_heads(&self, heads: &[u8]) -> Result<(), StoreError> {
+        self.put_account(AccountKey::Heads, heads)
     }
 
     /// Forgets a value.

@@ -29,7 +29,7 @@ pub enum ConversationState {
     Left,
     /// Somebody removed us.
     Removed,
-    /// This installation could not follow a commit and must be added again.
+    /// This installation could not follow a commit; it is on its way back in by itself.
     Ejected,
 }
 

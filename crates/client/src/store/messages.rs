@@ -179,9 +179,13 @@ impl View<'_> {
         row.map(RawMessage::parse).transpose()
     }
 
-    /// The messages that wait to be encrypted, oldest first.
+    /// The messages that wait to be encrypted, oldest first; those of conversations that we are
+    /// on our way back into wait until we are there.
     pub(crate) fn queued_messages(&self) -> Result<Vec<MessageRow>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM messages WHERE delivery = 1 ORDER BY sequence");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages WHERE delivery = 1 AND conversation NOT IN \
+             (SELECT id FROM conversations WHERE state = 4) ORDER BY sequence"
+        );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map([], RawMessage::read)?;
         rows.map(|row| row?.parse()).collect()

@@ -13,15 +13,23 @@ pub(crate) enum Scope {
     Installation,
     /// One group.
     Group(ConversationId),
+    /// A group into which this installation is on its way back.
+    Rejoin(ConversationId),
+    /// A group as it was when it ejected this installation, kept until the way back is sure.
+    Ejected(ConversationId),
 }
 
 impl Scope {
     fn bytes(self) -> Vec<u8> {
         let mut bytes = PROTOCOL_VERSION.to_be_bytes().to_vec();
-        match self {
-            Self::Installation => {}
-            Self::Group(id) => bytes.extend_from_slice(&id.0),
-        }
+        let (id, kind) = match self {
+            Self::Installation => return bytes,
+            Self::Group(id) => (id, None),
+            Self::Rejoin(id) => (id, Some(1)),
+            Self::Ejected(id) => (id, Some(2)),
+        };
+        bytes.extend_from_slice(&id.0);
+        bytes.extend(kind);
         bytes
     }
 }
@@ -59,6 +67,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Moves all state of a scope to another, whose own is dropped.
+    pub(crate) fn move_ratchet(&self, from: Scope, to: Scope) -> Result<(), StoreError> {
+        self.drop_ratchet(to)?;
+        self.connection.execute(
+            "UPDATE ratchet SET scope = ?2 WHERE scope = ?1",
+            [from.bytes(), to.bytes()],
+        )?;
+        Ok(())
+    }
+
     /// Drops all state of a scope.
     pub(crate) fn drop_ratchet(&self, scope: Scope) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM ratchet WHERE scope = ?1", [scope.bytes()])?;
@@ -90,6 +108,14 @@ mod tests {
         write.unwrap();
         assert_eq!(store.view().ratchet(group).unwrap(), vec![(vec![2], vec![8])]);
         assert_eq!(store.view().ratchet(Scope::Installation).unwrap().len(), 2);
+        let id = ConversationId([1; 32]);
+        let (back, before) = (Scope::Rejoin(id), Scope::Ejected(id));
+        store.transact(|tx| tx.apply_delta(back, put(9))).unwrap();
+        store.transact(|tx| tx.move_ratchet(group, before)).unwrap();
+        store.transact(|tx| tx.move_ratchet(back, group)).unwrap();
+        assert!(store.view().ratchet(back).unwrap().is_empty());
+        assert_eq!(store.view().ratchet(before).unwrap(), vec![(vec![2], vec![8])]);
+        assert_eq!(store.view().ratchet(group).unwrap().len(), 2);
         store.transact(|tx| tx.drop_ratchet(group)).unwrap();
         assert!(store.view().ratchet(group).unwrap().is_empty());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidings_envelope::api::{NodeFrame, Subscription, TopicEntry};
 use tidings_envelope::{Operation, OrderedReceipt, Topic};
 use tidings_types::{NodeId, ShardId};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::ConversationId;
@@ -26,19 +26,30 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between two rounds of attempts.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(8);
 
+/// The tasks that follow shards, one each.
+type Followers = Arc<Mutex<JoinSet<()>>>;
+
 /// Events as they happen; dropping it stops listening.
 pub struct Listener {
     events: mpsc::UnboundedReceiver<Event>,
-    _tasks: JoinSet<()>,
+    supervisor: JoinSet<()>,
+    followers: Followers,
 }
 
 impl Listener {
     /// Starts to listen; what was missed comes first.
     pub(crate) fn start(core: Arc<Core>) -> Self {
         let events = core.events.listen();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(supervise(core));
-        Self { events, _tasks: tasks }
+        let followers = Followers::default();
+        let mut supervisor = JoinSet::new();
+        supervisor.spawn(supervise(core, Arc::clone(&followers)));
+        Self { events, supervisor, followers }
+    }
+
+    /// Stops listening and waits until nothing of it uses the client's store any more.
+    pub async fn stop(mut self) {
+        self.supervisor.shutdown().await;
+        self.followers.lock().await.shutdown().await;
     }
 
     /// The next event; none once the client is gone.
@@ -61,8 +72,7 @@ impl std::fmt::Debug for Listener {
 }
 
 /// Keeps one follower per shard that has topics, and sends what waits.
-async fn supervise(core: Arc<Core>) {
-    let mut followers = JoinSet::new();
+async fn supervise(core: Arc<Core>, followers: Followers) {
     let mut shards = BTreeSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     let mut turn = 0;
@@ -73,7 +83,7 @@ async fn supervise(core: Arc<Core>) {
             Ok(topics) => {
                 for shard in topics.into_keys() {
                     if shards.insert(shard) {
-                        followers.spawn(follow(Arc::clone(&core), shard));
+                        followers.lock().await.spawn(follow(Arc::clone(&core), shard));
                     }
                 }
             }
@@ -217,9 +227,9 @@ impl Core {
         if is_behind(&row.cursor, &entry) {
             return Ok(());
         }
-        let registry = self.nodes.registry();
+        let registries = self.nodes.registries();
         let mut cursor = row.cursor;
-        match self.verifier(&registry).broadcast(&topic, &mut cursor, entry) {
+        match self.verifier(&registries).broadcast(&topic, &mut cursor, entry) {
             Ok(entry) => {
                 self.take_broadcast(&mut engine, &topic, &entry).await?;
                 self.after_entry(&mut engine, row.conversation).await
@@ -242,9 +252,9 @@ impl Core {
         if receipt.position().is_some_and(|position| position <= row.cursor.position) {
             return Ok(());
         }
-        let registry = self.nodes.registry();
+        let registries = self.nodes.registries();
         let mut cursor = row.cursor;
-        match self.verifier(&registry).ordered(&topic, &mut cursor, receipt) {
+        match self.verifier(&registries).ordered(&topic, &mut cursor, receipt) {
             Ok(entry) => {
                 self.take_ordered(&mut engine, &topic, &entry).await?;
                 self.after_entry(&mut engine, row.conversation).await
@@ -256,7 +266,8 @@ impl Core {
         }
     }
 
-    /// What follows from an entry: a fresh key package after a welcome, a commit for leavers.
+    /// What follows from an entry: a fresh key package after a welcome, a commit for leavers, a word
+    /// on a commit that is not proved.
     async fn after_entry(
         &self,
         engine: &mut Engine,
@@ -264,7 +275,10 @@ impl Core {
     ) -> Result<(), ClientError> {
         let done = match conversation {
             None => self.ensure_published(engine).await,
-            Some(id) => self.let_go(engine, id).await,
+            Some(id) => match self.let_go(engine, id).await {
+                Ok(()) => self.attend(engine, id).await,
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = done {
             tracing::debug!(%error, "left for later");
@@ -311,6 +325,7 @@ impl Core {
         if let Err(error) = self.ensure_published(&mut engine).await {
             tracing::debug!(%error, "the key package is not published");
         }
+        self.attend_all(&mut engine).await;
         drop(engine);
         if let Err(error) = self.flush_outbox().await {
             tracing::debug!(%error, "the outbox is not empty");
@@ -323,6 +338,20 @@ impl Core {
         for id in undecided {
             if let Err(error) = self.settle(&mut engine, id).await {
                 tracing::debug!(%id, %error, "a commit is still undecided");
+            }
+        }
+    }
+
+    /// What time alone makes due.
+    async fn attend_all(&self, engine: &mut Engine) {
+        let ids: Vec<ConversationId> = engine.groups.keys().copied().collect();
+        for id in ids {
+            let attended = match self.let_go(engine, id).await {
+                Ok(()) => self.attend(engine, id).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = attended {
+                tracing::debug!(%id, %error, "a conversation is left for later");
             }
         }
     }

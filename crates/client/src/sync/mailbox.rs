@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use rand::rngs::OsRng;
 use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
 use tidings_envelope::{ClientEnvelope, Topic};
-use tidings_mls::{Group, GroupId, GroupStatus, InboxFacts, JoinError, StagedJoin, WelcomePointer};
+use tidings_mls::{
+    Group, GroupId, GroupStatus, InboxFacts, JoinError, Note, StagedJoin, WelcomePointer,
+};
 use tidings_types::{InboxId, Wire};
 
 use crate::ConversationId;
@@ -38,12 +40,19 @@ impl Core {
             return Err(GroupError::BogusWelcomes.into());
         }
         let payload = entry.envelope.as_ref().map(|envelope| &envelope.body.payload);
-        let pointer = match payload {
-            Some(payload) => engine.installation()?.open_pointer(payload),
+        let note = match payload {
+            Some(payload) => engine.installation()?.open_note(payload),
             None => None,
         };
-        let joined = match &pointer {
-            Some(pointer) => self.join(engine, pointer).await?,
+        let joined = match &note {
+            Some(Note::Pointer(pointer)) => self.follow_pointer(engine, pointer).await?,
+            Some(Note::Rejoin(request)) => {
+                // Whoever asks asks again, and others too; it holds nothing up.
+                if let Err(error) = self.answer(engine, request).await {
+                    tracing::debug!(%error, "a request to be let back in is not answered");
+                }
+                None
+            }
             None => None,
         };
         let Some((mut group, added_by)) = joined else {
@@ -54,7 +63,9 @@ impl Core {
         let row = row_of(&group, Some(added_by));
         let written: Result<(), ClientError> = self.store().transact(|tx| {
             // What an earlier membership left behind gives way.
-            tx.drop_ratchet(Scope::Group(id))?;
+            for scope in [Scope::Group(id), Scope::Rejoin(id), Scope::Ejected(id)] {
+                tx.drop_ratchet(scope)?;
+            }
             for old in tx.view().topics_of(id)? {
                 tx.remove_topic(&old.topic)?;
             }
@@ -69,14 +80,18 @@ impl Core {
             Ok(tx.put_cursor(mailbox, &cursor)?)
         });
         written?;
+        engine.rejoins.remove(&id);
+        engine.ejected.remove(&id);
+        engine.asked.remove(&id);
         engine.groups.insert(id, group);
         self.topics_changed.notify_waiters();
         self.events.tell(&Event::Joined { conversation: id });
         Ok(())
     }
 
-    /// The group that a pointer leads to and who added us; none when it leads nowhere.
-    async fn join(
+    /// The group that a pointer leads to and who added us; none when it leads nowhere, or back
+    /// into a group that ejected us.
+    async fn follow_pointer(
         &self,
         engine: &mut Engine,
         pointer: &WelcomePointer,
@@ -84,15 +99,55 @@ impl Core {
         let Some(blob) = self.blob(&pointer.reference.blob_topic()).await? else {
             return Ok(None);
         };
-        let live =
-            |group: &&Group| matches!(group.status(), GroupStatus::Active | GroupStatus::Rejoining);
+        let id = ConversationId(pointer.group.0);
+        let is_out = |group: &Group| group.status() == GroupStatus::Ejected;
+        if engine.groups.get(&id).is_some_and(is_out) {
+            match self.take_grant(engine, id, pointer, &blob).await {
+                // A welcome after all: somebody adds us anew.
+                Ok(Err(JoinError::BlobInvalid)) => {}
+                Ok(Ok(())) => return Ok(None),
+                Ok(Err(JoinError::OtherPosition)) => {
+                    // The group has moved on since; what is newer is asked for at once.
+                    self.ask_again(engine, id).await?;
+                    return Ok(None);
+                }
+                Ok(Err(error)) => return Ok(refuse(pointer, &error)),
+                Err(error) => {
+                    // Another answer will do as well.
+                    tracing::debug!(%id, %error, "an answer could not be followed");
+                    return Ok(None);
+                }
+            }
+        }
+        self.join(engine, pointer, &blob).await
+    }
+
+    async fn join(
+        &self,
+        engine: &mut Engine,
+        pointer: &WelcomePointer,
+        blob: &ClientEnvelope,
+    ) -> Result<Option<(Group, InboxId)>, ClientError> {
+        let live = |group: &&Group| {
+            let is_in = matches!(group.status(), GroupStatus::Active | GroupStatus::Rejoining);
+            is_in && group.voucher().is_none()
+        };
         let known: BTreeSet<GroupId> = engine.groups.values().filter(live).map(Group::id).collect();
+        let id = ConversationId(pointer.group.0);
+        let hearsay = engine.groups.get(&id).filter(|group| group.voucher().is_some());
+        let hearsay = hearsay.map(|group| (group.voucher(), group.settings()));
         let installation = engine.installation()?;
-        let staged = StagedJoin::open(installation, pointer, &blob, &known, &mut OsRng);
+        let staged = StagedJoin::open(installation, pointer, blob, &known, &mut OsRng);
         let staged = match staged {
             Ok(staged) => staged,
             Err(error) => return Ok(refuse(pointer, &error)),
         };
+        // What rests on one member's word gives way to the word of another member (MLS-017).
+        if let Some((voucher, settings)) = hearsay
+            && (voucher == Some(staged.added_by()) || !settings.is_member(staged.added_by()))
+        {
+            return Ok(refuse(pointer, &JoinError::AlreadyMember));
+        }
         let added_by = staged.added_by();
         match self.check_members(staged).await? {
             Ok(group) => Ok(Some((group, added_by))),
@@ -126,8 +181,8 @@ impl Core {
     /// The blob is on f+1 disks before anybody is pointed to it, so when all replicas but f have
     /// nothing, the pointer is junk.
     async fn blob(&self, topic: &Topic) -> Result<Option<ClientEnvelope>, ClientError> {
-        let registry = self.nodes.registry();
-        let verifier = self.verifier(&registry);
+        let registries = self.nodes.registries();
+        let (registry, verifier) = (registries.latest(), self.verifier(&registries));
         let start = TopicCursor::default();
         let query = TopicQuery::new(*topic, start.clone(), BLOB_ENTRIES_MAX).to_wire();
         let accept = |page: TopicPage| {

@@ -1,13 +1,16 @@
 //! Catching up: welcomes first, then each conversation, one envelope at a time.
 
+mod attend;
 mod broadcast;
 mod live;
 mod mailbox;
 mod ordered;
 mod pull;
+mod rejoin;
 
 pub use live::Listener;
 pub(crate) use ordered::follow_generations;
+pub(crate) use rejoin::Asked;
 
 use serde::Serialize;
 
@@ -58,7 +61,8 @@ impl Core {
         Ok(report)
     }
 
-    /// Reads one conversation, finds out about our own commit, and lets go who asked to leave.
+    /// Reads one conversation, finds out about our own commit, sees to those who are to go, and to
+    /// commits that are not proved.
     pub(crate) async fn catch_up(
         &self,
         engine: &mut Engine,
@@ -67,21 +71,20 @@ impl Core {
         self.pull_conversation(engine, id).await?;
         self.settle(engine, id).await?;
         self.let_go(engine, id).await?;
+        self.attend(engine, id).await?;
         self.drop_ended_topics(engine, id)
     }
 
-    /// Commits the wish of others to leave, if nobody else has.
+    /// Commits that somebody is to go, if nobody else has.
     pub(crate) async fn let_go(
         &self,
         engine: &mut Engine,
         id: ConversationId,
     ) -> Result<(), ClientError> {
         let (_, group) = engine.group(id)?;
-        let leaving = group.leaving();
-        let is_active = group.status() == tidings_mls::GroupStatus::Active;
-        match leaving.is_empty() || leaving.contains(&group.inbox()) || !is_active {
-            true => Ok(()),
-            false => self.change(engine, id, &Intent::LetGo).await,
+        match group.owes_commit() {
+            true => self.change(engine, id, &Intent::LetGo).await,
+            false => Ok(()),
         }
     }
 
@@ -92,6 +95,17 @@ impl Core {
         match state {
             ConversationState::Active | ConversationState::Leaving => Ok(()),
             _ => Err(CallerError::NotActive { id, state }.into()),
+        }
+    }
+
+    /// Refuses what could never be sent; what is said while we are on our way back in waits.
+    pub(crate) fn check_open(&self, id: ConversationId) -> Result<(), ClientError> {
+        match self.check_active(id) {
+            Err(ClientError::Caller(CallerError::NotActive {
+                state: ConversationState::Ejected,
+                ..
+            })) => Ok(()),
+            checked => checked,
         }
     }
 
@@ -121,10 +135,12 @@ impl Core {
         let rows = self.store().view().topics_of(id)?;
         for row in rows {
             let TopicRole::Ended { until } = row.role else { continue };
-            if now <= until.plus(SETTLING_PERIODS) {
+            let (_, group) = engine.group(id)?;
+            // What is still open about its last commit is said there.
+            let is_open = group.open_topics().contains(&row.topic);
+            if is_open || now <= until.plus(SETTLING_PERIODS) {
                 continue;
             }
-            let (_, group) = engine.group(id)?;
             let retired = until.minus(tidings_mls::GENERATION_GRACE_PERIODS);
             group.forget_generations_before(retired.plus(1));
             let delta = group.take_delta();

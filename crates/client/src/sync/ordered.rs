@@ -37,9 +37,10 @@ impl Core {
             return Err(VerifyFailure::Position { expected, found }.into());
         }
         let cursor = TopicCursor { position: entry.position, ..row.cursor.clone() };
-        let Some(id) = row.conversation.filter(|_| row.role == TopicRole::Current) else {
+        let Some(id) = row.conversation else {
             return self.pass(topic, &cursor, entry.id);
         };
+        let was_out = engine.group(id)?.1.status() != GroupStatus::Active;
         let Some(verdict) = self.judge(engine, id, entry).await? else {
             return self.pass(topic, &cursor, entry.id);
         };
@@ -48,6 +49,9 @@ impl Core {
         }
         let released = self.apply(engine, id, topic, &cursor, entry, &verdict)?;
         self.tell(id, &verdict);
+        if was_out && matches!(verdict, Verdict::Applied(_)) {
+            self.events.tell(&Event::Returned { conversation: id });
+        }
         for held in &released {
             let header = &held.entry.header;
             let incoming = Incoming {
@@ -78,7 +82,8 @@ impl Core {
                 Err(ProcessError::NeedsInboxes(needed)) => {
                     facts = self.facts(needed, facts).await?;
                 }
-                Err(ProcessError::Inactive) => return Ok(None),
+                // A topic of epochs that were undone.
+                Err(ProcessError::OtherTopic) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -95,16 +100,22 @@ impl Core {
         entry: &Ordered,
         verdict: &Verdict,
     ) -> Result<Vec<TopicEntry>, ClientError> {
+        let is_back = engine.rejoins.contains_key(&id);
         let (_, group) = engine.group(id)?;
         let delta = group.take_delta();
         let written: Result<Vec<TopicEntry>, ClientError> = self.store().transact(|tx| {
             tx.apply_delta(Scope::Group(id), delta)?;
             tx.put_cursor(topic, cursor)?;
             tx.mark_seen(entry.id)?;
-            // Whatever took the position decided a commit of ours that built on it.
-            match tx.is_pending_commit(id, entry.id)? && matches!(verdict, Verdict::Applied(_)) {
+            let is_own = tx.is_pending_commit(id, entry.id)?;
+            match is_own && matches!(verdict, Verdict::Applied(_)) {
                 true => tx.settle_pending_commit(id)?,
-                false => tx.remove_pending_commit(id)?,
+                // Whatever took the position decided a commit of ours that built on it; a way
+                // back in is decided by itself.
+                false if group.pending_commit().is_none() && !is_back => {
+                    tx.remove_pending_commit(id)?;
+                }
+                false => {}
             }
             note_conversation(tx, id, group, verdict)?;
             follow_generations(tx, id, group)?;
@@ -128,15 +139,20 @@ impl Core {
             Verdict::Removed { by } => {
                 Event::Gone { conversation, reason: format!("removed by {by}") }
             }
-            Verdict::Ejected => Event::Gone { conversation, reason: EJECTED.to_owned() },
+            Verdict::Ejected => Event::Ejected { conversation },
             Verdict::Void(reason) => Event::SetAside { conversation, reason: reason.to_string() },
-            Verdict::LeaveRequested { .. } | Verdict::Paused { .. } | Verdict::Stale => return,
+            Verdict::LeaveRequested { .. }
+            | Verdict::Wished { .. }
+            | Verdict::Noted
+            | Verdict::Paused { .. }
+            | Verdict::Stale => return,
         };
         self.events.tell(&event);
     }
 }
 
-const EJECTED: &str = "this installation could not follow a change";
+pub(super) const EJECTED: &str =
+    "this installation could not follow a change and is on its way back";
 
 /// Once a generation has ended, nothing more is ordered in it: what waits is read as it is.
 fn released_up_to(topic: &Topic, group: &Group, position: Position) -> Position {
@@ -156,7 +172,13 @@ fn note_conversation(
     let Some(mut row) = tx.view().conversation(id)? else { return Ok(()) };
     let was_leaving = row.state == ConversationState::Leaving;
     match verdict {
-        Verdict::Applied(_) => group.settings().name().clone_into(&mut row.name),
+        Verdict::Applied(_) => {
+            group.settings().name().clone_into(&mut row.name);
+            // A commit that put us out was undone.
+            if matches!(row.state, ConversationState::Ejected | ConversationState::Removed) {
+                (row.state, row.reason) = (ConversationState::Active, None);
+            }
+        }
         Verdict::LeaveRequested { inbox } if *inbox == group.inbox() => {
             row.state = ConversationState::Leaving;
         }

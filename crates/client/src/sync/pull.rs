@@ -2,8 +2,8 @@
 
 use tidings_envelope::Topic;
 use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
-use tidings_types::Wire;
 use tidings_types::constants::PAGE_ENTRIES_MAX;
+use tidings_types::{Position, Wire};
 
 use crate::ConversationId;
 use crate::core::{Core, Engine};
@@ -116,6 +116,27 @@ impl Core {
         Ok(catch)
     }
 
+    /// The ordered entries of a topic after a position, as f+1 replicas know them.
+    pub(super) async fn ordered_lane(
+        &self,
+        topic: &Topic,
+        after: Position,
+    ) -> Result<Vec<Ordered>, ClientError> {
+        let registry = self.nodes.registry();
+        let quorum = registry.durability_quorum(topic.shard(registry.shard_count));
+        let mut cursor = TopicCursor { position: after, ..Default::default() };
+        let (mut entries, mut agreed) = (Vec::new(), 0);
+        while agreed < quorum {
+            let page = self.page(topic, &cursor, agreed).await?;
+            let has_more = page.more && !(page.ordered.is_empty() && page.broadcast.is_empty());
+            let is_news = !page.ordered.is_empty();
+            entries.extend(page.ordered);
+            cursor = page.cursor;
+            agreed = if has_more || is_news { 0 } else { agreed + 1 };
+        }
+        Ok(entries)
+    }
+
     /// One page of a topic, from the first replica whose answer verifies; the first `skip` of
     /// them are asked last.
     async fn page(
@@ -124,8 +145,8 @@ impl Core {
         cursor: &TopicCursor,
         skip: usize,
     ) -> Result<VerifiedPage, ClientError> {
-        let registry = self.nodes.registry();
-        let verifier = self.verifier(&registry);
+        let registries = self.nodes.registries();
+        let (registry, verifier) = (registries.latest(), self.verifier(&registries));
         let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
         let query = TopicQuery::new(*topic, cursor.clone(), limit).to_wire();
         let accept = |page: TopicPage| verifier.page(topic, cursor, page);

@@ -7,7 +7,7 @@ mod socket;
 
 pub(crate) use call::{CallError, Http};
 pub(crate) use gateway::Gateway;
-pub(crate) use node::{NodeAddress, Nodes};
+pub(crate) use node::{NodeAddress, Nodes, worse};
 pub(crate) use socket::Socket;
 
 use std::time::Duration;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde::Deserialize;
-use tidings_envelope::Registry;
-use tidings_types::{ErrorCode, NetworkId, NodeId, Period, ShardId, Wire};
+use tidings_envelope::{Registry, RegistryHistory, RegistryRefused};
+use tidings_types::{NetworkId, NodeId, Period, ShardId, Wire};
 
 use crate::error::{ClientError, VerifyFailure};
 use crate::transport::call::base_url;
@@ -34,7 +34,7 @@ pub(crate) struct NodeAddress {
 pub(crate) struct Nodes {
     http: Http,
     network: NetworkId,
-    registry: RwLock<Arc<Registry>>,
+    registries: RwLock<Arc<RegistryHistory>>,
     preferred: RwLock<Option<NodeId>>,
     period: AtomicU64,
     period_at: RwLock<Option<Instant>>,
@@ -46,12 +46,12 @@ pub(crate) struct Nodes {
 const TROUBLE: Duration = Duration::from_secs(10);
 
 impl Nodes {
-    /// The nodes of `registry`.
-    pub(crate) fn new(http: Http, registry: Registry, preferred: Option<NodeId>) -> Self {
+    /// The nodes of the newest registry.
+    pub(crate) fn new(http: Http, registries: RegistryHistory, preferred: Option<NodeId>) -> Self {
         Self {
             http: http.impatient(),
-            network: registry.network_id(),
-            registry: RwLock::new(Arc::new(registry)),
+            network: registries.network(),
+            registries: RwLock::new(Arc::new(registries)),
             preferred: RwLock::new(preferred),
             period: AtomicU64::new(0),
             period_at: RwLock::new(None),
@@ -61,28 +61,30 @@ impl Nodes {
 
     /// The current registry.
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(self.registries().latest())
+    }
+
+    /// Every registry known.
+    pub(crate) fn registries(&self) -> Arc<RegistryHistory> {
+        Arc::clone(&self.registries.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a newer registry of the same network; false when it changes nothing.
     pub(crate) fn accept_registry(&self, registry: Registry) -> Result<bool, VerifyFailure> {
-        if registry.network_id() != self.network {
-            return Err(VerifyFailure::OtherNetwork);
-        }
-        registry.validate().map_err(|error| VerifyFailure::Registry(error.to_string()))?;
-        let mut current = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        if registry.epoch < current.epoch {
+        if registry.epoch < self.registry().epoch {
             return Err(VerifyFailure::Registry("it is older than one seen before".to_owned()));
         }
-        if **current == registry {
-            return Ok(false);
+        self.insert_registry(Arc::new(registry))
+    }
+
+    /// Takes a registry of any epoch of the same network; false when it changes nothing.
+    pub(crate) fn insert_registry(&self, registry: Arc<Registry>) -> Result<bool, VerifyFailure> {
+        let mut registries = self.registries.write().unwrap_or_else(PoisonError::into_inner);
+        match Arc::make_mut(&mut registries).insert(registry) {
+            Ok(changed) => Ok(changed),
+            Err(RegistryRefused::WrongNetwork) => Err(VerifyFailure::OtherNetwork),
+            Err(refused) => Err(VerifyFailure::Registry(refused.to_string())),
         }
-        if registry.epoch == current.epoch {
-            let reason = "it differs from one of the same epoch".to_owned();
-            return Err(VerifyFailure::Registry(reason));
-        }
-        *current = Arc::new(registry);
-        Ok(true)
     }
 
     /// Asks this node first from now on.
@@ -166,26 +168,27 @@ impl Nodes {
         }
     }
 
-    /// Reads JSON from one replica after another; all must say `not_found` for it to count.
-    pub(crate) async fn look_up<T: serde::de::DeserializeOwned>(
+    /// Posts `body` to one node.
+    pub(crate) async fn post<R: Wire>(
         &self,
-        shard: ShardId,
+        node: &NodeAddress,
         path: &str,
-    ) -> Result<Option<T>, ClientError> {
-        let (mut failure, mut absent) = (None, false);
-        for node in self.candidates(shard) {
-            match self.http.json(&node.url, path, None).await {
-                Ok(value) => return Ok(Some(value)),
-                Err(CallError::Refused(ErrorCode::NotFound | ErrorCode::InboxUnknown)) => {
-                    absent = true;
-                }
-                Err(error) => failure = Some(worse(failure, error.into())),
-            }
+        body: Vec<u8>,
+    ) -> Result<R, ClientError> {
+        let answer = self.http.post::<R>(&node.url, path, None, body).await;
+        if answer.as_ref().is_err_and(CallError::retryable) {
+            self.note_trouble(node.id);
         }
-        match (absent, failure) {
-            (true, _) => Ok(None),
-            (false, failure) => Err(failure.unwrap_or_else(nobody)),
-        }
+        Ok(answer?)
+    }
+
+    /// Reads JSON from one node.
+    pub(crate) async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        node: &NodeAddress,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        Ok(self.http.json(&node.url, path, None).await?)
     }
 
     /// The current period: as last heard when that is fresh, else as a node says.
@@ -240,11 +243,7 @@ impl Nodes {
         body: &[u8],
         accept: &impl Fn(R) -> Result<T, VerifyFailure>,
     ) -> Result<T, ClientError> {
-        let answer = self.http.post::<R>(&node.url, path, None, body.to_vec()).await;
-        if answer.as_ref().is_err_and(CallError::retryable) {
-            self.note_trouble(node.id);
-        }
-        Ok(accept(answer?)?)
+        Ok(accept(self.post(node, path, body.to_vec()).await?)?)
     }
 }
 
@@ -257,7 +256,7 @@ fn ends_search(error: &ClientError) -> bool {
 }
 
 /// Of two failures the one that says more: bad answers before refusals before silence.
-fn worse(before: Option<ClientError>, now: ClientError) -> ClientError {
+pub(crate) fn worse(before: Option<ClientError>, now: ClientError) -> ClientError {
     let weight = |error: &ClientError| match error {
         ClientError::Unverified(_) => 2,
         ClientError::Refused { .. } => 1,

@@ -55,7 +55,7 @@ async fn an_envelope_that_expired_unseen_is_sent_anew_and_one_that_was_stored_is
     network.lose_answers(100);
     alice.client.send_text(dm, "stored").await.unwrap();
     network.lose_answers(0);
-    network.ledger().period = Period(200);
+    network.ledger().begin(Period(200));
     let alice = alice.restart();
     alice.sync().await;
     for message in alice.client.messages(dm, 0, 10).unwrap() {

@@ -1,23 +1,27 @@
 //! What the nodes of the test network agree on: logs, lanes, inboxes, all signed for real.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidings_client::{AssociationState, LocalWallet, Member};
-use tidings_envelope::api::{SendResult, TopicEntry, TopicPage, TopicQuery};
+use tidings_client::LocalWallet;
+use tidings_envelope::api::{
+    SendResult, StateAnswer, StateQuery, TopicEntry, TopicPage, TopicQuery,
+};
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{
-    BatchHeader, Block, BlockHeader, Certificate, Checkpoint, ClientEnvelope, CommitSignature,
-    DecidedOperation, EntryHeader, Lane, LogEntry, LogId, Operation, OrderedReceipt, Outcome,
-    ParsedEnvelope, PayerEnvelope, Receipt, Registry, SignedAcknowledgement, Target, Topic,
-    TopicKind, verify_all,
+    BatchHeader, BlockHeader, Certificate, CertifiedBlock, Checkpoint, ClientEnvelope,
+    CommitSignature, EntryHeader, Lane, LogEntry, LogId, Operation, OrderedReceipt, Outcome,
+    ParsedEnvelope, PayerEnvelope, PeriodMarker, Receipt, Registry, RegistryHistory,
+    SignedAcknowledgement, StateKey, StateLeaf, StateProof, Target, Topic, verify_all,
 };
+use tidings_order::{LaneContext, LaneState};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::{PublicKey, SigningKey};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BlockHash, BoundedVec, EntryHash, EnvelopeId, ErrorCode, EthereumAddress, Genesis, GenesisSalt,
-    Height, InboxId, Incarnation, LogIndex, LogSize, NetworkId, NodeId, Period, PicoDollars,
-    Position, RegistryEpoch, Round, ShardId, TimestampSeconds, TopicIndex, Wire, merkle, sha256,
+    Height, Incarnation, LogIndex, LogSize, NetworkId, NodeId, Period, PicoDollars, RegistryEpoch,
+    Round, ShardId, TimestampSeconds, TopicIndex, Wire, merkle, sha256,
 };
 
 /// How many nodes there are: one may be faulty.
@@ -26,15 +30,14 @@ pub(crate) const NODES: u32 = 4;
 pub(crate) struct Ledger {
     pub(crate) registry: Registry,
     pub(crate) network: NetworkId,
-    pub(crate) period: Period,
+    registries: RegistryHistory,
     keys: BTreeMap<NodeId, NodeKey>,
     session: SigningKey,
     logs: BTreeMap<NodeId, Vec<[u8; 32]>>,
     heads: BTreeMap<(NodeId, Topic), (TopicIndex, EntryHash)>,
-    positions: BTreeMap<Topic, Position>,
-    parent: BlockHash,
-    height: Height,
-    pub(crate) inboxes: BTreeMap<InboxId, AssociationState>,
+    lane: LaneState,
+    /// The state after each block, and the block with its votes.
+    history: Vec<(LaneState, BlockHeader, Certificate)>,
     pub(crate) broadcast: Vec<TopicEntry>,
     pub(crate) ordered: Vec<(Topic, OrderedReceipt)>,
     answers: BTreeMap<EnvelopeId, SendResult>,
@@ -68,28 +71,63 @@ impl Ledger {
             }],
             fees: FeeSchedule::default(),
         };
-        Self {
+        let mut ledger = Self {
             network: registry.network_id(),
+            registries: RegistryHistory::new(Arc::new(registry.clone())),
             registry,
-            period: Period(100),
             keys: (1..=NODES).map(|id| (NodeId(id), key(id))).collect(),
             session,
             logs: BTreeMap::new(),
             heads: BTreeMap::new(),
-            positions: BTreeMap::new(),
-            parent: BlockHash::default(),
-            height: Height(0),
-            inboxes: BTreeMap::new(),
+            lane: LaneState::default(),
+            history: Vec::new(),
             broadcast: Vec::new(),
             ordered: Vec::new(),
             answers: BTreeMap::new(),
+        };
+        ledger.begin(Period(100));
+        ledger
+    }
+
+    pub(crate) fn period(&self) -> Period {
+        self.lane.period()
+    }
+
+    /// Lets periods begin until this one has.
+    pub(crate) fn begin(&mut self, period: Period) {
+        while self.period() < period {
+            let (period, pins) = (self.period().plus(1), BoundedVec::default());
+            self.decide(Operation::PeriodMarker(PeriodMarker { period, pins }));
         }
     }
 
-    pub(crate) fn inbox_of(&self, address: EthereumAddress) -> Option<InboxId> {
-        let member = Member::EthereumAccount(address);
-        let found = self.inboxes.values().find(|state| state.contains(&member));
-        found.map(AssociationState::inbox)
+    /// The height of the last block.
+    pub(crate) fn height(&self) -> Height {
+        self.lane.height()
+    }
+
+    /// What a replica that knows no block after `height` answers to a look-up.
+    pub(crate) fn look_up(&self, query: &StateQuery, height: Height) -> StateAnswer {
+        let known = self.history.iter().rfind(|(_, header, _)| header.height <= height).unwrap();
+        let (state, header, certificate) = known;
+        let branch = state.prove(&query.key).unwrap();
+        let value = match (query.key, &branch.leaf) {
+            (StateKey::Inbox(inbox), StateLeaf::Digest(hash)) if query.known != Some(*hash) => {
+                Some(state.inbox(inbox).unwrap().to_wire().try_into().unwrap())
+            }
+            _ => None,
+        };
+        let (version, key) = (PROTOCOL_VERSION, query.key);
+        let (header, certificate) = (*header, certificate.clone());
+        let proof = StateProof { version, key, branch, header, certificate };
+        StateAnswer { version, proof, value }
+    }
+
+    /// What a quorum of cheats can certify: the same state after another block.
+    pub(crate) fn forked(&self, mut answer: StateAnswer) -> StateAnswer {
+        answer.proof.header.parent = BlockHash([0xff; 32]);
+        answer.proof.certificate = self.certificate(&answer.proof.header);
+        answer
     }
 
     /// Admits an envelope through `node`; a repeat gets the first answer.
@@ -154,8 +192,8 @@ impl Ledger {
         let parsed = ParsedEnvelope::check(envelope.clone())?;
         verify_all(vec![parsed], self.network, &mut rand::rngs::OsRng).remove(0)?;
         match envelope.body.not_after {
-            expiry if expiry < self.period => Err(ErrorCode::EnvelopeExpired),
-            expiry if expiry > self.period.plus(2) => Err(ErrorCode::NotAfterTooFar),
+            expiry if expiry < self.period() => Err(ErrorCode::EnvelopeExpired),
+            expiry if expiry > self.period().plus(2) => Err(ErrorCode::NotAfterTooFar),
             _ => Ok(()),
         }
     }
@@ -182,6 +220,7 @@ impl Ledger {
 
     fn append(&mut self, node: NodeId, envelope: &ClientEnvelope) -> Receipt {
         let log = LogId { node, shard: ShardId(0), incarnation: Incarnation(1) };
+        let period = self.period();
         let payload = self.paid(Target::Node(node), envelope).to_wire();
         let (topic_index, previous) =
             self.heads.get(&(node, envelope.body.topic)).copied().unwrap_or_default();
@@ -198,14 +237,14 @@ impl Ledger {
             payload_hash: sha256(&payload),
             payload_length: u32::try_from(payload.len()).unwrap(),
             retention_days: envelope.body.retention_days,
-            fee_period: self.period,
+            fee_period: period,
             fee: PicoDollars(0),
         };
         leaves.push(header.hash().0);
         let index = leaves.len() - 1;
         let size = LogSize(u64::try_from(leaves.len()).unwrap());
         let path = BoundedVec::new(merkle::path(leaves, index)).unwrap();
-        let checkpoint = Checkpoint::new(log, size, merkle::root(leaves), self.period);
+        let checkpoint = Checkpoint::new(log, size, merkle::root(leaves), period);
         self.heads.insert((node, header.topic), (topic_index.plus(1), header.hash()));
         let entry = LogEntry { header, payload: Some(payload.try_into().unwrap()) };
         self.broadcast.push(TopicEntry { log, entry });
@@ -222,68 +261,33 @@ impl Ledger {
     }
 
     fn order(&mut self, envelope: &ClientEnvelope) -> Result<OrderedReceipt, ErrorCode> {
-        let topic = envelope.body.topic;
-        let position = self.positions.get(&topic).copied().unwrap_or_default();
-        let expected = envelope.body.expected_position;
-        let outcome = match expected.is_some_and(|expected| expected != position) {
-            true => Outcome::Conflict { position },
-            false => {
-                self.apply_identity(envelope)?;
-                Outcome::Applied { position: position.plus(1) }
-            }
-        };
-        let operation = Operation::Envelope(self.paid(Target::Shard(ShardId(0)), envelope));
-        let receipt = self.certify(DecidedOperation { operation, outcome });
-        if receipt.position().is_some() {
-            self.positions.insert(topic, position.plus(1));
-            self.ordered.push((topic, receipt.clone()));
+        let paid = self.paid(Target::Shard(ShardId(0)), envelope);
+        let receipt = self.decide(Operation::Envelope(paid));
+        match receipt.decided.outcome {
+            Outcome::Refused { code } => return Err(code),
+            Outcome::Applied { .. } => self.ordered.push((envelope.body.topic, receipt.clone())),
+            Outcome::Conflict { .. } => {}
         }
         Ok(receipt)
     }
 
-    fn apply_identity(&mut self, envelope: &ClientEnvelope) -> Result<(), ErrorCode> {
-        if envelope.body.topic.kind != TopicKind::Identity {
-            return Ok(());
-        }
-        let inbox = InboxId(envelope.body.topic.id.0);
-        let current = self.inboxes.get(&inbox);
-        let next = AssociationState::advance(current, self.network, &envelope.body.payload)
-            .map_err(|error| error.code())?;
-        self.inboxes.insert(inbox, next);
-        Ok(())
+    /// Makes a block of one operation final.
+    fn decide(&mut self, operation: Operation) -> OrderedReceipt {
+        let context =
+            LaneContext { network: self.network, registries: &self.registries, shard: ShardId(0) };
+        let (staged, _) = self.lane.stage(vec![operation], context).unwrap();
+        let block = staged.block.clone();
+        self.lane.commit(staged);
+        let certificate = self.certificate(&block.header);
+        self.history.push((self.lane.clone(), block.header, certificate.clone()));
+        CertifiedBlock { block, certificate }.receipt(0).unwrap()
     }
 
-    fn certify(&mut self, decided: DecidedOperation) -> OrderedReceipt {
-        let leaves = Block::leaves(std::slice::from_ref(&decided));
-        self.height = self.height.plus(1);
-        let header = BlockHeader {
-            version: PROTOCOL_VERSION,
-            shard: ShardId(0),
-            height: self.height,
-            parent: self.parent,
-            period: self.period,
-            chain_reference: None,
-            registry_epoch: self.registry.epoch,
-            next_epoch: self.registry.epoch,
-            next_committee: self.registry.committee_hash(ShardId(0)),
-            operations_count: 1,
-            operations_root: merkle::root(&leaves),
-            state_root: [0; 32],
-        };
-        self.parent = header.hash();
+    fn certificate(&self, header: &BlockHeader) -> Certificate {
         let vote =
-            |node| CommitSignature::sign(node, &header, Round(0), &self.keys[&node], self.network);
-        let votes = (1..=3).map(NodeId).map(vote).collect();
-        OrderedReceipt {
-            header,
-            certificate: Certificate {
-                round: Round(0),
-                signatures: BoundedVec::new(votes).unwrap(),
-            },
-            index: 0,
-            path: BoundedVec::default(),
-            decided,
-        }
+            |node| CommitSignature::sign(node, header, Round(0), &self.keys[&node], self.network);
+        let votes: Vec<_> = (1..=3).map(NodeId).map(vote).collect();
+        Certificate { round: Round(0), signatures: BoundedVec::new(votes).unwrap() }
     }
 }
 

@@ -4,6 +4,7 @@
 mod conversations;
 mod faults;
 mod ledger;
+mod looking_up;
 mod network;
 mod people;
 mod strangers;

@@ -4,20 +4,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tidings_envelope::api::{
-    NewestQuery, NodeFrame, SendRequest, SendResponse, SendResult, SubscriberFrame, TopicCursor,
-    TopicPage, TopicQuery,
+    NewestQuery, NodeFrame, SendRequest, SendResponse, SendResult, StateAnswer, StateQuery,
+    SubscriberFrame, TopicCursor, TopicPage, TopicQuery,
 };
-use tidings_envelope::{Topic, TopicKind};
+use tidings_envelope::{StateLeaf, Topic, TopicKind};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, NodeId, Position, TopicIndex, Wire};
+use tidings_types::{
+    BoundedBytes, BoundedVec, EnvelopeId, ErrorCode, Height, NodeId, Period, Position, TopicIndex,
+    Wire,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast};
 
@@ -34,8 +37,18 @@ pub(crate) enum Behaviour {
     LeavesOut,
     /// It changes a byte of every broadcast payload.
     Tampers,
-    /// It knows of no inbox.
+    /// It knows of no inbox, and says so whether that can be proved or not.
     ForgetsInboxes,
+    /// It leads accounts to another inbox.
+    Misleads,
+    /// It sends another state of an inbox beside the proof.
+    SwapsStates,
+    /// It knows no block after this height.
+    Sleeps(Height),
+    /// It shows another certified block of the same height.
+    Forks,
+    /// It names a period that is far ahead.
+    Hurries,
     /// It claims another position for ordered entries.
     Reorders,
 }
@@ -63,8 +76,8 @@ pub(crate) struct Shared {
     calls_to_refuse: AtomicU32,
     hang_up: Notify,
     turn: AtomicU32,
-    /// How many questions about inboxes the nodes were asked.
-    inbox_questions: AtomicU32,
+    /// How many look-ups nodes were asked.
+    pub(crate) look_ups: AtomicU32,
 }
 
 /// The running network; it ends with the test's runtime.
@@ -96,7 +109,7 @@ impl Network {
             calls_to_refuse: AtomicU32::new(0),
             hang_up: Notify::new(),
             turn: AtomicU32::new(0),
-            inbox_questions: AtomicU32::new(0),
+            look_ups: AtomicU32::new(0),
         });
         for (id, listener) in listeners.into_iter().enumerate() {
             let router = match u32::try_from(id).unwrap() {
@@ -126,7 +139,7 @@ impl Network {
 
     /// How many questions about inboxes the nodes were asked since the last call.
     pub(crate) fn take_inbox_questions(&self) -> u32 {
-        self.shared.inbox_questions.swap(0, Ordering::SeqCst)
+        self.shared.look_ups.swap(0, Ordering::SeqCst)
     }
 
     pub(crate) fn forge(&self, forgery: Option<Forgery>) {
@@ -152,7 +165,7 @@ fn node(node: Node) -> Router {
         .route("/v1/query", post(query))
         .route("/v1/newest", post(newest))
         .route("/v1/status", get(node_status))
-        .route("/v1/inboxes/by-address/{address}", get(by_address))
+        .route("/v1/state", post(state))
         .route("/v1/subscribe", get(subscribe))
         .with_state(node)
 }
@@ -164,7 +177,7 @@ async fn registry(State(shared): State<Arc<Shared>>) -> Response {
 async fn gateway_status(State(shared): State<Arc<Shared>>) -> Response {
     let ledger = shared.ledger.lock().unwrap();
     let payer = ledger.registry.payers[0].address;
-    Json(json!({"network": ledger.network, "payer": payer, "period": ledger.period, "nodes": []}))
+    Json(json!({"network": ledger.network, "payer": payer, "period": ledger.period(), "nodes": []}))
         .into_response()
 }
 
@@ -202,6 +215,34 @@ async fn send(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
 impl Node {
     fn behaviour(&self) -> Behaviour {
         self.shared.behaviour.lock().unwrap()[usize::try_from(self.id.0 - 1).unwrap()]
+    }
+
+    fn look_up(&self, query: &StateQuery) -> StateAnswer {
+        let ledger = self.shared.ledger.lock().unwrap();
+        self.shared.look_ups.fetch_add(1, Ordering::SeqCst);
+        let mut answer = ledger.look_up(query, ledger.height());
+        match self.behaviour() {
+            Behaviour::ForgetsInboxes => {
+                answer.proof.branch.leaf = StateLeaf::Empty;
+                answer.value = None;
+            }
+            Behaviour::Misleads => {
+                if let StateLeaf::Value(value) = &mut answer.proof.branch.leaf {
+                    *value = BoundedBytes::new(vec![7; value.len()]).unwrap();
+                }
+            }
+            Behaviour::SwapsStates => {
+                if let Some(value) = &mut answer.value {
+                    let mut bytes = value.to_vec();
+                    bytes[40] ^= 1;
+                    *value = BoundedBytes::new(bytes).unwrap();
+                }
+            }
+            Behaviour::Sleeps(height) => return ledger.look_up(query, height),
+            Behaviour::Forks => return ledger.forked(answer),
+            _ => {}
+        }
+        answer
     }
 
     fn page(&self, query: &TopicQuery) -> TopicPage {
@@ -243,7 +284,7 @@ async fn query(State(node): State<Node>, body: Bytes) -> Response {
     match TopicQuery::from_wire(&body) {
         Ok(query) => {
             if query.topic.kind == TopicKind::Identity {
-                node.shared.inbox_questions.fetch_add(1, Ordering::SeqCst);
+                node.shared.look_ups.fetch_add(1, Ordering::SeqCst);
             }
             node.page(&query).to_wire().into_response()
         }
@@ -268,14 +309,18 @@ async fn node_status(State(node): State<Node>) -> Response {
         return refusal(ErrorCode::NotReady);
     }
     let ledger = node.shared.ledger.lock().unwrap();
-    Json(json!({"network": ledger.network, "period": ledger.period})).into_response()
+    let period = match node.behaviour() {
+        Behaviour::Hurries => Period(1_000_000),
+        _ => ledger.period(),
+    };
+    Json(json!({"network": ledger.network, "period": period})).into_response()
 }
 
-async fn by_address(State(node): State<Node>, Path(address): Path<String>) -> Response {
-    let Ok(address) = address.parse() else { return refusal(ErrorCode::Malformed) };
-    match node.shared.ledger.lock().unwrap().inbox_of(address) {
-        Some(inbox) => Json(json!({"inbox": inbox})).into_response(),
-        None => refusal(ErrorCode::NotFound),
+async fn state(State(node): State<Node>, body: Bytes) -> Response {
+    match (node.behaviour(), StateQuery::from_wire(&body)) {
+        (Behaviour::Down, _) => refusal(ErrorCode::NotReady),
+        (_, Err(_)) => refusal(ErrorCode::Malformed),
+        (_, Ok(query)) => node.look_up(&query).to_wire().into_response(),
     }
 }
 
@@ -297,7 +342,7 @@ async fn follow(node: Node, mut socket: WebSocket) -> Result<(), axum::Error> {
         NodeFrame::Hello {
             version: PROTOCOL_VERSION,
             network: ledger.network,
-            period: ledger.period,
+            period: ledger.period(),
         }
     };
     socket.send(Message::Binary(hello.to_wire().into())).await?;

@@ -27,14 +27,14 @@ fn invitee_of(network: &Network, person: &Person) -> Invitee {
     let manifests = page.broadcast.iter().map(|entry| payload(&entry.entry));
     let parsed = manifests.map(|bytes| KeyPackageManifest::from_wire(&bytes).unwrap());
     let newest = KeyPackageManifest::newest(parsed).unwrap();
-    newest.verify(&installation, ledger.network, ledger.period).unwrap()
+    newest.verify(&installation, ledger.network, ledger.period()).unwrap()
 }
 
 /// Publishes a welcome for `victim` to a group of invented inboxes.
 async fn welcome_to_nowhere(network: &Network, victim: &Person) {
     let (id, now) = {
         let ledger = network.ledger();
-        (ledger.network, ledger.period)
+        (ledger.network, ledger.period())
     };
     let payer = EthereumAddress([9; 20]);
     let context = SealContext { payer, not_after: now.plus(1), retention_days: 30 };

@@ -6,15 +6,16 @@ use openmls::key_packages::{KeyPackage, Lifetime};
 use openmls::prelude::{ExtensionType, LeafNodeIndex, LeafNodeParameters, ProposalType};
 use openmls_traits::OpenMlsProvider;
 use tidings_envelope::{ClientEnvelope, EnvelopeBody};
-use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{InboxId, Position, TimestampSeconds, Wire};
 
 use crate::facts::{InboxFacts, InboxSequence};
 use crate::group::{Group, NewGroup};
 use crate::installation::Installation;
+use crate::judge::open_entry;
 use crate::policy::CommitData;
 use crate::provider::Provider;
 use crate::settings::{CIPHERSUITE, GroupPolicy, GroupSettings, SETTINGS_EXTENSION, capabilities};
+use crate::statement::OrderedFrame;
 use crate::verdict::{ProcessError, Verdict, VoidReason};
 use crate::welcome::BlobKeys;
 use crate::world::{CONTEXT, NOW, World, inbox, text};
@@ -47,7 +48,7 @@ impl Default for Forgery {
 
 fn commit_data(with_welcome: bool, world: &mut World) -> Vec<u8> {
     let welcome = with_welcome.then(|| BlobKeys::generate(&mut world.rng).reference());
-    CommitData { version: PROTOCOL_VERSION, welcome }.to_wire()
+    CommitData::of_member(welcome).to_wire()
 }
 
 /// The forged commit as an MLS message.
@@ -76,13 +77,19 @@ fn forge_message(group: &mut Group, installation: &Installation, forgery: Forger
     bundle.commit().to_bytes().unwrap()
 }
 
-fn sealed(group: &Group, message: &[u8], expected: Option<Position>) -> ClientEnvelope {
+pub(super) fn sealed(group: &Group, message: &[u8], expected: Option<Position>) -> ClientEnvelope {
     let body = group.ordered_body(&CONTEXT, expected);
-    group.seal(&group.record.generation(), body, message).unwrap()
+    let frame = OrderedFrame::new(Vec::new(), message.to_vec()).unwrap();
+    group.seal(&group.record.generation(), body, &frame.to_wire()).unwrap()
+}
+
+/// The MLS message in an envelope of `group`.
+fn message_in(group: &Group, envelope: &ClientEnvelope) -> Vec<u8> {
+    open_entry(&group.record.generation(), &envelope.body).unwrap().frame.message.to_vec()
 }
 
 /// Three people, the first with two devices; person 1 is the admin.
-fn everybody() -> World {
+pub(super) fn everybody() -> World {
     World::new(80, &[2, 1, 1]).with_everybody()
 }
 
@@ -138,7 +145,7 @@ fn drop_member(settings: &mut GroupSettings, person: InboxId) {
     settings.members = Vec::try_into(kept).unwrap();
 }
 
-fn leaf_of(world: &World, device: usize) -> u32 {
+pub(super) fn leaf_of(world: &World, device: usize) -> u32 {
     let (_, key) = world.owner(device);
     world.devices[0].group().roster().index_of(&key).unwrap()
 }
@@ -403,7 +410,7 @@ fn what_is_not_a_sealed_handshake_of_this_epoch_is_void() {
     let (group, installation) = world.devices[2].group_mut();
     group.commit_lost();
     let (expected, generation) = (Some(group.position()), group.record.generation());
-    let opened = crate::seal::open(&generation, &honest.envelope.body).unwrap();
+    let honest_message = message_in(group, &honest.envelope);
 
     // A changed payload, signed again by a holder of the topic key.
     let mut payload = honest.envelope.body.payload.to_vec();
@@ -414,13 +421,16 @@ fn what_is_not_a_sealed_handshake_of_this_epoch_is_void() {
     let changed = body.sign(generation.key(), network);
     // The right message on another history.
     let body = group.ordered_body(&CONTEXT, expected);
-    let forked = group.seal_with_tag(&generation, body, &opened.message, [0; 8]).unwrap();
+    let frame = OrderedFrame::new(Vec::new(), honest_message.clone()).unwrap();
+    let forked = group.seal_with_tag(&generation, body, &frame.to_wire(), [0; 8]).unwrap();
     // A membership tag that nobody in the epoch made: it is the message's last bytes.
-    let mut message = opened.message.clone();
+    let mut message = honest_message.clone();
     *message.last_mut().unwrap() ^= 1;
     let outsider = sealed(group, &message, expected);
     let garbage = sealed(group, b"not MLS", expected);
-    let misplaced = sealed(group, &opened.message, None);
+    let misplaced = sealed(group, &honest_message, None);
+    let body = group.ordered_body(&CONTEXT, expected);
+    let unframed = group.seal(&generation, body, &honest_message).unwrap();
     let application = group
         .mls
         .create_message(&group.provider, &installation.signer(), b"hello")
@@ -433,6 +443,7 @@ fn what_is_not_a_sealed_handshake_of_this_epoch_is_void() {
         (forked, VoidReason::TranscriptMismatch),
         (outsider, VoidReason::Mls),
         (garbage, VoidReason::Malformed),
+        (unframed, VoidReason::Malformed),
         (misplaced, VoidReason::Misplaced),
         (application, VoidReason::Malformed),
     ];
@@ -452,12 +463,11 @@ fn an_old_commit_sealed_again_is_void() {
     // covers: MLS-014
     let mut world = everybody();
     let honest = world.commit(2, Changes::default());
-    let generation = world.devices[2].group().record.generation();
-    let old = crate::seal::open(&generation, &honest.envelope.body).unwrap();
+    let old = message_in(world.devices[2].group(), &honest.envelope);
     world.submit(&honest.envelope).unwrap();
     world.catch_up();
     let group = world.devices[3].group();
-    let envelope = sealed(group, &old.message, Some(group.position()));
+    let envelope = sealed(group, &old, Some(group.position()));
     check_envelope(&mut world, &envelope, VoidReason::WrongEpoch);
 }
 
@@ -466,10 +476,9 @@ fn a_commit_that_another_member_sealed_again_still_counts() {
     // covers: MLS-014
     let mut world = everybody();
     let honest = world.commit(2, Changes::default());
-    let generation = world.devices[2].group().record.generation();
-    let opened = crate::seal::open(&generation, &honest.envelope.body).unwrap();
+    let message = message_in(world.devices[2].group(), &honest.envelope);
     let group = world.devices[3].group();
-    let again = sealed(group, &opened.message, Some(group.position()));
+    let again = sealed(group, &message, Some(group.position()));
     world.submit(&again).unwrap();
     let verdicts = world.catch_up();
     assert!(matches!(&verdicts[&2][..], [Verdict::Applied(applied)] if applied.own));
@@ -533,8 +542,7 @@ fn changed_bytes_never_split_the_members() {
     let honest = world.commit(0, changes);
     let (group, _) = world.devices[0].group_mut();
     group.commit_lost();
-    let generation = group.record.generation();
-    let message = crate::seal::open(&generation, &honest.envelope.body).unwrap().message;
+    let message = message_in(group, &honest.envelope);
     let facts = world.facts();
     for at in (0..message.len()).step_by(7) {
         let mut changed = message.clone();

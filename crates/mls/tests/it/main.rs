@@ -5,6 +5,7 @@ mod dm;
 mod joining;
 mod lifecycle;
 mod manifests;
+mod racing;
 mod rejoin;
 mod rotation;
 mod scale;

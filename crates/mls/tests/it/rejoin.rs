@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use tidings_envelope::ClientEnvelope;
 use tidings_mls::{
-    Changes, Group, GroupStatus, JoinError, OpenError, ProcessError, StagedRejoin, Verdict,
+    Changes, GrantError, Group, GroupStatus, JoinError, OpenError, ProcessError, StagedRejoin,
+    Verdict,
 };
 
-use crate::world::{BUCKETS, CONTEXT, NETWORK, NOW, World};
+use crate::world::{NOW, World};
 
 /// Device 1 commits, and comes back from a backup that does not know its commit.
 fn ejected(seed: u64) -> World {
@@ -24,17 +26,8 @@ fn ejected(seed: u64) -> World {
 
 /// Device 0 grants, device 1 makes its commit.
 fn rejoin(world: &mut World) -> (Group, tidings_mls::PendingCommit) {
-    let invitee = world.invite(1);
-    let (group, installation) = world.devices[0].group_mut();
-    let grant = group.grant_rejoin(installation, &CONTEXT, &mut world.rng).unwrap();
-    let envelope = grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
-    let facts = world.facts();
-    let installation = &world.devices[1].installation;
-    let pointer = installation.open_pointer(&envelope.body.payload).unwrap();
-    let ejected = world.devices[1].group();
-    let staged = StagedRejoin::open(installation, ejected, &pointer, &grant.blob).unwrap();
-    assert_eq!(staged.needed().len(), 3);
-    staged.rejoin(installation, &facts, &CONTEXT, &mut world.rng).unwrap()
+    let made = world.rejoin(1, 0);
+    made.unwrap()
 }
 
 #[test]
@@ -83,12 +76,8 @@ fn a_rejoin_that_lost_its_position_is_made_anew() {
 fn live_state_is_not_replaced_by_a_grant() {
     // covers: MLS-017
     let mut world = World::new(72, &[1, 1]).with_everybody();
-    let invitee = world.invite(1);
-    let (group, installation) = world.devices[0].group_mut();
-    let grant = group.grant_rejoin(installation, &CONTEXT, &mut world.rng).unwrap();
-    let envelope = grant.reference.point(group.id(), &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
+    let (pointer, grant) = world.grant(1, 0).unwrap();
     let installation = &world.devices[1].installation;
-    let pointer = installation.open_pointer(&envelope.body.payload).unwrap();
     let live = world.devices[1].group();
     let refused = StagedRejoin::open(installation, live, &pointer, &grant.blob);
     assert_eq!(refused.err(), Some(JoinError::AlreadyMember));
@@ -109,4 +98,50 @@ fn an_ejected_device_still_reads_what_came_before() {
     world.check_read(&[1], &envelope, &message);
     let (group, _) = world.devices[1].group_mut();
     assert_eq!(group.open(&after, NOW), Err(OpenError::Ahead));
+}
+
+#[test]
+fn a_grant_that_the_lane_contradicts_is_refused() {
+    // covers: MLS-035
+    let mut world = ejected(74);
+    let (pointer, grant) = world.grant(1, 0).unwrap();
+    let open = |world: &World| {
+        let device = &world.devices[1];
+        StagedRejoin::open(&device.installation, device.group(), &pointer, &grant.blob).unwrap()
+    };
+    let staged = open(&world);
+    let lane = world.lane[&staged.topic()].iter();
+    let entries: Vec<ClientEnvelope> = lane.map(|it| it.envelope.clone()).collect();
+    let check = |world: &World, entries: &[ClientEnvelope]| {
+        open(world).check_lane(world.devices[1].group(), entries)
+    };
+    assert_eq!(check(&world, &entries), Ok(()));
+    let too_few = &entries[..entries.len() - 1];
+    assert_eq!(check(&world, too_few), Err(JoinError::OtherPosition));
+    let too_many: Vec<_> = entries.iter().chain(entries.last()).cloned().collect();
+    assert_eq!(check(&world, &too_many), Err(JoinError::OtherPosition));
+    // As many entries, of which none made the epoch.
+    let others = vec![entries[0].clone(); entries.len()];
+    assert_eq!(check(&world, &others), Err(JoinError::NotInLane));
+    // The group moves on before the grant is used.
+    world.change(0, Changes::default());
+    assert_eq!(check(&world, &entries), Err(JoinError::OtherPosition));
+}
+
+#[test]
+fn what_one_member_says_is_believed_once_another_is_heard() {
+    // covers: MLS-036
+    let mut world = ejected(75);
+    world.get_back(1, 0);
+    let granter = world.devices[0].installation.inbox();
+    assert_eq!(world.devices[1].group().voucher(), Some(granter));
+    // Who knows the group by one word passes it on to nobody.
+    assert_eq!(world.grant(2, 1).err(), Some(GrantError::Inactive));
+    let (envelope, message) = world.send(0, "it is I again");
+    world.check_read(&[1], &envelope, &message);
+    assert_eq!(world.devices[1].group().voucher(), Some(granter));
+    let (envelope, message) = world.send(3, "and I");
+    world.check_read(&[1], &envelope, &message);
+    assert_eq!(world.devices[1].group().voucher(), None);
+    assert!(world.grant(2, 1).is_ok());
 }

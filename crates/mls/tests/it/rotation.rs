@@ -43,6 +43,12 @@ fn an_old_topic_is_read_for_two_periods_and_then_not() {
     assert_eq!(group.open(&two, NOW.plus(3)), Err(OpenError::GenerationEnded));
     let opened = group.open(&one, NOW.plus(2)).unwrap();
     assert_eq!(opened, tidings_mls::OpenedMessage::Message(message));
+    // What is still to be said about the rotation keeps its topic.
+    group.forget_generations_before(Period(NOW.0 + 1));
+    assert_eq!(group.past_topics().len(), 1);
+    world.now = NOW.plus(1);
+    world.talk();
+    let (group, _) = world.devices[1].group_mut();
     group.forget_generations_before(Period(NOW.0 + 1));
     assert_eq!(group.open(&two, NOW), Err(OpenError::OtherTopic));
 }

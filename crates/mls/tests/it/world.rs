@@ -7,9 +7,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tidings_envelope::{ClientEnvelope, Topic};
 use tidings_mls::{
-    Changes, Content, Group, GroupPolicy, InboxFacts, InboxHead, InboxSequence, Installation,
-    Invitee, NewGroup, OpenedMessage, OrderedEntry, PendingCommit, ProcessError, ReceivedMessage,
-    SealContext, StagedJoin, Verdict, WelcomePointer,
+    Changes, Content, GrantError, Group, GroupPolicy, InboxFacts, InboxHead, InboxSequence,
+    Installation, Invitee, JoinError, NewGroup, Note, OpenedMessage, OrderedEntry, PendingCommit,
+    ProcessError, ReceivedMessage, RejoinGrant, SealContext, StagedJoin, StagedRejoin, Verdict,
+    WelcomePointer,
 };
 use tidings_types::ed25519::{PublicKey, SigningKey};
 use tidings_types::{EthereumAddress, InboxId, NetworkId, Period, Position, TimestampSeconds};
@@ -40,8 +41,17 @@ impl Device {
 pub struct World {
     pub rng: ChaCha20Rng,
     pub heads: BTreeMap<InboxId, InboxHead>,
-    pub lane: BTreeMap<Topic, Vec<ClientEnvelope>>,
+    /// The current period.
+    pub now: Period,
+    pub lane: BTreeMap<Topic, Vec<Ordered>>,
     pub devices: Vec<Device>,
+}
+
+/// An entry of the ordered lane.
+#[derive(Clone)]
+pub struct Ordered {
+    pub envelope: ClientEnvelope,
+    pub period: Period,
 }
 
 pub fn inbox(number: u8) -> InboxId {
@@ -66,6 +76,7 @@ impl World {
         let mut world = Self {
             rng: ChaCha20Rng::seed_from_u64(seed),
             heads: BTreeMap::new(),
+            now: NOW,
             lane: BTreeMap::new(),
             devices: Vec::new(),
         };
@@ -164,7 +175,7 @@ impl World {
         match envelope.body.expected_position {
             Some(expected) if expected != position => Err(position),
             _ => {
-                entries.push(envelope.clone());
+                entries.push(Ordered { envelope: envelope.clone(), period: self.now });
                 Ok(position.plus(1))
             }
         }
@@ -179,31 +190,53 @@ impl World {
         verdicts.get(&device).and_then(|verdicts| verdicts.last()).cloned().unwrap()
     }
 
-    /// Processes the next entry on a device, if there is one.
-    pub fn step(&mut self, device: usize) -> Option<Verdict> {
+    /// Processes the next entry of a topic on a device, if there is one.
+    pub fn step_on(&mut self, device: usize, topic: Topic) -> Option<Verdict> {
         let facts = self.facts();
         let group = self.devices[device].group.as_mut()?;
-        let topic = group.topic();
-        let index = usize::try_from(group.position().0).unwrap();
-        let envelope = self.lane.get(&topic)?.get(index)?.clone();
-        let entry =
-            OrderedEntry { position: group.position().plus(1), period: NOW, envelope: &envelope };
+        let known = group.position_of(topic)?;
+        let index = usize::try_from(known.0).unwrap();
+        let Ordered { envelope, period } = self.lane.get(&topic)?.get(index)?.clone();
+        let entry = OrderedEntry { position: known.plus(1), period, envelope: &envelope };
         match group.process_ordered(&entry, &facts) {
             Ok(verdict) => Some(verdict),
-            Err(ProcessError::Inactive) => None,
+            Err(ProcessError::RejoinLost) => None,
             Err(error) => panic!("device {device}: {error}"),
         }
     }
 
-    /// Lets every device process all that is ordered.
+    /// Processes the next entry of the topic that the group writes to.
+    pub fn step(&mut self, device: usize) -> Option<Verdict> {
+        let topic = self.devices[device].group.as_ref()?.topic();
+        self.step_on(device, topic)
+    }
+
+    /// Lets every device process all that is ordered on the topic that it writes to, and then
+    /// what is said on those before.
     pub fn catch_up(&mut self) -> BTreeMap<usize, Vec<Verdict>> {
         let mut verdicts: BTreeMap<usize, Vec<Verdict>> = BTreeMap::new();
         for device in 0..self.devices.len() {
-            while let Some(verdict) = self.step(device) {
-                verdicts.entry(device).or_default().push(verdict);
+            let heard = self.catch_up_on(device);
+            if !heard.is_empty() {
+                verdicts.insert(device, heard);
             }
         }
         verdicts
+    }
+
+    /// Lets one device process all that is ordered.
+    pub fn catch_up_on(&mut self, device: usize) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        loop {
+            let Some(group) = &self.devices[device].group else { return verdicts };
+            let past = group.past_topics().into_iter().map(|(topic, _)| topic);
+            let topics: Vec<Topic> = [group.topic()].into_iter().chain(past).collect();
+            match topics.into_iter().find_map(|topic| self.step_on(device, topic)) {
+                Some(Verdict::Noted | Verdict::Stale) => {}
+                Some(verdict) => verdicts.push(verdict),
+                None => return verdicts,
+            }
+        }
     }
 
     /// Sends the pointers of a commit and lets those who can open them join.
@@ -228,6 +261,73 @@ impl World {
         let known = BTreeSet::new();
         let staged = StagedJoin::open(installation, pointer, blob, &known, &mut self.rng).unwrap();
         self.devices[device].group = Some(staged.join(&facts).unwrap());
+    }
+
+    /// What `granter` answers to the request of `asker`.
+    pub fn grant(
+        &mut self,
+        asker: usize,
+        granter: usize,
+    ) -> Result<(WelcomePointer, RejoinGrant), GrantError> {
+        let (member, invitee) = (self.invite(granter), self.invite(asker));
+        let (group, installation) = self.devices[asker].group_mut();
+        let request = group.ask(installation, &member, BUCKETS, self.now, &CONTEXT).unwrap();
+        let note = self.devices[granter].installation.open_note(&request.body.payload);
+        let Some(Note::Rejoin(request)) = note else { panic!("not a request") };
+        let (group, installation) = self.devices[granter].group_mut();
+        let id = group.id();
+        let grant =
+            group.grant_rejoin(installation, &request, self.now, &CONTEXT, &mut self.rng)?;
+        let pointer = grant.reference.point(id, &invitee, BUCKETS, &CONTEXT, NETWORK).unwrap();
+        let installation = &self.devices[asker].installation;
+        Ok((installation.open_pointer(&pointer.body.payload).unwrap(), grant))
+    }
+
+    /// Lets `asker`, which was ejected, make the commit that gets it back in by the grant of
+    /// `granter`.
+    pub fn rejoin(
+        &mut self,
+        asker: usize,
+        granter: usize,
+    ) -> Result<(Group, PendingCommit), JoinError> {
+        let (pointer, grant) = self.grant(asker, granter).unwrap();
+        let facts = self.facts();
+        let device = &self.devices[asker];
+        let ejected = device.group();
+        let staged = StagedRejoin::open(&device.installation, ejected, &pointer, &grant.blob)?;
+        let entries = self.lane.get(&staged.topic()).cloned().unwrap_or_default();
+        let entries: Vec<ClientEnvelope> = entries.into_iter().map(|it| it.envelope).collect();
+        staged.check_lane(ejected, &entries)?;
+        let installation = &device.installation;
+        staged.rejoin(installation, ejected, &facts, self.now, &CONTEXT, &mut self.rng)
+    }
+
+    /// Lets `asker` get back in by the grant of `granter`, and everybody follow.
+    pub fn get_back(&mut self, asker: usize, granter: usize) {
+        let (group, pending) = self.rejoin(asker, granter).unwrap();
+        self.devices[asker].group = Some(group);
+        self.submit(&pending.envelope).unwrap();
+        self.catch_up();
+    }
+
+    /// Lets everybody state and restart what is due in this period, until all is said.
+    pub fn talk(&mut self) {
+        loop {
+            self.catch_up();
+            let mut said = Vec::new();
+            for device in self.devices.iter_mut() {
+                let Some(group) = device.group.as_mut() else { continue };
+                let installation = &device.installation;
+                said.extend(group.testify(installation, self.now, &CONTEXT).unwrap());
+                said.extend(group.restart(installation, self.now, &CONTEXT).unwrap());
+            }
+            if said.is_empty() {
+                return;
+            }
+            for envelope in said {
+                self.submit(&envelope).unwrap();
+            }
+        }
     }
 
     pub fn send(&mut self, device: usize, words: &str) -> (ClientEnvelope, ReceivedMessage) {

@@ -1,19 +1,19 @@
-//! What the node tells about itself and about inboxes.
+//! What the node tells about itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidings_types::{ErrorCode, EthereumAddress, InboxId, RegistryEpoch};
+use tidings_types::{ErrorCode, RegistryEpoch};
 
 use super::Api;
-use super::backend::{InboxView, NodeStatus};
+use super::backend::NodeStatus;
 use super::refusal::Refusal;
 use super::routes::OPENAPI;
 use crate::metrics::Exposition;
@@ -42,28 +42,6 @@ pub(super) async fn registry(
     };
     let known = registry.map(|registry| Json(&*registry).into_response());
     known.ok_or_else(|| Refusal::not_found("the registry of that epoch is not known here"))
-}
-
-/// `GET /v1/inboxes/by-address/{address}`.
-pub(super) async fn inbox_by_address(
-    State(api): State<Arc<Api>>,
-    Path(address): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let address: EthereumAddress = address.parse().map_err(Refusal::malformed)?;
-    match api.backend.inbox_by_address(address).await? {
-        Some(inbox) => Ok(Json(json!({ "inbox": inbox }))),
-        None => Err(Refusal::not_found("the account belongs to no inbox")),
-    }
-}
-
-/// `GET /v1/inboxes/{inbox}`.
-pub(super) async fn inbox(
-    State(api): State<Arc<Api>>,
-    Path(inbox): Path<String>,
-) -> Result<Json<InboxView>, Refusal> {
-    let inbox: InboxId = inbox.parse().map_err(Refusal::malformed)?;
-    let view = api.backend.inbox(inbox).await?;
-    view.map(Json).ok_or_else(|| Refusal::not_found("there is no such inbox"))
 }
 
 /// `GET /healthz`: the process is up.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use tidings_envelope::api::{PublishRequest, PublishResponse, TopicCursor, TopicEntry, TopicPage};
+use tidings_envelope::api::{
+    PublishRequest, PublishResponse, StateAnswer, StateQuery, TopicCursor, TopicEntry, TopicPage,
+};
 use tidings_envelope::{CertifiedBlock, LogId, Registry, SignedCheckpoint, Topic};
-use tidings_identity::{AssociationState, Member};
 use tidings_replica::store::Flush;
 use tidings_tlog::ProofPlan;
 use tidings_types::{
-    ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, LogSize, NetworkId, NodeId,
-    Period, RegistryEpoch, ShardId,
+    ErrorCode, Hash, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
 };
 
 /// The answer of a [`Backend`], or the code that the caller is refused with.
@@ -94,11 +94,8 @@ pub trait Backend: Send + Sync + 'static {
     /// At most `max` consecutive final blocks of a shard from a height on.
     fn blocks(&self, shard: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>>;
 
-    /// The inbox that an Ethereum account belongs to, if it belongs to one.
-    fn inbox_by_address(&self, address: EthereumAddress) -> Answer<'_, Option<InboxId>>;
-
-    /// Who belongs to an inbox, if it exists.
-    fn inbox(&self, inbox: InboxId) -> Answer<'_, Option<InboxView>>;
+    /// What a shard's ordered state holds under a key, with its proof.
+    fn look_up(&self, query: StateQuery) -> Answer<'_, StateAnswer>;
 }
 
 /// A further sample for `/metrics`.
@@ -152,28 +149,4 @@ pub struct LogStatus {
     pub log: LogId,
     /// How many entries.
     pub size: LogSize,
-}
-
-/// An inbox for people to look at; programs replay its topic and verify it themselves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct InboxView {
-    /// Which inbox.
-    pub inbox: InboxId,
-    /// The place of its last update.
-    pub sequence: u64,
-    /// Who may revoke members and change recovery.
-    pub recovery: Member,
-    /// All members in ascending order.
-    pub members: Vec<Member>,
-}
-
-impl From<&AssociationState> for InboxView {
-    fn from(state: &AssociationState) -> Self {
-        Self {
-            inbox: state.inbox(),
-            sequence: state.sequence().0,
-            recovery: state.recovery(),
-            members: state.members().map(|(member, _)| *member).collect(),
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod body;
 mod config;
 mod cors;
 mod guard;
+mod look_up;
 mod refusal;
 mod routes;
 mod server;
@@ -27,7 +28,7 @@ mod subscriber;
 mod topics;
 
 pub use address::{AddressConnections, AddressRates};
-pub use backend::{Answer, Backend, InboxView, LogStatus, NodeStatus, Sample, ShardStatus};
+pub use backend::{Answer, Backend, LogStatus, NodeStatus, Sample, ShardStatus};
 pub use config::{
     HttpConfig, HttpLimits, PUBLISH_BYTES_MAX, QUERY_BYTES_MAX, SUBSCRIBER_FRAME_BYTES_MAX,
     TlsFiles,

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use tidings_types::ErrorCode;
 
 use super::refusal::Refusal;
-use super::{Api, about, audit, cors, guard, socket, topics};
+use super::{Api, about, audit, cors, guard, look_up, socket, topics};
 
 /// The API's OpenAPI 3.1 document (API-020).
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -27,11 +27,10 @@ fn table() -> Vec<Route> {
         ("POST", "/v1/publish", post(topics::publish)),
         ("POST", "/v1/query", post(topics::query)),
         ("POST", "/v1/newest", post(topics::newest)),
+        ("POST", "/v1/state", post(look_up::state)),
         ("GET", "/v1/subscribe", get(socket::subscribe)),
         ("GET", "/v1/status", get(about::status)),
         ("GET", "/v1/registry", get(about::registry)),
-        ("GET", "/v1/inboxes/by-address/{address}", get(about::inbox_by_address)),
-        ("GET", "/v1/inboxes/{inbox}", get(about::inbox)),
         ("GET", "/v1/logs", get(audit::logs)),
         ("GET", "/v1/logs/{node}/{shard}/{incarnation}", get(audit::log_page)),
         ("GET", "/v1/logs/{node}/{shard}/{incarnation}/checkpoint", get(audit::checkpoint)),

@@ -3,7 +3,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::FutureExt;
-use tidings_envelope::api::{PublishRequest, PublishResponse, TopicCursor, TopicEntry, TopicPage};
+use tidings_envelope::api::{
+    PublishRequest, PublishResponse, StateAnswer, StateQuery, TopicCursor, TopicEntry, TopicPage,
+};
 use tidings_envelope::{
     AdmissionContext, CertifiedBlock, LogId, Registry, SignedCheckpoint, Topic,
 };
@@ -12,14 +14,13 @@ use tidings_replica::{PreparedPublish, Replica, prepare_publish};
 use tidings_tlog::ProofPlan;
 use tidings_types::constants::BLOCK_BYTES_MAX;
 use tidings_types::{
-    ErrorCode, EthereumAddress, Hash, Height, InboxId, LogIndex, NetworkId, NodeId, Period,
-    RegistryEpoch, ShardId,
+    ErrorCode, Hash, Height, LogIndex, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::{Command, View};
 use crate::feed::{FeedSource, SourceUnavailable};
-use crate::http::{Answer, Backend, InboxView, LogStatus, NodeStatus, Sample, ShardStatus};
+use crate::http::{Answer, Backend, LogStatus, NodeStatus, Sample, ShardStatus};
 use crate::link::LinkCounters;
 use crate::metrics::Counter;
 use crate::storage::{Storage, StorageError};
@@ -209,19 +210,8 @@ impl Backend for RunningNode {
             .boxed()
     }
 
-    fn inbox_by_address(&self, address: EthereumAddress) -> Answer<'_, Option<InboxId>> {
-        self.ask(move |replica| {
-            replica.lane_state(ShardId(0)).and_then(|state| state.inbox_of(address))
-        })
-        .boxed()
-    }
-
-    fn inbox(&self, inbox: InboxId) -> Answer<'_, Option<InboxView>> {
-        self.ask(move |replica| {
-            let state = replica.lane_state(ShardId(0));
-            state.and_then(|state| state.inbox(inbox)).map(InboxView::from)
-        })
-        .boxed()
+    fn look_up(&self, query: StateQuery) -> Answer<'_, StateAnswer> {
+        async move { self.ask(move |replica| replica.look_up(&query)).await? }.boxed()
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use tidings_envelope::api::{PublishRequest, PublishResponse, PublishResult};
+use tidings_envelope::api::{
+    PublishRequest, PublishResponse, PublishResult, StateAnswer, StateQuery,
+};
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
     AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, Lane, LogId,
@@ -554,6 +556,11 @@ impl Cluster {
         let prepared = prepare_publish(request, &self.replicas[&node].admission(), &mut rng)?;
         self.with(node, |replica, now| replica.publish(id, prepared, now));
         Ok(id)
+    }
+
+    /// What a node answers to a look-up.
+    pub fn look_up(&self, node: NodeId, query: &StateQuery) -> Result<StateAnswer, ErrorCode> {
+        self.replicas[&node].look_up(query)
     }
 
     /// The results of a request that was answered.

@@ -2,5 +2,6 @@
 
 mod cluster;
 mod faults;
+mod looking_up;
 mod publishing;
 mod wire;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use futures_util::{SinkExt, StreamExt};
 use tidings_envelope::api::{
     AcknowledgedCheckpoint, MEDIA_TYPE, NodeFrame, PublishRequest, PublishResponse, PublishResult,
-    SubscriberFrame, Subscription, TopicCursor, TopicEntry, TopicPage,
+    StateAnswer, StateQuery, SubscriberFrame, Subscription, TopicCursor, TopicEntry, TopicPage,
 };
 use tidings_envelope::registry::FeeSchedule;
-use tidings_envelope::{CertifiedBlock, ClientEnvelope, LogId, Registry, SignedCheckpoint, Topic};
-use tidings_identity::Member;
+use tidings_envelope::{
+    CertifiedBlock, ClientEnvelope, LogId, Registry, SignedCheckpoint, StateBranch, StateLeaf,
+    StatePath, StateProof, Topic,
+};
 use tidings_node::http::{
-    Answer, Backend, HttpConfig, HttpServer, InboxView, LogStatus, NodeStatus, Sample, ShardStatus,
+    Answer, Backend, HttpConfig, HttpServer, LogStatus, NodeStatus, Sample, ShardStatus,
 };
 use tidings_node::hub::Hub;
 use tidings_node::metrics::Metrics;
@@ -21,8 +23,8 @@ use tidings_replica::store::Flush;
 use tidings_tlog::{MemoryTree, ProofPlan, inclusion_proof};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{
-    BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Hash, Height, InboxId, LogIndex,
-    NetworkId, NodeId, Period, RegistryEpoch, ShardId, Wire,
+    BoundedVec, ErrorCode, Genesis, GenesisSalt, Hash, Height, LogIndex, NetworkId, NodeId, Period,
+    RegistryEpoch, ShardId, Wire, sparse_merkle,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,10 +33,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::store::{NETWORK, Store, log};
-
-/// The account and the inbox that exist.
-pub const ACCOUNT: EthereumAddress = EthereumAddress([5; 20]);
-pub const INBOX: InboxId = InboxId([6; 32]);
 
 /// The topic that another shard keeps.
 pub fn elsewhere() -> Topic {
@@ -231,14 +229,17 @@ impl Backend for TestNode {
         self.read(|store| store.blocks(from, max))
     }
 
-    fn inbox_by_address(&self, address: EthereumAddress) -> Answer<'_, Option<InboxId>> {
-        self.read(|_| (address == ACCOUNT).then_some(INBOX))
-    }
-
-    fn inbox(&self, inbox: InboxId) -> Answer<'_, Option<InboxView>> {
-        let member = Member::EthereumAccount(ACCOUNT);
-        let view = InboxView { inbox, sequence: 2, recovery: member, members: vec![member] };
-        self.read(|_| (inbox == INBOX).then_some(view))
+    fn look_up(&self, query: StateQuery) -> Answer<'_, StateAnswer> {
+        self.read(|store| {
+            let CertifiedBlock { block, certificate } = store.blocks(Height(0), 1).remove(0);
+            let mut header = block.header;
+            header.state_root = sparse_merkle::EMPTY;
+            let path = StatePath::new(&[]).unwrap();
+            let branch = StateBranch { leaf: StateLeaf::Empty, path };
+            let (version, key) = (PROTOCOL_VERSION, query.key);
+            let proof = StateProof { version, key, branch, header, certificate };
+            StateAnswer { version, proof, value: None }
+        })
     }
 }
 

@@ -3,15 +3,18 @@
 use tidings_envelope::Topic;
 use tidings_envelope::api::{
     BlockPage, LogCursor, LogPage, MEDIA_TYPE, NewestQuery, PublishRequest, PublishResponse,
-    PublishResult, TopicCursor, TopicPage, TopicQuery,
+    PublishResult, StateAnswer, StateQuery, TopicCursor, TopicPage, TopicQuery,
 };
-use tidings_envelope::{AckLevel, ClientEnvelope, SignedCheckpoint};
+use tidings_envelope::{AckLevel, ClientEnvelope, SignedCheckpoint, StateKey};
 use tidings_node::http::{OPENAPI, PUBLISH_BYTES_MAX, QUERY_BYTES_MAX, operations, status_of};
 use tidings_tlog::{MemoryTree, verify_consistency, verify_inclusion};
 use tidings_types::constants::{PAGE_ENTRIES_MAX, PROTOCOL_VERSION};
-use tidings_types::{EntryHash, ErrorCode, Hash, Height, LogIndex, LogSize, TopicIndex, Wire};
+use tidings_types::{
+    EntryHash, EnvelopeId, ErrorCode, Hash, Height, InboxId, LogIndex, LogSize, NodeId, Period,
+    ShardId, TopicIndex, Wire,
+};
 
-use super::node::{ACCOUNT, INBOX, Running, binary, check_refused, elsewhere, start};
+use super::node::{Running, binary, check_refused, elsewhere, start};
 use super::store::{batch, client_envelope, log};
 
 fn publish_request(envelopes: &[ClientEnvelope]) -> PublishRequest {
@@ -137,10 +140,7 @@ async fn unknown_things_are_not_found() {
         ("/v1/nothing", 404, ErrorCode::NotFound),
         ("/v1/publish", 405, ErrorCode::Malformed),
         ("/v1/subscribe", 400, ErrorCode::Malformed),
-        ("/v1/inboxes/zz", 400, ErrorCode::Malformed),
-        (&format!("/v1/inboxes/{}", "00".repeat(32)), 404, ErrorCode::NotFound),
-        ("/v1/inboxes/by-address/0x12", 400, ErrorCode::Malformed),
-        (&format!("/v1/inboxes/by-address/0x{}", "00".repeat(20)), 404, ErrorCode::NotFound),
+        ("/v1/state", 405, ErrorCode::Malformed),
         ("/v1/logs/9/0/1", 404, ErrorCode::NotFound),
         ("/v1/logs/x/0/1", 400, ErrorCode::Malformed),
         ("/v1/logs/1/0/1?from=x", 400, ErrorCode::Malformed),
@@ -241,16 +241,29 @@ async fn blocks_are_read_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_look_up_is_answered_with_a_proof_whatever_is_there() {
+    // covers: API-030
+    let running = start(|_| ()).await;
+    running.node.order(Topic::mailbox(1));
+    let inbox = StateKey::Inbox(InboxId([6; 32]));
+    for key in [inbox, StateKey::Topic(Topic::mailbox(1)), StateKey::Incarnation(NodeId(3))] {
+        let query = StateQuery::new(ShardId(0), key);
+        let answer: StateAnswer = binary(running.post("/v1/state", query.to_wire()).await).await;
+        assert_eq!((answer.proof.key, answer.value), (key, None));
+    }
+    let decided = StateKey::Decided(Period(1), EnvelopeId([1; 32]));
+    let unproved = StateQuery::new(ShardId(0), decided).to_wire();
+    check_refused(running.post("/v1/state", unproved).await, 400, ErrorCode::Malformed).await;
+    let elsewhere = StateQuery::new(ShardId(1), inbox).to_wire();
+    check_refused(running.post("/v1/state", elsewhere).await, 421, ErrorCode::WrongShard).await;
+    let newer = StateQuery { version: 2, ..StateQuery::new(ShardId(0), inbox) }.to_wire();
+    check_refused(running.post("/v1/state", newer).await, 422, ErrorCode::UnknownVersion).await;
+}
+
+#[tokio::test]
 async fn people_can_look_around() {
     let running = start(|_| ()).await;
     running.node.append(log(1), &entries(Topic::mailbox(1), 2));
-    let found = running.json(&format!("/v1/inboxes/by-address/{ACCOUNT}")).await;
-    assert_eq!(found["inbox"], INBOX.to_string());
-    let inbox = running.json(&format!("/v1/inboxes/{INBOX}")).await;
-    assert_eq!(
-        (&inbox["sequence"], &inbox["members"][0]),
-        (&2.into(), &ACCOUNT.to_string().into())
-    );
     let status = running.json("/v1/status").await;
     let expected = serde_json::json!({"node": 1, "shard": 0, "incarnation": 1, "size": 2});
     assert_eq!((&status["name"], &status["logs"][0]), (&"node-1".into(), &expected));
