@@ -10,7 +10,9 @@ use tidings_envelope::api::SendResult;
 use tidings_envelope::{AckLevel, ClientEnvelope, RegistryDocument, RegistryHistory, Topic};
 use tidings_mls::{Group, Installation, SealContext};
 use tidings_types::ed25519::{PublicKey, SigningKey};
-use tidings_types::{ErrorCode, EthereumAddress, NetworkId, NodeId, Period, TimestampSeconds};
+use tidings_types::{
+    EnvelopeId, ErrorCode, EthereumAddress, NetworkId, NodeId, Period, TimestampSeconds,
+};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -66,6 +68,8 @@ pub(crate) struct Engine {
     pub(crate) asked: BTreeMap<ConversationId, Asked>,
     /// Whom it let back in, for which epoch, and when.
     pub(crate) answered: BTreeMap<(ConversationId, PublicKey), (u64, Period)>,
+    /// The last commit of our own that was found to have taken effect.
+    pub(crate) applied: Option<EnvelopeId>,
     /// How many welcomes were found to be bogus since the mailboxes were last begun to be read.
     pub(crate) bogus_welcomes: u32,
 }

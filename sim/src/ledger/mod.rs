@@ -242,12 +242,21 @@ impl Ledger {
                     format!("node {node} has two certificates for height {height} of shard {shard}")
                 })
             }
-            Alarm::Diverged { shard, height } => demand(false, Invariant::Determinism, || {
-                format!("node {node} executes block {height} of shard {shard} to something else")
-            }),
-            Alarm::RegistryMissing { log, epoch } => demand(false, Invariant::NoWedge, || {
-                format!("node {node} lacks registry {epoch} for log {log}")
-            }),
+            Alarm::Diverged { shard, height } => {
+                self.told.insert(*shard);
+                demand(self.chain.beyond, Invariant::Determinism, || {
+                    format!(
+                        "node {node} executes block {height} of shard {shard} to something else"
+                    )
+                })
+            }
+            // News of a registry may come later than what was written by it.
+            Alarm::RegistryMissing { log, epoch } => {
+                let exists = *epoch <= self.setup.registry.epoch;
+                demand(exists, Invariant::NoWedge, || {
+                    format!("node {node} wants registry {epoch} for log {log}")
+                })
+            }
             Alarm::Superseded(shard) => demand(false, Invariant::Restart, || {
                 format!("node {node} thinks that another process has its key, in shard {shard}")
             }),

@@ -41,13 +41,17 @@ impl Core {
             let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
             let pending = self.prepare(engine, id, changes).await?;
             match self.submit_commit(&pending.envelope).await {
-                // The next turn sees whether the group is as wanted now.
                 Ok(decision @ Decision::Applied(_)) => self.act_on(engine, id, decision).await?,
                 Ok(Decision::Lost) => {
                     self.act_on(engine, id, Decision::Lost).await?;
                     self.wish_for(engine, id, intent, &mut wished_in).await?;
                 }
                 Err(error) => self.act_on_refusal(engine, id, &pending.envelope, error).await?,
+            }
+            // What others changed after ours is theirs to change: two who each made theirs anew
+            // because of the other would never come to an end.
+            if engine.applied == Some(pending.envelope.body.id()) {
+                return Ok(());
             }
         }
         Err(GroupError::Raced { attempts: ATTEMPTS_MAX }.into())

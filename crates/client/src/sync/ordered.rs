@@ -103,12 +103,14 @@ impl Core {
         let is_back = engine.rejoins.contains_key(&id);
         let (_, group) = engine.group(id)?;
         let delta = group.take_delta();
+        let is_applied = matches!(verdict, Verdict::Applied(_));
+        let mut is_own = false;
         let written: Result<Vec<TopicEntry>, ClientError> = self.store().transact(|tx| {
             tx.apply_delta(Scope::Group(id), delta)?;
             tx.put_cursor(topic, cursor)?;
             tx.mark_seen(entry.id)?;
-            let is_own = tx.is_pending_commit(id, entry.id)?;
-            match is_own && matches!(verdict, Verdict::Applied(_)) {
+            is_own = tx.is_pending_commit(id, entry.id)?;
+            match is_own && is_applied {
                 true => tx.settle_pending_commit(id)?,
                 // Whatever took the position decided a commit of ours that built on it; a way
                 // back in is decided by itself.
@@ -122,6 +124,9 @@ impl Core {
             Ok(tx.release(id, topic, released_up_to(topic, group, entry.position))?)
         });
         let released = self.reload_on_failure(engine, id, written)?;
+        if is_own && is_applied {
+            engine.applied = Some(entry.id);
+        }
         self.topics_changed.notify_waiters();
         Ok(released)
     }

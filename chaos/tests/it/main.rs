@@ -1,0 +1,3 @@
+//! Tests on real processes: clients that race each other.
+
+mod process_races;
