@@ -6,17 +6,18 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use tidings_envelope::api::{LogCursor, TopicEntry};
 use tidings_envelope::{
-    Block, CertifiedBlock, EntryHeader, Evidence, LogId, MerklePath, OrderedReceipt, Topic,
+    Block, CertifiedBlock, EntryHeader, Evidence, InclusionProof, LogId, MerklePath,
+    OrderedReceipt, Topic,
 };
 use tidings_order::{LaneLog, LogRecord, RestoredAgreement};
 use tidings_replica::RecentEntry;
 use tidings_replica::store::{
-    Decided, EntryRecord, Flush, Restored, RestoredLane, RestoredLog, WriteSet,
+    Decided, EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
 };
 use tidings_tlog::{MemoryTree, inclusion_proof};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
 use tidings_types::{
-    BlockHash, BoundedVec, EntryHash, Height, LogIndex, LogSize, NodeId, Position, ShardId,
+    BlockHash, BoundedVec, Height, LogIndex, LogSize, NodeId, OffenceId, Position, ShardId,
     TopicIndex,
 };
 
@@ -38,7 +39,8 @@ pub struct DiskDamaged;
 pub struct Disk {
     logs: BTreeMap<LogId, StoredLog>,
     lanes: BTreeMap<ShardId, StoredLane>,
-    evidence: Vec<Evidence>,
+    /// One proof of each offence.
+    evidence: BTreeMap<OffenceId, Evidence>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -97,9 +99,7 @@ impl Disk {
             lane.forks.push(fork.clone());
         }
         for evidence in &set.evidence {
-            if !self.evidence.contains(evidence) {
-                self.evidence.push(evidence.clone());
-            }
+            self.evidence.entry(evidence.offence()).or_insert_with(|| evidence.clone());
         }
         Ok(())
     }
@@ -164,12 +164,13 @@ impl Disk {
                 .logs
                 .range(next..)
                 .any(|(other, _)| (other.node, other.shard) == (log.node, log.shard));
-            let topics = if is_newest { stored.heads() } else { BTreeMap::new() };
+            let topics = if is_newest { stored.heads() } else { TopicHeads::new() };
             let frontier = last.frontier.clone();
             logs.insert(*log, RestoredLog { checkpoint: last.checkpoint, frontier, topics });
         }
         let lanes = self.lanes.iter().map(|(shard, lane)| Ok((*shard, lane.restored()?)));
-        Ok(Restored { logs, lanes: lanes.collect::<Result<_, _>>()? })
+        let evidence = self.evidence.values().cloned().collect();
+        Ok(Restored { logs, lanes: lanes.collect::<Result<_, _>>()?, evidence })
     }
 
     /// The entries that a client may still ask about again.
@@ -239,6 +240,11 @@ impl Disk {
         self.logs.get(&log).map(StoredLog::size).unwrap_or_default()
     }
 
+    /// One proof of each offence.
+    pub fn evidence(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence.values()
+    }
+
     /// Every log that has entries.
     pub fn logs(&self) -> impl Iterator<Item = LogId> {
         self.logs.keys().copied()
@@ -268,6 +274,22 @@ impl Disk {
         let tree: MemoryTree = stored.entries().take(count).map(|entry| entry.hash.0).collect();
         let path = inclusion_proof(&tree, index, size).ok()?;
         Some((stored.entry(index)?.header, BoundedVec::new(path).ok()?))
+    }
+
+    /// An entry with its path to the stored checkpoint of `size`.
+    #[must_use]
+    pub fn inclusion(&self, log: LogId, index: LogIndex, size: LogSize) -> Option<InclusionProof> {
+        let flushes = &self.logs.get(&log)?.flushes;
+        let place = flushes.binary_search_by_key(&size, |it| it.checkpoint.checkpoint.size).ok()?;
+        let checkpoint = flushes.get(place)?.checkpoint;
+        let (header, path) = self.prove(log, index, size)?;
+        Some(InclusionProof { header, path, checkpoint })
+    }
+
+    /// The last entry of each topic of a log.
+    #[must_use]
+    pub fn topic_heads(&self, log: LogId) -> TopicHeads {
+        self.logs.get(&log).map(StoredLog::heads).unwrap_or_default()
     }
 
     /// The receipt of an operation that was decided before.
@@ -344,7 +366,7 @@ impl Disk {
 }
 
 impl StoredLog {
-    fn heads(&self) -> BTreeMap<Topic, (TopicIndex, EntryHash)> {
+    fn heads(&self) -> TopicHeads {
         let last = |indexes: &Vec<LogIndex>| self.entry(*indexes.last()?);
         let heads = self.topics.iter().filter_map(|(topic, indexes)| {
             let entry = last(indexes)?;

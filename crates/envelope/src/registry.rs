@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tidings_types::constants::COMMITTEE_MEMBERS_MAX;
+use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, RETENTION_DAYS_MAX};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{
-    EthereumAddress, Genesis, Hash, NetworkId, NodeId, PicoDollars, RegistryEpoch, ShardId,
+    EthereumAddress, Genesis, Hash, NetworkId, NodeId, Period, PicoDollars, RegistryEpoch, ShardId,
     labelled_hash,
 };
+
+use crate::EntryHeader;
+
+const MS_PER_DAY: u64 = 86_400_000;
 
 /// One operator's node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +171,20 @@ impl Registry {
         labelled_hash("committee", &[&shard.0.to_be_bytes(), &bytes])
     }
 
+    /// How many periods a payload is kept for so many days of retention, rounded up (LOG-018).
+    #[must_use]
+    pub fn retention_periods(&self, days: u16) -> u64 {
+        // A faulty originator may write any number; nobody paid for more than the most.
+        let days = u64::from(days.min(RETENTION_DAYS_MAX));
+        (days * MS_PER_DAY).div_ceil(self.period_ms.max(1))
+    }
+
+    /// Whether the payload of an entry must still be held in `period` (LOG-018).
+    #[must_use]
+    pub fn keeps_payload(&self, header: &EntryHeader, period: Period) -> bool {
+        header.fee_period.plus(self.retention_periods(header.retention_days)) >= period
+    }
+
     /// Checks what a snapshot must satisfy before anybody computes with it (TOP-007).
     ///
     /// # Errors
@@ -279,6 +297,22 @@ pub(crate) mod tests {
             nodes: (1..=nodes).map(record).collect(),
             payers: Vec::new(),
             fees: FeeSchedule::default(),
+        }
+    }
+
+    #[test]
+    fn payloads_are_kept_for_their_days_and_no_less() {
+        // covers: LOG-018
+        let mut registry = registry(4, 1, 4);
+        for (period_ms, days, expected) in [
+            (10_000, 1, 8_640),
+            (86_400_000, 3, 3),
+            (86_399_999, 1, 2),
+            (7_000, 2, 24_686),
+            (10_000, u16::MAX, 8_640 * u64::from(RETENTION_DAYS_MAX)),
+        ] {
+            registry.period_ms = period_ms;
+            assert_eq!(registry.retention_periods(days), expected, "{days} days of {period_ms} ms");
         }
     }
 

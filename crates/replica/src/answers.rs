@@ -1,11 +1,11 @@
 //! Publish requests: how each envelope is taken, and how its fate becomes an answer.
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
-use tidings_envelope::{EntryHeader, MerklePath, OrderedReceipt};
-use tidings_types::{EnvelopeId, ErrorCode, Period, ShardId};
+use tidings_envelope::{EntryHeader, LogId, MerklePath, OrderedReceipt};
+use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId};
 
 use crate::effect::{Effect, Now, RequestId};
-use crate::own_log::{Found, Proven};
+use crate::own_log::{Found, Served};
 use crate::publish::{BroadcastItem, Item, PreparedPublish};
 use crate::replica::Replica;
 use crate::requests::{Fate, Waiter};
@@ -105,19 +105,17 @@ impl Replica {
         let against = match (own, level) {
             (Some(own), Some(level)) => match own.wait(index, waiter, level) {
                 Found::Waiting => {
-                    let proven = own.collect(self.registries.latest());
-                    self.settle_proven(proven);
+                    let served = own.serve();
+                    self.settle_served(served);
                     return true;
                 }
-                Found::InStorage => own.covered().cloned(),
+                Found::InStorage => own.covered(),
             },
             _ => None,
         };
-        let Waiter { request, item } = waiter;
         match against {
             Some(against) if against.checkpoint.checkpoint.size.0 > index.0 => {
-                let against = Box::new(against);
-                self.effects.push_back(Effect::Prove { request, item, log, index, against });
+                self.prove(waiter, log, index, against);
             }
             // It is in a log of an earlier start, whose acknowledgements are not at hand; another
             // node can take it, and readers tell it by its id.
@@ -156,9 +154,26 @@ impl Replica {
         }
     }
 
-    pub(crate) fn settle_proven(&mut self, proven: Vec<Proven>) {
-        for Proven { waiter, header, path, covered } in proven {
-            self.settle(waiter, Fate::Stored { header, path, covered });
+    pub(crate) fn settle_served(&mut self, served: Vec<Served>) {
+        for Served { waiter, log, index, proven, covered } in served {
+            match proven {
+                Some((header, path)) => {
+                    self.settle(waiter, Fate::Stored { header, path, covered });
+                }
+                None => self.prove(waiter, log, index, covered),
+            }
         }
+    }
+
+    /// Has storage prove an entry under a checkpoint that enough replicas hold.
+    fn prove(
+        &mut self,
+        waiter: Waiter,
+        log: LogId,
+        index: LogIndex,
+        against: AcknowledgedCheckpoint,
+    ) {
+        let (Waiter { request, item }, against) = (waiter, Box::new(against));
+        self.effects.push_back(Effect::Prove { request, item, log, index, against });
     }
 }

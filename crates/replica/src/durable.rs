@@ -18,7 +18,7 @@ impl Replica {
         self.storage_failing = false;
         while self.writes.front().is_some_and(|(oldest, ..)| *oldest <= ticket) {
             if let Some((_, set, after)) = self.writes.pop_front() {
-                self.after_write(set, after);
+                self.after_write(set, after, now);
             }
         }
         self.advance(now);
@@ -37,22 +37,23 @@ impl Replica {
         }
     }
 
-    fn after_write(&mut self, set: WriteSet, after: AfterWrite) {
+    fn after_write(&mut self, set: WriteSet, after: AfterWrite, now: Now) {
         match after {
             AfterWrite::OwnFlush(shard, size) => {
                 self.serve(set);
-                let registry = Arc::clone(self.registry());
                 if let Some(own) = self.own.get_mut(&shard) {
-                    let proven = own.is_durable(size, &registry);
-                    self.settle_proven(proven);
+                    let served = own.is_durable(size);
+                    self.settle_served(served);
                 }
             }
             AfterWrite::Followed(log, size) => {
                 self.serve(set);
-                if let Some(followed) = self.followed.get_mut(&log) {
-                    followed.is_durable(size);
-                }
+                let followed = self.followed.get_mut(&log);
+                let doubts = followed.map(|followed| followed.is_durable(size));
                 self.acknowledge(log);
+                for (peer, claim) in doubts.unwrap_or_default() {
+                    self.compare(peer, claim, now);
+                }
             }
             AfterWrite::Logged(shard, sequence) => {
                 if let Some(lane) = self.lanes.get_mut(&shard) {
@@ -79,13 +80,8 @@ impl Replica {
         self.effects.push_back(Effect::ServeBlock(Arc::clone(&certified), places));
         let operations = certified.block.operations.iter();
         for (index, operation) in (0u32..).zip(operations) {
-            let envelope = match &operation.operation {
-                Operation::Envelope(envelope) => envelope,
-                Operation::Evidence(evidence) => {
-                    self.hold_evidence((**evidence).clone());
-                    continue;
-                }
-                Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => continue,
+            let Operation::Envelope(envelope) = &operation.operation else {
+                continue;
             };
             let body = &envelope.envelope.body;
             let id = body.id();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{CertifiedBlock, Evidence, LogId};
 use tidings_types::{
-    BlockHash, ErrorCode, Height, LogIndex, NodeId, RegistryEpoch, ShardId, TimestampSeconds,
+    BlockHash, ErrorCode, Height, LogIndex, LogSize, NodeId, RegistryEpoch, ShardId,
+    TimestampSeconds,
 };
 
 use crate::store::{Flush, OrderedPlace, WriteSet};
@@ -114,6 +115,19 @@ pub enum Effect {
         /// The newest checkpoint that enough replicas hold.
         against: Box<AcknowledgedCheckpoint>,
     },
+    /// Find an entry with its path to the stored checkpoint of a size; answer by `included`.
+    Include {
+        /// The peer that asks, or none when it is for this node itself.
+        to: Option<NodeId>,
+        /// In which log.
+        log: LogId,
+        /// Which entry.
+        index: LogIndex,
+        /// The checkpoint's size.
+        size: LogSize,
+    },
+    /// Find the last entry of each topic of a stored log; answer by `topic_heads`.
+    TopicHeads(LogId),
     /// Find an older decision of the ordered lane; answer by `recalled`.
     Recall {
         /// For which request.

@@ -3,17 +3,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tidings_envelope::{
-    CertifiedBlock, Evidence, LogId, Operation, Registry, RegistryRefused, SignedAcknowledgement,
-};
-use tidings_tlog::{FollowError, Step};
+use tidings_envelope::{CertifiedBlock, LogId, Registry, RegistryRefused, SignedAcknowledgement};
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
 };
-use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, ShardId};
+use tidings_types::{BoundedVec, LogSize, NodeId, ShardId};
 
 use crate::effect::{Alarm, Effect, Now};
-use crate::followed::{ExaminedFlush, FollowedLog, Refusal, Taken};
 use crate::lane::{LaneEffect, Opening};
 use crate::own_log::OwnLog;
 use crate::replica::{AfterWrite, Replica};
@@ -25,12 +21,6 @@ const HAVE_INTERVAL_MS: u64 = 100;
 
 /// How often they are told all of it: a peer may not have known a log when it was told first.
 const HAVE_REPEAT_MS: u64 = 1_000;
-
-/// How often what is not recorded yet is submitted again.
-const ACCUSE_AGAIN_MS: u64 = 1_000;
-
-/// Offences that wait to be recorded; a cheat's further ones add nothing.
-const ACCUSATIONS_MAX: usize = 256;
 
 impl Replica {
     /// A link to a peer is up.
@@ -48,6 +38,7 @@ impl Replica {
             });
         }
         self.acknowledge_all_of(peer);
+        self.show_all(peer);
         self.advance(now);
     }
 
@@ -57,6 +48,7 @@ impl Replica {
         for followed in self.followed.values_mut() {
             followed.subscription.withdraw(peer);
         }
+        self.inquiries.retain(|(_, asked), _| *asked != peer);
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
             self.change_block_feed(peer, shard, now);
@@ -109,7 +101,12 @@ impl Replica {
     pub fn control(&mut self, from: NodeId, frame: ControlFrame, now: Now) {
         match frame {
             ControlFrame::Hello { .. } => {}
-            ControlFrame::Have(logs) => self.offered(from, &logs),
+            ControlFrame::Have(logs) => self.offered(from, &logs, now),
+            ControlFrame::Checkpoints(checkpoints) => self.shown(from, &checkpoints, now),
+            ControlFrame::AskEntry { log, index, size } => {
+                self.asked_entry(from, log, index, size);
+            }
+            ControlFrame::Entry(proof) => self.entry_proved(from, proof, now),
             ControlFrame::Acknowledge { log, size, acknowledgement, .. } => {
                 if acknowledgement.replica == from {
                     self.acknowledged(log, size, acknowledgement);
@@ -124,29 +121,12 @@ impl Replica {
         self.advance(now);
     }
 
-    /// A peer says how much it holds of some logs (REP-005).
-    fn offered(&mut self, from: NodeId, logs: &[Have]) {
-        for Have { log, size } in logs {
-            let is_mine = self.own.get(&log.shard).is_some_and(|own| own.id() == *log);
-            let Some(lane) = self.lanes.get(&log.shard) else { continue };
-            // A peer can name any number; only what the ordered lane opened exists.
-            let (opened, _) = lane.state().incarnation(log.node);
-            let exists = log.incarnation <= opened && self.registries.node(log.node).is_some();
-            if is_mine || !exists || size.0 == 0 {
-                continue;
-            }
-            let followed = self.followed.entry(*log).or_insert_with(|| FollowedLog::new(*log));
-            followed.subscription.offer(from, *size);
-        }
-    }
-
     fn acknowledged(&mut self, log: LogId, size: LogSize, acknowledgement: SignedAcknowledgement) {
-        let registry = Arc::clone(self.registry());
         let Some(own) = self.own.get_mut(&log.shard).filter(|own| own.id() == log) else {
             return;
         };
-        let proven = own.acknowledge(size, acknowledgement, self.network, &registry);
-        self.settle_proven(proven);
+        let served = own.acknowledge(size, acknowledgement);
+        self.settle_served(served);
     }
 
     /// A final block came from a peer's feed.
@@ -156,54 +136,7 @@ impl Replica {
         self.advance(now);
     }
 
-    /// A stretch of a log came from a peer's feed.
-    pub fn flush(&mut self, from: NodeId, examined: ExaminedFlush, now: Now) {
-        let log = examined.checkpoint.checkpoint.log;
-        let period = self.period();
-        let signer = self.registries.node(log.node).map(|node| node.signing);
-        let (Some(followed), Some(signer)) = (self.followed.get_mut(&log), signer) else {
-            return;
-        };
-        match followed.take(from, examined, self.network, signer, period) {
-            Ok(None) => {}
-            Ok(Some(Taken { flush, invalid })) => {
-                let size = flush.checkpoint.checkpoint.size;
-                if let Some((index, code)) = invalid {
-                    self.alarm(Alarm::InvalidEntry { log, index, code });
-                }
-                let set = WriteSet { flushes: vec![flush], ..WriteSet::default() };
-                self.persist(set, AfterWrite::Followed(log, size));
-            }
-            Err(refusal) => {
-                followed.reject(from);
-                self.refuse_flush(from, log, refusal);
-            }
-        }
-        self.advance(now);
-    }
-
-    fn refuse_flush(&mut self, from: NodeId, log: LogId, refusal: Refusal) {
-        let code = match refusal {
-            // The next offer asks again; until the registry is there, nobody is at fault.
-            Refusal::RegistryMissing(epoch) => {
-                if self.awaited_epochs.insert(log, epoch) != Some(epoch) {
-                    self.alarm(Alarm::RegistryMissing { log, epoch });
-                }
-                return;
-            }
-            Refusal::Withheld => ErrorCode::NotFound,
-            Refusal::Gap => ErrorCode::EntryOutOfOrder,
-            Refusal::Follow(error) => {
-                if let FollowError::Conflict(evidence) = &error {
-                    self.hold_evidence((**evidence).clone());
-                }
-                error.code()
-            }
-        };
-        self.alarm(Alarm::FeedRefused { from, log, code });
-    }
-
-    fn alarm(&mut self, alarm: Alarm) {
+    pub(crate) fn alarm(&mut self, alarm: Alarm) {
         self.effects.push_back(Effect::Alarm(alarm));
     }
 
@@ -218,6 +151,12 @@ impl Replica {
         now: Now,
     ) -> Result<(), RegistryRefused> {
         if Arc::make_mut(&mut self.registries).insert(Arc::clone(&registry))? {
+            let latest = Arc::clone(self.registries.latest());
+            let logs: Vec<ShardId> = self.own.keys().copied().collect();
+            for shard in logs {
+                let served = self.own.get_mut(&shard).map(|own| own.reconfigure(&latest));
+                self.settle_served(served.unwrap_or_default());
+            }
             let registries = vec![registry];
             let set = WriteSet { registries, ..WriteSet::default() };
             self.persist(set, AfterWrite::Nothing);
@@ -241,8 +180,9 @@ impl Replica {
         for (request, response) in self.requests.expire(now.monotonic_ms, None) {
             self.effects.push_back(Effect::Reply(request, response));
         }
+        self.submit_evidence(now);
+        self.tick_following(now);
         self.forget_old();
-        self.accuse(now);
         self.advance(now);
     }
 
@@ -256,7 +196,7 @@ impl Replica {
                 let log = LogId { node: self.config.node, shard, incarnation };
                 // Nobody else writes it, whatever a peer may have offered.
                 self.followed.remove(&log);
-                self.own.insert(shard, OwnLog::new(log));
+                self.own.insert(shard, OwnLog::new(log, self.network, self.registries.latest()));
             }
             Some(Opening::Superseded) => {
                 self.superseded.insert(shard);
@@ -308,7 +248,8 @@ impl Replica {
             }
             LaneEffect::Decided(decided) => {
                 let places = decided.places.clone();
-                let set = WriteSet { decided: vec![*decided], ..WriteSet::default() };
+                let evidence = self.read_evidence(&decided.certified);
+                let set = WriteSet { decided: vec![*decided], evidence, ..WriteSet::default() };
                 self.persist(set, AfterWrite::Decided(shard, places));
             }
             LaneEffect::Evidence(evidence) => self.hold_evidence(*evidence),
@@ -321,46 +262,6 @@ impl Replica {
             LaneEffect::Diverged(height) => self.alarm(Alarm::Diverged { shard, height }),
             LaneEffect::Behind(peer) => self.follow_blocks_of(peer, shard, now),
         }
-    }
-
-    /// Has what is proved of others recorded in the ordered lane (EVD-007).
-    fn accuse(&mut self, now: Now) {
-        let due = now.monotonic_ms.saturating_sub(self.accused_at_ms) >= ACCUSE_AGAIN_MS;
-        if !due || self.accusations.is_empty() {
-            return;
-        }
-        self.accused_at_ms = now.monotonic_ms;
-        let lanes = &self.lanes;
-        self.accusations.retain(|offence, evidence| {
-            let lane = lanes.get(&evidence.shard());
-            lane.is_some_and(|lane| lane.state().offence(evidence.accused(), *offence).is_none())
-        });
-        let open: Vec<Evidence> = self.accusations.values().cloned().collect();
-        for evidence in open {
-            let shard = evidence.shard();
-            let operation = Operation::Evidence(Box::new(evidence));
-            // What is refused now is submitted again.
-            self.with_lane(shard, now, |lane, context| {
-                let _ = lane.agreement().submit(operation, context);
-            });
-        }
-    }
-
-    /// Keeps the proof of an offence, once, and has it recorded.
-    pub(crate) fn hold_evidence(&mut self, evidence: Evidence) {
-        let offence = evidence.offence();
-        let lane = self.lanes.get(&evidence.shard());
-        let recorded =
-            lane.is_some_and(|lane| lane.state().offence(evidence.accused(), offence).is_some());
-        if self.accusations.contains_key(&offence) || !self.alarmed_of.insert(offence) {
-            return;
-        }
-        if !recorded && self.accusations.len() < ACCUSATIONS_MAX {
-            self.accusations.insert(offence, evidence.clone());
-        }
-        let set = WriteSet { evidence: vec![evidence.clone()], ..WriteSet::default() };
-        self.persist(set, AfterWrite::Nothing);
-        self.alarm(Alarm::Evidence(Box::new(evidence)));
     }
 
     fn flush_own(&mut self, now: Now) {
@@ -380,19 +281,6 @@ impl Replica {
         }
     }
 
-    fn poll_subscriptions(&mut self) {
-        for (log, followed) in &mut self.followed {
-            while let Some(step) = followed.subscription.poll() {
-                self.effects.push_back(match step {
-                    Step::Subscribe { peer, from } => {
-                        Effect::Subscribe(peer, FeedRequest::Log { log: *log, from })
-                    }
-                    Step::Unsubscribe { peer } => Effect::Unsubscribe(peer, *log),
-                });
-            }
-        }
-    }
-
     /// Tells every peer what grew since it was last told (REP-005).
     fn tell_all(&mut self, now: Now) {
         if now.monotonic_ms.saturating_sub(self.told_at_ms) < HAVE_INTERVAL_MS {
@@ -402,6 +290,7 @@ impl Replica {
         grown.retain(|_, size| size.0 > 0);
         if now.monotonic_ms.saturating_sub(self.told_all_at_ms) >= HAVE_REPEAT_MS {
             self.told_all_at_ms = now.monotonic_ms;
+            self.show_grown();
         } else {
             grown.retain(|log, size| self.told.get(log) != Some(size));
         }

@@ -6,12 +6,16 @@
 #![deny(clippy::disallowed_methods)]
 
 mod answers;
+mod claims;
 mod durable;
 mod effect;
 mod followed;
+mod following;
 mod inputs;
+mod inquiry;
 mod lane;
 mod look_up;
+mod offences;
 mod own_log;
 mod publish;
 mod replica;

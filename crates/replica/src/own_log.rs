@@ -8,13 +8,14 @@ use tidings_envelope::{
     AckLevel, Checkpoint, EntryHeader, LogId, MerklePath, Registry, SignedAcknowledgement,
     SignedCheckpoint, Topic,
 };
-use tidings_tlog::{Frontier, RecentTree, TopicHead};
+use tidings_tlog::{AckTracker, CoveredCheckpoint, Frontier, RecentTree, TopicHead};
 use tidings_types::constants::{
     FEED_ENTRIES_MAX, FLUSH_BYTES_MAX, ORIGINATOR_FLUSH_INTERVAL_MS_MIN, PENDING_ENTRIES_MAX,
 };
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BoundedVec, CheckpointDigest, ErrorCode, LogIndex, LogSize, NetworkId, NodeId, Period, Wire,
+    BoundedVec, ErrorCode, EthereumAddress, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId,
+    Wire,
 };
 
 use crate::effect::Now;
@@ -40,17 +41,18 @@ struct FlushRecord {
     headers: Vec<EntryHeader>,
     tree: RecentTree,
     checkpoint: SignedCheckpoint,
-    digest: CheckpointDigest,
     durable: bool,
-    acknowledgements: BTreeMap<NodeId, SignedAcknowledgement>,
     waiters: Vec<(Waiter, LogIndex, AckLevel)>,
 }
 
-/// A receipt's parts, for a waiter whose level is reached.
-pub(crate) struct Proven {
+/// What a waiter is served whose level is reached.
+pub(crate) struct Served {
     pub(crate) waiter: Waiter,
-    pub(crate) header: EntryHeader,
-    pub(crate) path: MerklePath,
+    pub(crate) log: LogId,
+    pub(crate) index: LogIndex,
+    /// The entry and its path to the checkpoint; storage has them where they are absent.
+    pub(crate) proven: Option<(EntryHeader, MerklePath)>,
+    /// A checkpoint that enough replicas hold for the level asked for.
     pub(crate) covered: AcknowledgedCheckpoint,
 }
 
@@ -72,12 +74,15 @@ pub(crate) struct OwnLog {
     flushes: VecDeque<FlushRecord>,
     in_flight: bool,
     flushed_at_ms: u64,
-    /// The newest checkpoint that a quorum holds.
-    covered: Option<AcknowledgedCheckpoint>,
+    /// How many nodes must hold an entry, this one included.
+    needed: usize,
+    /// Who holds how much.
+    held: AckTracker,
 }
 
 impl OwnLog {
-    pub(crate) fn new(id: LogId) -> Self {
+    pub(crate) fn new(id: LogId, network: NetworkId, registry: &Registry) -> Self {
+        let (needed, replicas) = durability(registry, id.shard);
         Self {
             id,
             frontier: Frontier::default(),
@@ -86,8 +91,17 @@ impl OwnLog {
             flushes: VecDeque::new(),
             in_flight: false,
             flushed_at_ms: 0,
-            covered: None,
+            needed,
+            held: AckTracker::new(network, id, needed, replicas),
         }
+    }
+
+    /// Takes over the committee of another registry; answers whose level is reached by that.
+    pub(crate) fn reconfigure(&mut self, registry: &Registry) -> Vec<Served> {
+        let (needed, replicas) = durability(registry, self.id.shard);
+        self.needed = needed;
+        self.held.reconfigure(needed, replicas);
+        self.serve()
     }
 
     pub(crate) fn id(&self) -> LogId {
@@ -99,9 +113,11 @@ impl OwnLog {
         durable.map(|flush| flush.checkpoint.checkpoint.size).unwrap_or_default()
     }
 
-    /// The newest checkpoint that a quorum holds, with the signatures that say so.
-    pub(crate) fn covered(&self) -> Option<&AcknowledgedCheckpoint> {
-        self.covered.as_ref()
+    /// The newest checkpoint that a quorum holds, with as many signatures as say so.
+    pub(crate) fn covered(&self) -> Option<AcknowledgedCheckpoint> {
+        // The originator's checkpoint is its own acknowledgement.
+        let others = self.needed.saturating_sub(1);
+        self.held.covered().map(|covered| acknowledged(covered, others))
     }
 
     /// Queues an envelope for the next flush; answers the index that it will have.
@@ -174,16 +190,13 @@ impl OwnLog {
         self.frontier = tree.frontier();
         let size = self.frontier.size();
         let checkpoint = Checkpoint::new(self.id, size, self.frontier.root(), signing.period);
-        let digest = checkpoint.digest(signing.network);
         let checkpoint = checkpoint.sign(signing.key, signing.network);
         self.flushes.push_back(FlushRecord {
             first,
             headers,
             tree,
             checkpoint,
-            digest,
             durable: false,
-            acknowledgements: BTreeMap::new(),
             waiters,
         });
         self.in_flight = true;
@@ -208,38 +221,31 @@ impl OwnLog {
         EntryRecord { header, hash, payload: Some(Arc::clone(&item.payload)) }
     }
 
-    /// The flush that ends at `size` is on disk.
-    pub(crate) fn is_durable(&mut self, size: LogSize, registry: &Registry) -> Vec<Proven> {
+    /// The flush that ends at `size` is on disk; answers whose level is reached.
+    pub(crate) fn is_durable(&mut self, size: LogSize) -> Vec<Served> {
         self.in_flight = false;
         if let Some(flush) = self.flush_ending(size) {
             flush.durable = true;
+            let checkpoint = flush.checkpoint;
+            // Sizes rise from flush to flush (LOG-014), so that this is never refused.
+            let published = self.held.publish(checkpoint);
+            debug_assert!(published.is_ok(), "{published:?}");
         }
-        self.collect(registry)
+        self.serve()
     }
 
-    /// A replica says that it holds everything up to `size`.
+    /// A replica says that it holds everything up to `size` (LOG-015); answers whose level is
+    /// reached.
     pub(crate) fn acknowledge(
         &mut self,
         size: LogSize,
         acknowledgement: SignedAcknowledgement,
-        network: NetworkId,
-        registry: &Registry,
-    ) -> Vec<Proven> {
-        let replica = acknowledgement.replica;
-        let committee = registry.committee(self.id.shard);
-        let Some(node) = registry.node(replica).filter(|_| committee.contains(&replica)) else {
-            return Vec::new();
-        };
-        let signer = node.signing;
-        let own = self.id.node;
-        let Some(flush) = self.flush_ending(size) else {
-            return Vec::new();
-        };
-        if replica == own || acknowledgement.verify(flush.digest, network, signer).is_err() {
-            return Vec::new();
+    ) -> Vec<Served> {
+        // One that does not count leaves the tracker as it was.
+        match self.held.acknowledge(size, acknowledgement) {
+            Ok(Some(_)) => self.serve(),
+            Ok(None) | Err(_) => Vec::new(),
         }
-        flush.acknowledgements.insert(replica, acknowledgement);
-        self.collect(registry)
     }
 
     fn flush_ending(&mut self, size: LogSize) -> Option<&mut FlushRecord> {
@@ -251,36 +257,20 @@ impl OwnLog {
     }
 
     /// Serves the waiters whose level is reached, and forgets old flushes.
-    pub(crate) fn collect(&mut self, registry: &Registry) -> Vec<Proven> {
-        let quorum = registry.durability_quorum(self.id.shard);
-        let mut proven = Vec::new();
+    pub(crate) fn serve(&mut self) -> Vec<Served> {
+        let covered = self.covered();
+        let mut served = Vec::new();
         for flush in self.flushes.iter_mut().filter(|flush| flush.durable) {
-            let is_covered = flush.acknowledgements.len() + 1 >= quorum;
-            if is_covered {
-                let size = flush.checkpoint.checkpoint.size;
-                let newer = self
-                    .covered
-                    .as_ref()
-                    .is_none_or(|covered| covered.checkpoint.checkpoint.size <= size);
-                if newer {
-                    self.covered = Some(flush.covered(quorum));
-                }
-            }
-            let open = std::mem::take(&mut flush.waiters);
-            let (ready, open): (Vec<_>, Vec<_>) =
-                open.into_iter().partition(|(_, _, level)| is_covered || *level == AckLevel::Local);
-            flush.waiters = open;
-            flush.prove(ready, quorum, &mut proven);
+            flush.serve(covered.as_ref(), &mut served);
         }
-        self.forget_answered(quorum);
-        proven
+        self.forget_answered();
+        served
     }
 
-    fn forget_answered(&mut self, quorum: usize) {
+    fn forget_answered(&mut self) {
         while self.flushes.len() > ANSWERED_FLUSHES_KEPT {
-            let answered = self.flushes.front().is_some_and(|flush| {
-                flush.waiters.is_empty() && flush.acknowledgements.len() + 1 >= quorum
-            });
+            let answered =
+                self.flushes.front().is_some_and(|flush| flush.durable && flush.waiters.is_empty());
             let overfull = self.flushes.len() > ANSWERED_FLUSHES_KEPT * 64;
             if !answered && !overfull {
                 return;
@@ -291,32 +281,57 @@ impl OwnLog {
 }
 
 impl FlushRecord {
-    fn covered(&self, quorum: usize) -> AcknowledgedCheckpoint {
-        // The originator's checkpoint is its own acknowledgement.
-        let others = self.acknowledgements.values().take(quorum.saturating_sub(1)).copied();
-        let acknowledgements = BoundedVec::new(others.collect()).unwrap_or_default();
-        AcknowledgedCheckpoint { checkpoint: self.checkpoint, acknowledgements }
-    }
-
-    fn prove(
-        &self,
-        ready: Vec<(Waiter, LogIndex, AckLevel)>,
-        quorum: usize,
-        proven: &mut Vec<Proven>,
-    ) {
-        if ready.is_empty() {
+    /// Serves the flush's waiters, `covered` being the newest checkpoint that a quorum holds.
+    fn serve(&mut self, covered: Option<&AcknowledgedCheckpoint>, served: &mut Vec<Served>) {
+        if self.waiters.is_empty() {
             return;
         }
+        let size = self.checkpoint.checkpoint.size;
+        let covering = covered.filter(|covered| covered.checkpoint.checkpoint.size >= size);
+        // The originator's checkpoint is its own acknowledgement.
+        let alone = AcknowledgedCheckpoint {
+            checkpoint: self.checkpoint,
+            acknowledgements: BoundedVec::default(),
+        };
         let prover = self.tree.prover();
-        let covered = self.covered(quorum);
-        for (waiter, index, _) in ready {
-            let place = usize::try_from(index.0 - self.first.0).unwrap_or(usize::MAX);
-            let (Some(header), Ok(path)) = (self.headers.get(place), prover.inclusion_proof(index))
-            else {
-                continue;
+        for (waiter, index, level) in std::mem::take(&mut self.waiters) {
+            let against = match (level, covering) {
+                (AckLevel::Replicated, Some(covering)) => covering,
+                (AckLevel::Local, _) => &alone,
+                (AckLevel::Replicated, None) => {
+                    self.waiters.push((waiter, index, level));
+                    continue;
+                }
             };
-            let path = BoundedVec::new(path).unwrap_or_default();
-            proven.push(Proven { waiter, header: *header, path, covered: covered.clone() });
+            let place = usize::try_from(index.0 - self.first.0).unwrap_or(usize::MAX);
+            // A larger checkpoint than the flush's own takes a longer path, which storage has.
+            let in_memory = against.checkpoint == self.checkpoint;
+            let header = self.headers.get(place).copied().filter(|_| in_memory);
+            let proven = header.and_then(|header| {
+                let path = prover.inclusion_proof(index).ok()?;
+                Some((header, BoundedVec::new(path).ok()?))
+            });
+            let (log, covered) = (self.checkpoint.checkpoint.log, against.clone());
+            served.push(Served { waiter, log, index, proven, covered });
         }
+    }
+}
+
+/// How many nodes must hold an entry of the shard, and who can say that it does (LOG-015).
+fn durability(
+    registry: &Registry,
+    shard: ShardId,
+) -> (usize, impl Iterator<Item = (NodeId, EthereumAddress)>) {
+    let members = registry.committee(shard).into_iter();
+    let signers = members.filter_map(|id| registry.node(id).map(|node| (id, node.signing)));
+    (registry.durability_quorum(shard), signers)
+}
+
+/// A checkpoint with the signatures of so many others: readers check and carry each.
+fn acknowledged(covered: &CoveredCheckpoint, others: usize) -> AcknowledgedCheckpoint {
+    let acknowledgements = covered.acknowledgements().take(others).copied().collect();
+    AcknowledgedCheckpoint {
+        checkpoint: *covered.checkpoint(),
+        acknowledgements: BoundedVec::new(acknowledgements).unwrap_or_default(),
     }
 }

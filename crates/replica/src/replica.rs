@@ -5,17 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidings_envelope::{AdmissionContext, Evidence, LogId, Registry, RegistryHistory};
+use tidings_envelope::{AdmissionContext, Checkpoint, LogId, Registry, RegistryHistory};
 use tidings_order::{LaneState, OrderContext};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    EnvelopeId, Height, LogIndex, LogSize, NetworkId, NodeId, OffenceId, Period, RegistryEpoch,
+    EnvelopeId, ErrorCode, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch,
     ShardId,
 };
 
 use crate::effect::{Effect, Now, WriteTicket};
 use crate::followed::FollowedLog;
+use crate::inquiry::Inquiry;
 use crate::lane::Lane;
+use crate::offences::Offences;
 use crate::own_log::{OwnLog, Signing};
 use crate::requests::Requests;
 use crate::store::{OrderedPlace, Restored, WriteSet};
@@ -101,17 +103,23 @@ pub struct Replica {
     pub(crate) next_ticket: u64,
     pub(crate) storage_failing: bool,
     pub(crate) draining: bool,
+    pub(crate) offences: Offences,
+    /// Comparisons of logs with peers that are under way.
+    pub(crate) inquiries: BTreeMap<(LogId, NodeId), Inquiry>,
+    /// What a peer has shown of a log and was found to contradict nothing.
+    pub(crate) settled: BTreeMap<(LogId, NodeId), Checkpoint>,
+    /// How many proofs are being looked up for each peer.
+    pub(crate) proofs_for: BTreeMap<NodeId, usize>,
+    /// Why a peer's last stretch of a log was refused, so that it is told once.
+    pub(crate) refused: BTreeMap<(LogId, NodeId), ErrorCode>,
+    /// The sizes of the checkpoints that peers were shown last.
+    pub(crate) shown_sizes: BTreeMap<LogId, LogSize>,
     /// The registries that logs wait for, so that each is told once.
     pub(crate) awaited_epochs: BTreeMap<LogId, RegistryEpoch>,
     /// Sizes that peers were told last.
     pub(crate) told: BTreeMap<LogId, LogSize>,
     pub(crate) told_at_ms: u64,
     pub(crate) told_all_at_ms: u64,
-    /// What is proved of nodes and not recorded in the ordered lane yet.
-    pub(crate) accusations: BTreeMap<OffenceId, Evidence>,
-    pub(crate) accused_at_ms: u64,
-    /// The offences that the operator was told of since the start.
-    pub(crate) alarmed_of: BTreeSet<OffenceId>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -146,7 +154,7 @@ impl Replica {
         let mut recent_order: Vec<_> =
             recent.iter().map(|entry| (entry.fee_period, entry.id)).collect();
         recent_order.sort_unstable();
-        Ok(Self {
+        let mut replica = Self {
             config,
             network,
             registries,
@@ -162,15 +170,20 @@ impl Replica {
             next_ticket: 0,
             storage_failing: false,
             draining: false,
+            offences: Offences::default(),
+            inquiries: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            proofs_for: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            shown_sizes: BTreeMap::new(),
             awaited_epochs: BTreeMap::new(),
             told: BTreeMap::new(),
             told_at_ms: 0,
             told_all_at_ms: 0,
-            accusations: BTreeMap::new(),
-            accused_at_ms: 0,
-            alarmed_of: BTreeSet::new(),
             effects: VecDeque::new(),
-        })
+        };
+        replica.restore_evidence(&restored.evidence);
+        Ok(replica)
     }
 
     /// The network.

@@ -126,9 +126,13 @@ pub struct RestoredLog {
     pub checkpoint: SignedCheckpoint,
     /// What the last [`Flush`] of the log said to go on from.
     pub frontier: Vec<u8>,
-    /// For each topic of the log: how many entries, and the hash of the last.
-    pub topics: BTreeMap<Topic, (TopicIndex, EntryHash)>,
+    /// The topics of the log; left empty where they are to be read when they are needed, as for
+    /// logs that most likely never grow again.
+    pub topics: TopicHeads,
 }
+
+/// For each topic of a log: how many entries, and the hash of the last.
+pub type TopicHeads = BTreeMap<Topic, (TopicIndex, EntryHash)>;
 
 /// A shard's ordered lane as it was found in storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,6 +150,8 @@ pub struct RestoredLane {
 pub struct Restored {
     /// Every log that has entries.
     pub logs: BTreeMap<LogId, RestoredLog>,
+    /// Every proof of an offence.
+    pub evidence: Vec<Evidence>,
     /// Every shard that has blocks or a log of its agreement.
     pub lanes: BTreeMap<ShardId, RestoredLane>,
 }

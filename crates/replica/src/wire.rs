@@ -4,7 +4,9 @@
 //! one data stream per subscription, opened by the subscriber with a [`FeedRequest`] and
 //! answered with [`FeedFrame`]s. Frames are length-prefixed (u32, big-endian).
 
-use tidings_envelope::{CertifiedBlock, LogEntry, LogId, SignedAcknowledgement, SignedCheckpoint};
+use tidings_envelope::{
+    CertifiedBlock, InclusionProof, LogEntry, LogId, SignedAcknowledgement, SignedCheckpoint,
+};
 use tidings_order::OrderMessage;
 use tidings_types::constants::{FEED_ENTRIES_MAX, HAVE_LOGS_MAX};
 use tidings_types::{BoundedVec, CheckpointDigest, Height, LogIndex, LogSize, NetworkId, ShardId};
@@ -58,6 +60,23 @@ pub enum ControlFrame {
         /// What is said.
         message: OrderMessage,
     },
+    /// The newest checkpoints of logs under which the speaker holds everything, for comparison
+    /// (EVD-008).
+    #[tls_codec(discriminant = 5)]
+    Checkpoints(BoundedVec<SignedCheckpoint, HAVE_LOGS_MAX>),
+    /// Please prove an entry under a checkpoint that you showed (REP-014).
+    #[tls_codec(discriminant = 6)]
+    AskEntry {
+        /// Of which log.
+        log: LogId,
+        /// Which entry.
+        index: LogIndex,
+        /// The checkpoint's size.
+        size: LogSize,
+    },
+    /// The entry that was asked for.
+    #[tls_codec(discriminant = 7)]
+    Entry(InclusionProof),
 }
 
 /// The first message on a data stream: what the subscriber wants, and from where.

@@ -2,8 +2,8 @@
 //!
 //! The crate appends ([`Frontier`], [`RecentTree`]), proves and verifies ([`ProofPlan`],
 //! [`verify_inclusion`], [`verify_consistency`]), stores trees as tiles ([`TileBuilder`]),
-//! follows another node's log ([`Follower`], [`Subscription`]) and tells when enough replicas
-//! hold one's own ([`AckTracker`]).
+//! follows another node's log ([`Follower`], [`Subscription`]), finds where two histories of one part
+//! ([`compare_histories`]) and tells when enough replicas hold one's own ([`AckTracker`]).
 //! It is sans-IO: callers move the bytes, and storage is asked only for what is listed first.
 //!
 //! ```
@@ -21,6 +21,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod ack_tracker;
+mod divergence;
 mod follower;
 mod frontier;
 mod proof;
@@ -31,6 +32,7 @@ mod topic_chain;
 mod tree;
 
 pub use ack_tracker::{AckError, AckTracker, CoveredCheckpoint, RegressError};
+pub use divergence::{Divergence, compare_histories, last_common};
 pub use follower::{FollowError, Follower, FollowerInvalid, conflicting_entries, contradiction};
 pub use frontier::{Frontier, FrontierInvalid};
 pub use proof::{

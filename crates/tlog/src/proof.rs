@@ -91,6 +91,11 @@ impl ProofPlan {
         Ok(Self { nodes })
     }
 
+    /// The leaves that each of the proof's nodes covers, as first and end, in its order.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.nodes.iter().map(|node| (node.begin, node.end))
+    }
+
     /// Every perfect subtree that [`ProofPlan::build`] will ask for.
     pub fn subtrees(&self) -> impl Iterator<Item = Subtree> {
         self.nodes.iter().flat_map(|node| node.subtrees())

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha20Rng;
 use tidings_envelope::api::AcknowledgedCheckpoint;
-use tidings_envelope::{EntryHeader, MerklePath, OrderedReceipt};
+use tidings_envelope::{EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt};
+use tidings_replica::store::TopicHeads;
 use tidings_replica::{ExaminedFlush, RequestId};
 use tidings_types::NodeId;
 
@@ -108,6 +109,15 @@ enum Found {
         item: usize,
         against: Box<AcknowledgedCheckpoint>,
         found: Option<(EntryHeader, MerklePath)>,
+    },
+    Inclusion {
+        to: Option<NodeId>,
+        log: LogId,
+        found: Option<InclusionProof>,
+    },
+    Heads {
+        log: LogId,
+        found: TopicHeads,
     },
     Decision {
         request: RequestId,

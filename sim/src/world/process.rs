@@ -205,21 +205,37 @@ impl World {
             Effect::Reply(request, response) => self.reply(seat, request, response),
             Effect::Prove { request, item, log, index, against } => {
                 let size = against.checkpoint.checkpoint.size;
-                let disk = self.hosts.get(&seat).map(|host| &host.disk);
-                let found = disk.and_then(|disk| disk.prove(log, index, size));
-                let found = Found::Proof { request, item, against, found };
-                let at = self.now.plus_us(LOOK_UP_US);
-                self.queue.push(at, Event::Found { seat, generation, found });
+                self.look_up(seat, generation, |disk| {
+                    let found = disk.prove(log, index, size);
+                    Found::Proof { request, item, against, found }
+                });
             }
+            Effect::Include { to, log, index, size } => {
+                self.look_up(seat, generation, |disk| {
+                    let found = disk.inclusion(log, index, size);
+                    Found::Inclusion { to, log, found }
+                });
+            }
+            Effect::TopicHeads(log) => self.look_up(seat, generation, |disk| {
+                let found = disk.topic_heads(log);
+                Found::Heads { log, found }
+            }),
             Effect::Recall { request, item, shard, height, index } => {
-                let disk = self.hosts.get(&seat).map(|host| &host.disk);
-                let found = disk.and_then(|disk| disk.recall(shard, height, index));
-                let found = Found::Decision { request, item, found };
-                let at = self.now.plus_us(LOOK_UP_US);
-                self.queue.push(at, Event::Found { seat, generation, found });
+                self.look_up(seat, generation, |disk| {
+                    let found = disk.recall(shard, height, index);
+                    Found::Decision { request, item, found }
+                });
             }
             Effect::Alarm(alarm) => self.alarm(seat, &alarm),
         }
+    }
+
+    /// Reads the disk for a process; what it finds is there a little later.
+    fn look_up(&mut self, seat: Seat, generation: u32, look: impl FnOnce(&Disk) -> Found) {
+        let Some(host) = self.hosts.get(&seat) else { return };
+        let found = look(&host.disk);
+        let at = self.now.plus_us(LOOK_UP_US);
+        self.queue.push(at, Event::Found { seat, generation, found });
     }
 
     fn serve_flush(&mut self, seat: Seat, flush: &Flush) {
@@ -257,10 +273,12 @@ impl World {
 
     pub(super) fn found(&mut self, seat: Seat, generation: u32, found: Found) {
         self.stir(seat);
-        self.input(seat, generation, |replica, _| match found {
+        self.input(seat, generation, |replica, now| match found {
             Found::Proof { request, item, against, found } => {
                 replica.proved(request, item, *against, found);
             }
+            Found::Inclusion { to, log, found } => replica.included(to, log, found, now),
+            Found::Heads { log, found } => replica.topic_heads(log, Some(found), now),
             Found::Decision { request, item, found } => replica.recalled(request, item, found),
         });
     }

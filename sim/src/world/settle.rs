@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::LogId;
+use tidings_envelope::{Evidence, LogId};
 use tidings_replica::ReplicaConfig;
 use tidings_types::{Height, NodeId, ShardId};
 
@@ -10,6 +10,7 @@ use super::host::Status;
 use super::process::restore;
 use super::{Event, Over, World};
 use crate::crowd::Heard;
+use crate::disk::Disk;
 use crate::ledger::{Check, Invariant, Stored, demand};
 use crate::network::Ends;
 use crate::setup::{Seat, node_key};
@@ -186,7 +187,28 @@ impl World {
                 }
             }
         }
-        self.unread()
+        self.unaccused(&seats).or_else(|| self.unread())
+    }
+
+    /// Two histories of a log that correct nodes hold and have no proof of yet.
+    fn unaccused(&self, seats: &[Seat]) -> Option<(Invariant, String)> {
+        let disks: Vec<(NodeId, &Disk)> =
+            seats.iter().filter_map(|it| Some((it.node, &self.hosts.get(it)?.disk))).collect();
+        for (place, (one, disk)) in disks.iter().enumerate() {
+            for log in disk.logs().filter(|log| self.ledger.byzantine.contains(&log.node)) {
+                for (other, others) in disks.iter().skip(place + 1) {
+                    let mut pairs = disk.entries(log).zip(others.entries(log));
+                    let is_parted = pairs.any(|(entry, theirs)| entry.hash != theirs.hash);
+                    if is_parted && !(knows_parted(disk, log) && knows_parted(others, log)) {
+                        let what = format!(
+                            "nodes {one} and {other} hold two histories of log {log} unaccused"
+                        );
+                        return Some((Invariant::Accountability, what));
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// What some correct node has by now, every correct node must have.
@@ -291,4 +313,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Whether a disk holds a proof that two histories of a log were signed.
+fn knows_parted(disk: &Disk, log: LogId) -> bool {
+    disk.evidence().any(|evidence| match evidence {
+        Evidence::Checkpoints(one, _) => one.checkpoint.log == log,
+        Evidence::Entries(one, _) => one.checkpoint.checkpoint.log == log,
+        _ => false,
+    })
 }

@@ -113,7 +113,8 @@ CREATE TABLE state (
     PRIMARY KEY (shard, key)
 );
 
+-- One proof of each offence; kept for ever.
 CREATE TABLE evidence (
-    hash BYTEA PRIMARY KEY,
+    offence BYTEA PRIMARY KEY,
     evidence BYTEA NOT NULL
 );

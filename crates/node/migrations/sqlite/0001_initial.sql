@@ -108,7 +108,8 @@ CREATE TABLE state (
     PRIMARY KEY (shard, key)
 ) STRICT, WITHOUT ROWID;
 
+-- One proof of each offence; kept for ever.
 CREATE TABLE evidence (
-    hash BLOB PRIMARY KEY,
+    offence BLOB PRIMARY KEY,
     evidence BLOB NOT NULL
 ) STRICT;

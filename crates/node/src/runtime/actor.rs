@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
-use tidings_envelope::{CertifiedBlock, EntryHeader, MerklePath, OrderedReceipt, RegistryHistory};
-use tidings_replica::store::{OrderedPlace, WriteSet};
+use tidings_envelope::{
+    CertifiedBlock, EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt, RegistryHistory,
+};
+use tidings_replica::store::{OrderedPlace, TopicHeads, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
-use tidings_types::{Period, TimestampSeconds};
+use tidings_types::{NodeId, Period, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::examiner::{Examined, Job};
@@ -46,6 +48,10 @@ pub(super) enum Command {
         against: Box<AcknowledgedCheckpoint>,
         found: Option<Box<(EntryHeader, MerklePath)>>,
     },
+    /// What [`Effect::Include`] asked for.
+    Included { to: Option<NodeId>, log: LogId, found: Option<Box<InclusionProof>> },
+    /// What [`Effect::TopicHeads`] asked for.
+    TopicHeads { log: LogId, found: Option<TopicHeads> },
     /// What [`Effect::Recall`] asked for.
     Recalled { request: RequestId, item: usize, found: Option<Box<OrderedReceipt>> },
     /// Take nothing more, and say when everything taken is answered.
@@ -256,6 +262,10 @@ impl Actor {
             Command::Proved { request, item, against, found } => {
                 self.replica.proved(request, item, *against, found.map(|proof| *proof));
             }
+            Command::Included { to, log, found } => {
+                self.replica.included(to, log, found.map(|proof| *proof), now);
+            }
+            Command::TopicHeads { log, found } => self.replica.topic_heads(log, found, now),
             Command::Recalled { request, item, found } => {
                 self.replica.recalled(request, item, found.map(|receipt| *receipt));
             }
@@ -343,6 +353,20 @@ impl Actor {
                     Command::Proved { request, item, against, found }
                 });
             }
+            Effect::Include { to, log, index, size } => {
+                self.look_up(|storage| async move {
+                    let found = storage.inclusion(log, index, size).await;
+                    let found = found.inspect_err(|error| tracing::warn!(%error, "no proof"));
+                    Command::Included { to, log, found: found.ok().flatten().map(Box::new) }
+                });
+            }
+            Effect::TopicHeads(log) => {
+                self.look_up(|storage| async move {
+                    let found = storage.topic_heads_of(log).await;
+                    let found = found.inspect_err(|error| tracing::warn!(%error, "no heads"));
+                    Command::TopicHeads { log, found: found.ok() }
+                });
+            }
             Effect::Recall { request, item, shard, height, index } => {
                 self.look_up(|storage| async move {
                     let found = recall(&storage, shard, height, index).await.map(Box::new);
@@ -376,7 +400,10 @@ impl Actor {
     fn alarm(&self, alarm: Alarm) {
         self.around.alarms.increment();
         match alarm {
-            Alarm::Evidence(evidence) => tracing::error!(?evidence, "a node contradicted itself"),
+            Alarm::Evidence(evidence) => {
+                let (node, offence) = (evidence.accused(), evidence.offence());
+                tracing::error!(%node, %offence, "there is evidence against a node");
+            }
             Alarm::InvalidEntry { log, index, code } => {
                 tracing::error!(%log, %index, %code, "a log holds an invalid entry");
             }

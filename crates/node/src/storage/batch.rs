@@ -7,7 +7,7 @@ use tidings_envelope::{Block, EntryHeader, LogId, MerklePath};
 use tidings_order::LaneLog;
 use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
 use tidings_tlog::{Frontier, RecentTree, TileBuilder};
-use tidings_types::{LogIndex, LogSize, ShardId, Wire, sha256};
+use tidings_types::{LogIndex, LogSize, ShardId, Wire};
 
 use super::tiles::TileRows;
 use super::value::{Column, Table, damaged, int};
@@ -79,8 +79,8 @@ static STATE: Table = Table {
 
 static EVIDENCE: Table = Table {
     name: "evidence",
-    columns: &["hash", "evidence"],
-    on_conflict: "ON CONFLICT (hash) DO NOTHING",
+    columns: &["offence", "evidence"],
+    on_conflict: "ON CONFLICT (offence) DO NOTHING",
 };
 
 static REGISTRIES: Table = Table {
@@ -221,8 +221,7 @@ impl Batch {
                 batch.forks.insert(block_key(&fork.block)?, fork.to_wire());
             }
             for evidence in &set.evidence {
-                let bytes = evidence.to_wire();
-                batch.evidence.insert(sha256(&bytes), bytes);
+                batch.evidence.entry(evidence.offence().0).or_insert_with(|| evidence.to_wire());
             }
             for registry in &set.registries {
                 let bytes = serde_json::to_vec(&**registry).map_err(|_| damaged("a registry"))?;
@@ -356,7 +355,7 @@ impl Batch {
         let operations = std::mem::take(&mut self.operations);
         let ordered = std::mem::take(&mut self.ordered);
         let agreement = std::mem::take(&mut self.agreement);
-        let (hashes, evidence): (Vec<_>, Vec<_>) =
+        let (offences, evidence): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.evidence).into_iter().unzip();
         let (epochs, registries): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.registries).into_iter().unzip();
@@ -396,7 +395,10 @@ impl Batch {
             (&CANDIDATES, block_columns(std::mem::take(&mut self.candidates))),
             (&FORKS, block_columns(std::mem::take(&mut self.forks))),
             (&STATE, self.take_state()),
-            (&EVIDENCE, vec![Bytes(hashes.into_iter().map(Vec::from).collect()), Bytes(evidence)]),
+            (
+                &EVIDENCE,
+                vec![Bytes(offences.into_iter().map(Vec::from).collect()), Bytes(evidence)],
+            ),
             (&REGISTRIES, vec![Ints(epochs), Bytes(registries)]),
         ]
     }

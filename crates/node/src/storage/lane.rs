@@ -1,8 +1,8 @@
-//! Reading the ordered lane's blocks, and evidence.
+//! Reading the ordered lane's blocks.
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{Block, CertifiedBlock, DecidedOperation, Evidence};
+use tidings_envelope::{Block, CertifiedBlock, DecidedOperation};
 use tidings_types::{Height, ShardId};
 
 use super::value::{Value, damaged, int};
@@ -70,14 +70,5 @@ impl Storage {
         let Some(row) = rows.first() else { return Ok(None) };
         let height = Height(row.number(0)?);
         Ok(self.blocks(shard, height, 1, usize::MAX).await?.pop())
-    }
-
-    /// All evidence, in no particular order.
-    ///
-    /// # Errors
-    /// [`StorageError`] when the database fails or what it holds cannot be read.
-    pub async fn evidence(&self) -> Result<Vec<Evidence>, StorageError> {
-        let rows = self.fetch("SELECT evidence FROM evidence", Vec::new()).await?;
-        rows.into_iter().map(|mut row| row.wire(0, "evidence")).collect()
     }
 }

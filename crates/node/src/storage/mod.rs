@@ -8,6 +8,7 @@
 mod backend;
 mod batch;
 mod error;
+mod evidence;
 mod format;
 mod lane;
 mod logs;

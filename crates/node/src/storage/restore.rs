@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{Block, LogId, Topic};
+use tidings_envelope::{Block, EntryHeader, LogId, Topic};
 use tidings_order::{LogRecord, RestoredAgreement};
-use tidings_replica::store::{Restored, RestoredLane, RestoredLog};
-use tidings_types::{EntryHash, Height, ShardId, TopicIndex, Wire, merkle};
+use tidings_replica::store::{Restored, RestoredLane, RestoredLog, TopicHeads};
+use tidings_types::{EntryHash, Height, LogIndex, ShardId, TopicIndex, Wire, merkle};
 
+use super::batch::entry_key;
+use super::tiles::HEADERS;
 use super::value::{Value, damaged};
 use super::write::log_at;
 use super::{ROWS_AT_ONCE, Storage, StorageError};
@@ -27,8 +29,6 @@ const TOPIC_HEADS: &str = "\
         ON e.topic = h.topic AND e.log_key = h.log_key AND e.topic_index = h.last \
     ORDER BY h.topic, h.log_key";
 
-type TopicHeads = BTreeMap<Topic, (TopicIndex, EntryHash)>;
-
 impl Storage {
     /// Everything that the replica needs to go on.
     ///
@@ -38,7 +38,34 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database fails or what it holds cannot be read.
     pub async fn load(&self) -> Result<Restored, StorageError> {
-        Ok(Restored { logs: self.load_logs().await?, lanes: self.load_lanes().await? })
+        Ok(Restored {
+            logs: self.load_logs().await?,
+            lanes: self.load_lanes().await?,
+            evidence: self.evidence().await?,
+        })
+    }
+
+    /// The last entry of each topic of a log.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database fails or what it holds cannot be read.
+    pub async fn topic_heads_of(&self, log: LogId) -> Result<TopicHeads, StorageError> {
+        let mut heads = TopicHeads::new();
+        let Some((key, size)) = self.log_reach(log).await? else { return Ok(heads) };
+        let mut from = LogIndex(0);
+        while from < size.next_index() {
+            let to = from.plus(ROWS_AT_ONCE).min(size.next_index());
+            let range = [Value::Int(entry_key(key, from)?), Value::Int(entry_key(key, to)?)];
+            for mut row in self.fetch(HEADERS, range.into()).await? {
+                let bytes = row.bytes(0)?;
+                let header =
+                    EntryHeader::from_wire(&bytes).map_err(|_| damaged("an entry's header"))?;
+                let hash = EntryHash(merkle::leaf_hash(&bytes));
+                heads.insert(header.topic, (header.topic_index.plus(1), hash));
+            }
+            from = to;
+        }
+        Ok(heads)
     }
 
     async fn load_logs(&self) -> Result<BTreeMap<LogId, RestoredLog>, StorageError> {

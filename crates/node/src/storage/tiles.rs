@@ -13,7 +13,9 @@ use super::{ROWS_AT_ONCE, Storage, StorageError};
 
 const TILE: &str = "SELECT hashes FROM tiles WHERE log_key = $1 AND level = $2 AND idx = $3";
 
-const HEADERS: &str = "SELECT header FROM entries WHERE key >= $1 AND key < $2 ORDER BY key";
+/// The headers of entries by key.
+pub(super) const HEADERS: &str =
+    "SELECT header FROM entries WHERE key >= $1 AND key < $2 ORDER BY key";
 
 impl Storage {
     /// The hashes of the proof that `plan` lists; `None` when `log` has not come that far here.
@@ -91,7 +93,10 @@ impl Storage {
     }
 
     /// The log's number in this store and how many entries it holds.
-    async fn log_reach(&self, log: LogId) -> Result<Option<(i64, LogSize)>, StorageError> {
+    pub(super) async fn log_reach(
+        &self,
+        log: LogId,
+    ) -> Result<Option<(i64, LogSize)>, StorageError> {
         let sql = "SELECT key, size FROM logs WHERE node = $1 AND shard = $2 AND incarnation = $3";
         let rows = self.fetch(sql, super::write::log_arguments(log).into()).await?;
         let reach = |row: &Row| Ok((row.narrow(0)?, LogSize(row.number(1)?)));

@@ -10,11 +10,13 @@ use tidings_envelope::api::{
 };
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
-    AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, Lane, LogId,
-    RegistryHistory, Target, Topic,
+    AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, InclusionProof,
+    Lane, LogId, RegistryHistory, Target, Topic,
 };
 use tidings_order::{LaneLog, RestoredAgreement};
-use tidings_replica::store::{Flush, Restored, RestoredLane, RestoredLog, WriteSet};
+use tidings_replica::store::{
+    EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
+};
 use tidings_replica::wire::{ControlFrame, FeedFlush, FeedRequest, Have};
 use tidings_replica::{
     Alarm, Effect, Now, RecentEntry, Replica, ReplicaConfig, RequestId, WriteTicket, examine_flush,
@@ -103,11 +105,12 @@ impl Disk {
     fn restored(&self) -> Restored {
         let logs = self.flushes.iter().map(|(log, flushes)| {
             let last = flushes.last().unwrap();
-            let mut topics = BTreeMap::new();
-            for entry in flushes.iter().flat_map(|flush| &flush.entries) {
-                let count = TopicIndex(entry.header.topic_index.0 + 1);
-                topics.insert(entry.header.topic, (count, entry.hash));
-            }
+            // As storage does: those of earlier incarnations are read when they are needed.
+            let is_newest = !self.flushes.keys().any(|other| {
+                (other.node, other.shard) == (log.node, log.shard)
+                    && other.incarnation > log.incarnation
+            });
+            let topics = if is_newest { topic_heads(flushes) } else { TopicHeads::new() };
             let frontier = last.frontier.clone();
             (*log, RestoredLog { checkpoint: last.checkpoint, frontier, topics })
         });
@@ -118,7 +121,11 @@ impl Disk {
         }
         let head = self.blocks.last().cloned();
         let lane = RestoredLane { head, agreement, state: self.state.clone() };
-        Restored { logs: logs.collect(), lanes: BTreeMap::from([(ShardId(0), lane)]) }
+        Restored {
+            logs: logs.collect(),
+            lanes: BTreeMap::from([(ShardId(0), lane)]),
+            evidence: self.evidence.clone(),
+        }
     }
 
     fn recent(&self, node: NodeId) -> Vec<RecentEntry> {
@@ -153,6 +160,16 @@ struct OpenFeed {
     request: FeedRequest,
 }
 
+/// An entry that a replica wants from its storage, for a peer or for itself.
+#[derive(Debug, Clone, Copy)]
+struct LookUp {
+    node: NodeId,
+    to: Option<NodeId>,
+    log: LogId,
+    index: LogIndex,
+    size: LogSize,
+}
+
 pub struct Cluster {
     pub registry: Arc<Registry>,
     /// What nodes know of the registry when they start.
@@ -164,6 +181,9 @@ pub struct Cluster {
     pub alarms: Vec<(NodeId, Alarm)>,
     /// While set, the node's disk refuses writes.
     pub broken_disks: BTreeSet<NodeId>,
+    /// While set, entries are looked up only by [`Cluster::answer_look_ups`].
+    pub slow_storage: bool,
+    look_ups: VecDeque<LookUp>,
     replicas: BTreeMap<NodeId, Replica>,
     pub disks: BTreeMap<NodeId, Disk>,
     wire: VecDeque<(NodeId, NodeId, ControlFrame)>,
@@ -187,6 +207,8 @@ impl Cluster {
             now_ms: 0,
             alarms: Vec::new(),
             broken_disks: BTreeSet::new(),
+            slow_storage: false,
+            look_ups: VecDeque::new(),
             replicas: BTreeMap::new(),
             disks: ids.iter().map(|id| (*id, Disk::default())).collect(),
             wire: VecDeque::new(),
@@ -228,6 +250,7 @@ impl Cluster {
     pub fn kill(&mut self, node: NodeId) {
         self.replicas.remove(&node);
         self.unwritten.remove(&node);
+        self.look_ups.retain(|look_up| look_up.node != node);
         self.wire.retain(|(from, to, _)| *from != node && *to != node);
         self.feeds.retain(|feed| feed.at != node && feed.to != node);
         let peers: Vec<NodeId> = self.replicas.keys().copied().collect();
@@ -289,6 +312,16 @@ impl Cluster {
                     let found = self.prove(node, log, index, against.checkpoint.checkpoint.size.0);
                     self.with(node, |replica, _| replica.proved(request, item, *against, found));
                 }
+                Effect::Include { to, log, index, size } => {
+                    self.look_ups.push_back(LookUp { node, to, log, index, size });
+                    if !self.slow_storage {
+                        self.answer_look_ups();
+                    }
+                }
+                Effect::TopicHeads(log) => {
+                    let found = topic_heads(&self.disks[&node].flushes[&log]);
+                    self.with(node, |replica, now| replica.topic_heads(log, Some(found), now));
+                }
                 Effect::Recall { request, item, height, index, .. } => {
                     let place = usize::try_from(height.0 - 1).unwrap();
                     let found = self.disks[&node].blocks[place].receipt(index);
@@ -315,6 +348,24 @@ impl Cluster {
         Some((entries.get(place)?.header, BoundedVec::new(path).unwrap()))
     }
 
+    /// Answers every look-up of an entry that waits.
+    pub fn answer_look_ups(&mut self) {
+        while let Some(look_up) = self.look_ups.pop_front() {
+            let found = self.include(look_up);
+            let LookUp { node, to, log, .. } = look_up;
+            self.with(node, |replica, now| replica.included(to, log, found, now));
+        }
+    }
+
+    fn include(&self, look_up: LookUp) -> Option<InclusionProof> {
+        let LookUp { node, log, index, size, .. } = look_up;
+        let flushes = self.disks[&node].flushes.get(&log)?;
+        let ends = |flush: &&Flush| flush.checkpoint.checkpoint.size == size;
+        let checkpoint = flushes.iter().find(ends)?.checkpoint;
+        let (header, path) = self.prove(node, log, index, size.0)?;
+        Some(InclusionProof { header, path, checkpoint })
+    }
+
     /// Hands a node a frame and a stretch as if `from` had sent them.
     pub fn inject(&mut self, from: NodeId, to: NodeId, flush: FeedFlush) {
         let checkpoint = flush.checkpoint.checkpoint;
@@ -336,7 +387,11 @@ impl Cluster {
     /// Tells a node that `from` holds so much of a log.
     pub fn offer(&mut self, from: NodeId, to: NodeId, log: LogId, size: u64) {
         let have = Have { log, size: LogSize(size) };
-        let frame = ControlFrame::Have(vec![have].try_into().unwrap());
+        self.say(from, to, ControlFrame::Have(vec![have].try_into().unwrap()));
+    }
+
+    /// Hands a node a frame as if `from` had sent it.
+    pub fn say(&mut self, from: NodeId, to: NodeId, frame: ControlFrame) {
         self.with(to, |replica, now| replica.control(from, frame, now));
     }
 
@@ -567,6 +622,16 @@ impl Cluster {
     pub fn results(&self, request: RequestId) -> Option<&[PublishResult]> {
         self.replies.get(&request).map(|response| &*response.results)
     }
+}
+
+/// The last entry of each topic.
+fn topic_heads(flushes: &[Flush]) -> TopicHeads {
+    let entries = flushes.iter().flat_map(|flush| &flush.entries);
+    let head = |entry: &EntryRecord| {
+        let count = TopicIndex(entry.header.topic_index.0 + 1);
+        (entry.header.topic, (count, entry.hash))
+    };
+    entries.map(head).collect()
 }
 
 fn same_subject(one: &FeedRequest, other: &FeedRequest) -> bool {

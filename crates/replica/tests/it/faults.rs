@@ -120,7 +120,10 @@ fn a_log_with_an_invalid_entry_is_kept_and_never_acknowledged() {
     assert!(cluster.disks[&three].flushes.contains_key(&log), "it is stored all the same");
     assert!(matches!(
         cluster.alarms.as_slice(),
-        [(_, Alarm::InvalidEntry { code: ErrorCode::WriteProofInvalid, .. })]
+        [
+            (_, Alarm::InvalidEntry { code: ErrorCode::WriteProofInvalid, .. }),
+            (_, Alarm::Evidence(_)),
+        ]
     ));
     assert_eq!(acknowledged(&cluster), 0);
     // The mark survives a restart.

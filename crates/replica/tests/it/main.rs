@@ -1,5 +1,6 @@
 //! Tests of the replica through its inputs and effects, with queues in place of network and disk.
 
+mod accusing;
 mod cluster;
 mod faults;
 mod looking_up;

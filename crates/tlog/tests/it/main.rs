@@ -1,6 +1,7 @@
 //! The crate's API, as originators, replicas and auditors use it.
 
 mod acknowledgements;
+mod divergence;
 mod following;
 mod originator;
 mod proofs;

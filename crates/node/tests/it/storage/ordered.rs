@@ -7,7 +7,7 @@ use tidings_envelope::{Block, Evidence, Topic};
 use tidings_node::storage::{Storage, StorageError};
 use tidings_order::{LaneLog, LogRecord, LoggedTimeout};
 use tidings_replica::store::{Decided, WriteSet};
-use tidings_types::{Height, Round, ShardId, Wire, merkle};
+use tidings_types::{Height, OffenceId, Round, ShardId, Wire, merkle};
 
 use super::fixture::{Item, LaneWriter, LogWriter, decided, open, topic};
 
@@ -101,22 +101,40 @@ pub async fn a_log_of_an_agreement_without_its_beginning_is_refused(url: String)
 }
 
 pub async fn evidence_is_stored_once(url: String) {
+    // covers: EVD-002
+    // covers: EVD-007
     let storage = open(&url).await;
-    let signed = |number| {
-        let mut log = LogWriter::new(1, 1);
+    let signed = |node, number| {
+        let mut log = LogWriter::new(node, 1);
         log.flush(&[Item::of(number)], 1).checkpoint
     };
-    let one = Evidence::Checkpoints(signed(1), signed(2));
-    let two = Evidence::Checkpoints(signed(1), signed(3));
-    let evidence = vec![one.clone(), two.clone(), one.clone()];
+    // Another pair about the same size is the same offence.
+    let one = Evidence::Checkpoints(signed(1, 1), signed(1, 2));
+    let same = Evidence::Checkpoints(signed(1, 1), signed(1, 3));
+    let two = Evidence::Checkpoints(signed(2, 1), signed(2, 2));
+    let evidence = vec![one.clone(), same.clone(), two.clone()];
     storage.write(&WriteSet { evidence, ..WriteSet::default() }).await.unwrap();
-    let again = WriteSet { evidence: vec![two.clone()], ..WriteSet::default() };
+    let again = WriteSet { evidence: vec![same], ..WriteSet::default() };
     storage.write(&again).await.unwrap();
-    let mut found: Vec<_> = storage.evidence().await.unwrap().iter().map(Wire::to_wire).collect();
-    found.sort();
-    let mut expected = vec![one.to_wire(), two.to_wire()];
-    expected.sort();
+    let mut expected = vec![one, two];
+    expected.sort_by_key(Evidence::offence);
+    assert_eq!(storage.evidence().await.unwrap(), expected);
+    assert_eq!(storage.load().await.unwrap().evidence, expected);
+    let mut found: Vec<Evidence> = Vec::new();
+    loop {
+        let after = found.last().map(Evidence::offence);
+        let page = storage.evidence_after(after, 1).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
     assert_eq!(found, expected);
+    for evidence in expected {
+        let found = storage.evidence_of(evidence.offence()).await.unwrap();
+        assert_eq!(found, Some(evidence));
+    }
+    assert_eq!(storage.evidence_of(OffenceId([0; 32])).await.unwrap(), None);
     let none = storage.topic_page(Topic::mailbox(1), &TopicCursor::default(), 9, 9).await.unwrap();
     assert!(none.broadcast.is_empty());
 }
