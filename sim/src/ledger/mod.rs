@@ -56,6 +56,8 @@ pub struct Ledger {
     pub acknowledged: BTreeMap<EnvelopeId, Stored>,
     /// What honest nodes have proofs of.
     pub offences: BTreeSet<(NodeId, OffenceId)>,
+    /// Logs of which honest nodes have proofs of two histories.
+    pub parted: BTreeSet<LogId>,
     /// What honest processes must have noticed.
     pub watch: Watch,
     /// The shards of which an honest node has said that there are two histories.
@@ -76,6 +78,7 @@ impl Ledger {
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             offences: BTreeSet::new(),
+            parted: BTreeSet::new(),
             watch: Watch::default(),
             told: BTreeSet::new(),
         }
@@ -137,9 +140,13 @@ impl Ledger {
         })
     }
 
-    /// What was acknowledged in a topic.
+    /// What was acknowledged in a topic, but for logs of which there are two histories: whoever
+    /// acknowledged one of them keeps it, and others cannot take it without accepting both
+    /// (EVD-009).
     pub fn acknowledged_in(&self, topic: Topic) -> impl Iterator<Item = EnvelopeId> {
-        let ids = self.acknowledged.keys().copied();
+        let stored = self.acknowledged.iter();
+        let whole = stored.filter(|(_, stored)| !self.parted.contains(&stored.log));
+        let ids = whole.map(|(id, _)| *id);
         ids.filter(move |id| self.sent.get(id).is_some_and(|sent| sent.topic == topic))
     }
 
@@ -215,6 +222,11 @@ impl Ledger {
             format!("node {node} has evidence against node {accused}, which is honest")
         })?;
         self.offences.insert((accused, evidence.offence()));
+        match evidence {
+            Evidence::Checkpoints(one, _) => self.parted.insert(one.checkpoint.log),
+            Evidence::Entries(one, _) => self.parted.insert(one.checkpoint.checkpoint.log),
+            _ => false,
+        };
         Ok(())
     }
 

@@ -194,8 +194,13 @@ impl Agreement {
         height == self.next_height() || height == self.last_book.height()
     }
 
+    /// Keeps what is about the height after the one under way until that is decided.
+    ///
+    /// A peer that says it twice has been there for longer than blocks take to come.
     fn keep_early(&mut self, from: NodeId, height: Height, message: OrderMessage) {
-        if height > self.next_height().plus(1) {
+        let is_repeated =
+            || self.early.iter().any(|(peer, kept)| *peer == from && **kept == message);
+        if height > self.next_height().plus(1) || is_repeated() {
             self.effects.push_back(OrderEffect::Behind(from));
             return;
         }

@@ -123,6 +123,8 @@ pub struct Committee {
     pub evidence: Vec<Evidence>,
     /// Who saw two certificates for one height.
     pub forked: BTreeSet<NodeId>,
+    /// Who found that it is behind, and whom.
+    pub ahead: Vec<(NodeId, NodeId)>,
     /// Nodes whose writes become durable only when the test says so.
     pub slow_disks: BTreeSet<NodeId>,
     /// Links that are cut, in one direction each.
@@ -154,6 +156,7 @@ impl Committee {
             now_ms: 0,
             evidence: Vec::new(),
             forked: BTreeSet::new(),
+            ahead: Vec::new(),
             slow_disks: BTreeSet::new(),
             cut: BTreeSet::new(),
             disks: ids.iter().map(|id| (*id, Disk::default())).collect(),
@@ -315,7 +318,7 @@ impl Committee {
                     self.forked.insert(node);
                 }
                 OrderEffect::Diverged(height) => panic!("node {node} diverges at {height}"),
-                OrderEffect::Behind(_) => {}
+                OrderEffect::Behind(peer) => self.ahead.push((node, peer)),
             }
         }
         if !self.slow_disks.contains(&node) {

@@ -167,3 +167,23 @@ fn a_forged_vote_changes_nothing() {
     assert_eq!(committee.history().len(), before);
     assert_eq!(committee.evidence, []);
 }
+
+#[test]
+fn who_is_one_height_behind_for_long_asks_for_the_block() {
+    // covers: ORD-020
+    let mut committee = Committee::new(4);
+    let ahead = NodeId(1);
+    let vote = Vote {
+        shard: ShardId(0),
+        height: Height(3),
+        round: Round(0),
+        step: Step::Prevote,
+        block: Some(BlockHash([7; 32])),
+    };
+    let vote = vote.sign(ahead, &node_key(ahead), committee.network);
+    // Another member may be a little faster.
+    committee.inject(ahead, NodeId(2), OrderMessage::Vote(vote));
+    assert_eq!(committee.ahead, []);
+    committee.inject(ahead, NodeId(2), OrderMessage::Vote(vote));
+    assert_eq!(committee.ahead, [(NodeId(2), ahead)]);
+}
