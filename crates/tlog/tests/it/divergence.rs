@@ -5,15 +5,21 @@ use tidings_types::{LogIndex, LogSize};
 
 use crate::originator::{NETWORK, Originator};
 
-/// Compares histories of these sizes that part after `common` entries; answers the index at which
-/// they were found to differ and how many proofs of each it took.
-fn compare(common: u64, sizes: (u64, u64)) -> Option<(LogIndex, u32)> {
-    let history = |salt, size| {
-        let mut originator = Originator::with_entries(common.min(size), 1);
-        (common..size).for_each(|_| originator.append(salt));
-        originator
-    };
-    let (one, two) = (history(1, sizes.0), history(2, sizes.1));
+/// A history of `size` entries, with one of its own at `other` if that is within it.
+fn history(salt: u8, size: u64, other: u64) -> Originator {
+    let mut originator = Originator::with_entries(0, 1);
+    for index in 0..size {
+        match index == other {
+            true => originator.append_aside(salt),
+            false => originator.append(1),
+        }
+    }
+    originator
+}
+
+/// Compares histories of these sizes; answers the index at which they were found to differ and
+/// how many proofs of each it took.
+fn compare(one: &Originator, two: &Originator, sizes: (u64, u64)) -> Option<(LogIndex, u32)> {
     let mut index = last_common(LogSize(sizes.0), LogSize(sizes.1))?;
     for step in 1.. {
         let pair = (one.inclusion(index.0, sizes.0), two.inclusion(index.0, sizes.1));
@@ -31,21 +37,41 @@ fn compare(common: u64, sizes: (u64, u64)) -> Option<(LogIndex, u32)> {
 }
 
 #[test]
-fn an_entry_that_differs_is_found() {
+fn the_only_entry_that_differs_is_found() {
     // covers: LOG-013
-    for one in 1..40 {
-        for two in 1..40 {
-            for common in 0..one.min(two) {
-                let (index, steps) = compare(common, (one, two)).expect("they differ");
-                assert!(index >= LogIndex(common), "{one} {two}");
-                assert!(steps <= 7, "{steps} steps for {one}, {two} after {common}");
+    for other in 0..18 {
+        let (one, two) = (history(2, 18, other), history(3, 18, other));
+        for sizes in (1..=18).flat_map(|one| (1..=18).map(move |two| (one, two))) {
+            let found = compare(&one, &two, sizes);
+            if other >= sizes.0.min(sizes.1) {
+                assert_eq!(found, None, "{sizes:?} differ in {other} or nothing");
+                continue;
             }
-            assert_eq!(compare(one.min(two), (one, two)), None);
+            let (index, steps) = found.expect("they differ");
+            assert_eq!(index, LogIndex(other), "{sizes:?}");
+            assert!(steps <= 6, "{steps} steps for {other} in {sizes:?}");
         }
     }
-    let (index, steps) = compare(1_234, (3_000, 2_500)).unwrap();
-    assert!(index >= LogIndex(1_234) && steps <= 13, "{steps}");
-    assert_eq!(compare(0, (0, 5)), None);
+    let (one, two) = (history(2, 3_000, 1_234), history(3, 2_500, 1_234));
+    let (index, steps) = compare(&one, &two, (3_000, 2_500)).unwrap();
+    assert!(index == LogIndex(1_234) && steps <= 13, "{steps}");
+}
+
+#[test]
+fn an_entry_is_found_where_everything_after_some_differs() {
+    // covers: LOG-013
+    for common in 0..20 {
+        let mut one = Originator::with_entries(common, 1);
+        let mut two = Originator::with_entries(common, 1);
+        (common..20).for_each(|_| (one.append(1), two.append(2)).0);
+        for sizes in (0..=20).flat_map(|one| (0..=20).map(move |two| (one, two))) {
+            let found = compare(&one, &two, sizes);
+            match common < sizes.0.min(sizes.1) {
+                true => assert!(found.is_some_and(|(index, _)| index.0 >= common), "{sizes:?}"),
+                false => assert_eq!(found, None, "{sizes:?}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -36,22 +36,37 @@ impl Originator {
     }
 
     pub fn append(&mut self, salt: u8) {
-        let header = EntryHeader {
+        let topic = Topic::group(&PublicKey([7; 32]));
+        let header = self.header(salt, topic, self.head);
+        self.head = self.head.advance(&header).unwrap();
+        self.push(header);
+    }
+
+    /// An entry that later ones say nothing of: the first of its topic.
+    pub fn append_aside(&mut self, salt: u8) {
+        let header = self.header(salt, Topic::group(&PublicKey([salt; 32])), TopicHead::default());
+        self.push(header);
+    }
+
+    fn header(&self, salt: u8, topic: Topic, head: TopicHead) -> EntryHeader {
+        EntryHeader {
             version: PROTOCOL_VERSION,
             envelope_id: EnvelopeId([salt; 32]),
             index: LogIndex(self.tree.size().0),
             timestamp: TimestampSeconds(1_700_000_000),
-            topic: Topic::group(&PublicKey([7; 32])),
-            topic_index: self.head.next,
-            previous: self.head.last,
+            topic,
+            topic_index: head.next,
+            previous: head.last,
             payer: EthereumAddress([3; 20]),
             payload_hash: [salt; 32],
             payload_length: 700,
             retention_days: 30,
             fee_period: Period(4),
             fee: PicoDollars(5),
-        };
-        self.head = self.head.advance(&header).unwrap();
+        }
+    }
+
+    fn push(&mut self, header: EntryHeader) {
         self.tree.append(header.hash().0);
         self.headers.push(header);
     }
