@@ -83,7 +83,7 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
 /// # Errors
 /// When the build fails or something went wrong for the people.
 pub fn chaos(root: &Path, options: &ChaosOptions) -> Result<()> {
-    devnet::build(root, &["tidings", "tidings-chaos"], false)?;
+    devnet::build(root, &["tidings", "tidings-chaos", "tidings-byzantine"], false)?;
     let dir = repository::target_dir(root).join("chaos");
     let mut command = Command::new(devnet::binary(root, "tidings-chaos", false));
     command.current_dir(root).arg("--dir").arg(&dir).stdin(Stdio::null());

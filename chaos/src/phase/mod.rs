@@ -2,6 +2,7 @@
 
 mod disks;
 mod links;
+mod lying;
 mod processes;
 mod run;
 
@@ -15,6 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::RngCore;
 use tidings_demo::Network;
 
+use crate::byzantine::Lie;
 use crate::people::World;
 
 /// A way in which a network can be bad; at most one node is faulty in any of them.
@@ -44,6 +46,8 @@ pub enum Fault {
     Halts,
     /// Every node is stopped and started again, one after another.
     Restarts,
+    /// One node lies.
+    Lying(Lie),
 }
 
 /// Whether a lane goes on under a fault.
@@ -57,7 +61,7 @@ pub enum Ordering {
 
 impl Fault {
     /// All there are, in the order of a run.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Calm,
         Self::Isolated,
         Self::Deaf,
@@ -70,6 +74,11 @@ impl Fault {
         Self::Kills,
         Self::Halts,
         Self::Restarts,
+        Self::Lying(Lie::Withhold),
+        Self::Lying(Lie::VoteTwice),
+        Self::Lying(Lie::ProposeTwice),
+        Self::Lying(Lie::Equivocate),
+        Self::Lying(Lie::Forge),
     ];
 
     /// Its name on the command line and in tables.
@@ -88,6 +97,7 @@ impl Fault {
             Self::Kills => "kills",
             Self::Halts => "halts",
             Self::Restarts => "restarts",
+            Self::Lying(lie) => lie.name(),
         }
     }
 
@@ -118,6 +128,7 @@ impl Fault {
             Self::Kills => processes::kills(stage, time).await?,
             Self::Halts => processes::halts(stage, time).await?,
             Self::Restarts => processes::restarts(stage).await?,
+            Self::Lying(lie) => lying::strike(stage, lie, time).await?,
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ pub struct NodeConfig {
     pub http_listen: String,
     /// Where peers connect, `address:port`, UDP.
     pub quic_listen: String,
+    /// Where peers are to be called instead of where the registry says, for private networks.
+    #[serde(default)]
+    pub peers: Vec<PeerAddress>,
     /// PEM files of the HTTP certificate chain and key; plain HTTP without.
     #[serde(default)]
     pub tls: Option<TlsFiles>,
@@ -37,6 +40,16 @@ pub struct NodeConfig {
     /// Requests per second that one address may make, and as many at once.
     #[serde(default = "requests_per_second")]
     pub requests_per_second: u32,
+}
+
+/// Where a peer is to be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAddress {
+    /// The peer's number in the registry.
+    pub node: u32,
+    /// `host:port`, UDP.
+    pub quic: String,
 }
 
 /// The PEM files of a TLS server.

@@ -1,7 +1,9 @@
 //! Re-executing one shard's blocks from the first.
 
 use anyhow::Result;
-use tidings_envelope::{CertifiedBlock, RegistryHistory};
+use tidings_envelope::{
+    CertifiedBlock, DecidedOperation, Evidence, Operation, Outcome, RegistryHistory,
+};
 use tidings_order::{LaneContext, LaneState};
 use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
 
@@ -12,6 +14,8 @@ use super::peer::Peer;
 pub struct LaneAudit {
     shard: ShardId,
     state: LaneState,
+    /// What the lane has recorded against nodes, one piece for each offence (EVD-006).
+    pub evidence: Vec<Evidence>,
     /// What was found.
     pub verdict: Verdict,
 }
@@ -19,7 +23,12 @@ pub struct LaneAudit {
 impl LaneAudit {
     /// A lane of which nothing is read yet.
     pub fn new(shard: ShardId) -> Self {
-        Self { shard, state: LaneState::default(), verdict: Verdict::default() }
+        Self {
+            shard,
+            state: LaneState::default(),
+            evidence: Vec::new(),
+            verdict: Verdict::default(),
+        }
     }
 
     /// Reads to the last block.
@@ -73,7 +82,16 @@ impl LaneAudit {
         let staged = self.state.check(block, |_| false, context);
         let staged = staged.map_err(|error| error.to_string())?;
         self.state.commit(staged);
+        self.evidence.extend(block.operations.iter().filter_map(recorded).cloned());
         self.verdict.verified += 1;
         Ok(())
+    }
+}
+
+/// The evidence that an operation has put on record.
+fn recorded(decided: &DecidedOperation) -> Option<&Evidence> {
+    match (&decided.operation, &decided.outcome) {
+        (Operation::Evidence(evidence), Outcome::Applied { .. }) => Some(evidence),
+        _ => None,
     }
 }

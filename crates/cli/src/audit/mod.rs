@@ -4,7 +4,7 @@ mod lane;
 mod log;
 mod peer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use tidings_envelope::{Evidence, LogId, RegistryHistory};
-use tidings_types::{NetworkId, ShardId, Wire};
+use tidings_types::{NetworkId, NodeId, ShardId, Wire};
 
 use crate::output::Output;
 use crate::{secret_file, shutdown};
@@ -48,6 +48,15 @@ pub struct Verdict {
     pub pruned: u64,
     /// What is wrong, for people; nothing else is looked at after the first fault.
     pub fault: Option<String>,
+    /// Whether the ordered lane has evidence against whoever wrote the log, so that the node that
+    /// serves it is not to blame.
+    pub convicted: bool,
+}
+
+impl Verdict {
+    fn is_clean(&self) -> bool {
+        self.fault.is_none() || self.convicted
+    }
 }
 
 /// The state of an audit.
@@ -146,27 +155,41 @@ impl Auditor {
     }
 
     fn report(&self) -> Report {
-        let logs: BTreeMap<_, _> =
-            self.logs.iter().map(|(id, log)| (id.to_string(), log.verdict.clone())).collect();
+        let convicted = self.convicted();
+        let verdict = |(id, log): (&LogId, &LogAudit)| {
+            let convicted = convicted.contains(&id.node);
+            (id.to_string(), Verdict { convicted, ..log.verdict.clone() })
+        };
+        let logs: BTreeMap<_, _> = self.logs.iter().map(verdict).collect();
         let lanes: BTreeMap<_, _> = self
             .lanes
             .iter()
             .map(|(shard, lane)| (shard.to_string(), lane.verdict.clone()))
             .collect();
-        let clean = logs.values().chain(lanes.values()).all(|verdict| verdict.fault.is_none());
+        let clean = logs.values().chain(lanes.values()).all(Verdict::is_clean);
         Report {
             node: self.peer.url().to_owned(),
             network: self.network,
             clean,
             logs,
             lanes,
-            evidence: self.evidence.len(),
+            evidence: self.all_evidence().count(),
         }
+    }
+
+    /// What was found here and what the ordered lanes have on record.
+    fn all_evidence(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence.iter().chain(self.lanes.values().flat_map(|lane| &lane.evidence))
+    }
+
+    /// The nodes that the ordered lanes have evidence against.
+    fn convicted(&self) -> BTreeSet<NodeId> {
+        self.lanes.values().flat_map(|lane| &lane.evidence).map(Evidence::accused).collect()
     }
 
     fn write_evidence(&self, folder: Option<&std::path::Path>) -> Result<()> {
         let Some(folder) = folder else { return Ok(()) };
-        for evidence in &self.evidence {
+        for evidence in self.all_evidence() {
             std::fs::create_dir_all(folder)?;
             let bytes = evidence.to_wire();
             let name = format!("{}.evidence", hex::encode(&tidings_types::sha256(&bytes)[..8]));
@@ -198,6 +221,10 @@ impl Report {
         let mut lines = vec![format!("{} of network {}", self.node, self.network)];
         let describe = |kind: &str, name: &str, unit: &str, verdict: &Verdict| match &verdict.fault
         {
+            Some(fault) if verdict.convicted => format!(
+                "{kind} {name}: fault after {} {unit}: {fault}; whoever wrote it is convicted",
+                verdict.verified
+            ),
             Some(fault) => {
                 format!("{kind} {name}: FAULT after {} {unit}: {fault}", verdict.verified)
             }

@@ -101,7 +101,8 @@ enum DialError {
 }
 
 async fn connect(shared: &Shared, record: &NodeRecord) -> Result<Connection, DialError> {
-    let address = resolve(shared, &record.quic).await?;
+    let listed = shared.addresses.get(&record.id).unwrap_or(&record.quic);
+    let address = resolve(shared, listed).await?;
     let mut config = shared.tls.client(record.transport)?;
     config.transport_config(shared.transport.clone());
     let connecting = match shared.endpoint.connect_with(config, address, tls::SERVER_NAME) {

@@ -19,6 +19,7 @@ pub use events::{LinkEvent, LinkEvents};
 pub use fault::LinkFault;
 pub use tls::TlsError;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ pub struct LinkConfig {
     pub key: SigningKey,
     /// Where to listen and call from, UDP; port 0 picks one.
     pub listen: SocketAddr,
+    /// Where to call peers whose address in the registry is not the one to use.
+    pub addresses: BTreeMap<NodeId, String>,
     /// Times and sizes.
     pub limits: LinkLimits,
 }
@@ -144,6 +147,7 @@ struct Shared {
     limits: LinkLimits,
     endpoint: Endpoint,
     local: SocketAddr,
+    addresses: BTreeMap<NodeId, String>,
     transport: Arc<TransportConfig>,
     tls: Tls,
     registry: watch::Receiver<Arc<Registry>>,
@@ -200,6 +204,7 @@ impl Links {
             limits,
             endpoint,
             local,
+            addresses: config.addresses,
             transport,
             tls,
             registry,

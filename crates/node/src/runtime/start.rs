@@ -87,6 +87,7 @@ pub async fn run(
         id: NodeId(config.node),
         key: keys.transport,
         listen: address(&config.quic_listen)?,
+        addresses: config.peers.iter().map(|it| (NodeId(it.node), it.quic.clone())).collect(),
         limits: LinkLimits::default(),
     };
     let http = http_config(&config)?;

@@ -96,6 +96,7 @@ impl Node {
             id: NodeId(id),
             key: transport_key(id),
             listen: address.parse().unwrap(),
+            addresses: Default::default(),
             limits,
         };
         let (links, events) = Links::start(config, registry.subscribe(), feeds.clone()).unwrap();
