@@ -3,6 +3,7 @@
 //! Nothing here is part of the product: it starts `tidings`, talks to it over its sockets,
 //! makes its links, disks and clocks bad, and kills it.
 
+pub mod evidence;
 mod faults;
 mod layout;
 mod network;

@@ -1,4 +1,4 @@
-//! The demo: three people talk through four nodes while one of them is killed.
+//! The demo: three people talk through four nodes while one of them is killed, is dead or lies.
 //!
 //! Started by `cargo xtask demo`, which starts a fresh network first.
 //! It ends with an error if a message is missing, there twice, or out of order.
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
+use story::Trouble;
 
 /// Where the network is.
 #[derive(Debug, Parser)]
@@ -24,11 +25,20 @@ struct Arguments {
     /// The number of a node that is dead from the beginning to the end; else one dies in between
     #[arg(long)]
     dead: Option<usize>,
+    /// How the last node lies from the beginning to the end: equivocate, forge, withhold,
+    /// vote-twice or propose-twice
+    #[arg(long, conflicts_with = "dead")]
+    lying: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stage = stage::Stage::open(&arguments.devnet)?;
-    story::play(stage, arguments.messages, arguments.dead).await
+    let trouble = match (arguments.dead, arguments.lying) {
+        (Some(node), _) => Trouble::Dead(node),
+        (None, Some(lie)) => Trouble::Lies(lie),
+        (None, None) => Trouble::Dies,
+    };
+    story::play(stage, arguments.messages, &trouble).await
 }

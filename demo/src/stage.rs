@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use tidings_demo::evidence;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the ordered lane is read anew for evidence.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What `devnet.json` says.
 #[derive(Debug, Deserialize)]
@@ -109,9 +113,23 @@ impl Stage {
     /// # Errors
     /// When the process cannot be started or does not become ready.
     pub async fn revive(&mut self, node: usize) -> Result<()> {
+        let program = self.record.binary.clone();
+        self.start(node, Command::new(program)).await
+    }
+
+    /// Starts the killed node again as a program that lies in the way with this name.
+    ///
+    /// # Errors
+    /// When the process cannot be started or does not become ready.
+    pub async fn lie(&mut self, node: usize, lie: &str) -> Result<()> {
+        let mut command = Command::new(self.record.binary.with_file_name("tidings-byzantine"));
+        command.env("TIDINGS_LIE", lie);
+        self.start(node, command).await
+    }
+
+    async fn start(&mut self, node: usize, mut command: Command) -> Result<()> {
         let Node { log, config, http, .. } = self.nodes()[node].clone();
         let log = OpenOptions::new().append(true).open(log)?;
-        let mut command = Command::new(&self.record.binary);
         command.args(["node", "run", "--config"]).arg(config).stdin(Stdio::null());
         self.revived = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
         let deadline = Instant::now() + PATIENCE;
@@ -160,6 +178,26 @@ impl Stage {
             + &String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the audit failed:\n{said}");
         Ok(())
+    }
+
+    /// Waits for evidence against a node in the ordered lane, as another node serves it, and has
+    /// it judged; where it was written to.
+    ///
+    /// # Errors
+    /// When there is none in time, or it does not verify.
+    pub async fn evidence_against(&self, liar: usize, folder: &Path) -> Result<PathBuf> {
+        let other = &self.nodes()[usize::from(liar == 0)];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = evidence::on_record(&self.record.binary, &other.http, folder)?;
+            if let Some(file) = found.into_iter().next() {
+                let accused = self.nodes()[liar].id;
+                evidence::verify(&self.record.binary, &file, &other.http, accused)?;
+                return Ok(file);
+            }
+            ensure!(Instant::now() < deadline, "the lie has left no evidence");
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     async fn status(&self, node: &Node) -> Result<Status> {

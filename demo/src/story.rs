@@ -1,27 +1,39 @@
 //! What happens in the demo, told as it happens, and checked at the end.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use tidings_client::{ConversationId, GroupPolicy, Message, MessageId};
 
 use crate::cast::Person;
 use crate::stage::Stage;
 
-/// Plays the whole demo, with one node dead all the time or one that dies and comes back.
+/// What is wrong with one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The last one is killed while people talk, and comes back.
+    Dies,
+    /// This one is dead all the time.
+    Dead(usize),
+    /// The last one lies all the time, in the way that has this name.
+    Lies(String),
+}
+
+/// The lie that leaves nothing signed behind.
+const WITHHOLD: &str = "withhold";
+
+/// Plays the whole demo.
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub async fn play(mut stage: Stage, messages: usize, dead: Option<usize>) -> Result<()> {
+pub async fn play(mut stage: Stage, messages: usize, trouble: &Trouble) -> Result<()> {
     let homes = tempfile::tempdir()?;
-    if let Some(dead) = dead {
-        ensure!(dead < stage.nodes().len(), "there is no node {dead}");
-        stage.kill(dead)?;
-        tell(&format!("{} is dead and stays so.", stage.nodes()[dead].name));
-    }
+    let faulty = begin(&mut stage, trouble).await?;
     let (mut people, group) = gather(&stage, homes.path()).await?;
     tell("They talk.");
     talk(&mut people, group, messages).await?;
 
-    if dead.is_none() {
+    if *trouble == Trouble::Dies {
         lose_a_node(&mut stage, &mut people, group, messages).await?;
     }
 
@@ -30,10 +42,52 @@ pub async fn play(mut stage: Stage, messages: usize, dead: Option<usize>) -> Res
     talk(&mut people, group, messages).await?;
 
     compare(&people, &removed, group)?;
-    for node in (0..stage.nodes().len()).filter(|node| Some(*node) != dead) {
+    if let (Trouble::Lies(lie), Some(liar)) = (trouble, faulty) {
+        expose(&stage, lie, liar, homes.path()).await?;
+    }
+    for node in (0..stage.nodes().len()).filter(|node| Some(*node) != faulty) {
         stage.audit(node)?;
     }
-    tell("Every log of every node was audited: every checkpoint, entry and block is in order.");
+    tell(
+        "Every log of every honest node was audited: checkpoints, entries and blocks are in order.",
+    );
+    Ok(())
+}
+
+/// Makes the node faulty that is so from the beginning, and names it.
+async fn begin(stage: &mut Stage, trouble: &Trouble) -> Result<Option<usize>> {
+    match trouble {
+        Trouble::Dies => Ok(None),
+        Trouble::Dead(node) => {
+            ensure!(*node < stage.nodes().len(), "there is no node {node}");
+            stage.kill(*node)?;
+            tell(&format!("{} is dead and stays so.", stage.nodes()[*node].name));
+            Ok(Some(*node))
+        }
+        Trouble::Lies(lie) => {
+            let node = stage.victim()?;
+            stage.kill(node)?;
+            stage.lie(node, lie).await?;
+            tell(&format!("{} lies from now on: {lie}.", stage.nodes()[node].name));
+            Ok(Some(node))
+        }
+    }
+}
+
+/// Shows what a lie led to: evidence that anybody can judge, or, where nothing was signed, that
+/// nobody lacks anything.
+async fn expose(stage: &Stage, lie: &str, liar: usize, folder: &Path) -> Result<()> {
+    let name = &stage.nodes()[liar].name;
+    if lie == WITHHOLD {
+        for node in (1..stage.nodes().len()).filter(|node| *node != liar) {
+            stage.catches_up(node, 0).await?;
+        }
+        tell(&format!("What {name} kept from the others they have from each other."));
+        return Ok(());
+    }
+    let file = stage.evidence_against(liar, &folder.join("evidence")).await?;
+    let size = std::fs::metadata(file)?.len();
+    tell(&format!("{name} is convicted in the ordered lane: {size} bytes of evidence verify."));
     Ok(())
 }
 

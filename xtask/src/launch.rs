@@ -21,6 +21,10 @@ pub struct DemoOptions {
     /// The number of a node that is dead from the beginning to the end
     #[arg(long)]
     dead: Option<usize>,
+    /// How the last node lies from the beginning to the end: equivocate, forge, withhold,
+    /// vote-twice or propose-twice
+    #[arg(long, conflicts_with = "dead")]
+    lying: Option<String>,
     /// Passed on to the program
     #[arg(last = true)]
     program: Vec<String>,
@@ -56,7 +60,7 @@ pub struct BenchOptions {
 /// # Errors
 /// When the network does not start, or the conversation went wrong.
 pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
-    devnet::build(root, &["tidings", "tidings-demo"], false)?;
+    devnet::build(root, &["tidings", "tidings-demo", "tidings-byzantine"], false)?;
     let dir = repository::target_dir(root).join("demo");
     let network = devnet::start_fresh(root, dir.clone(), options.nodes, options.seed.as_deref())?;
     let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
@@ -68,6 +72,9 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
         .stdin(Stdio::null());
     if let Some(dead) = options.dead {
         command.arg("--dead").arg(dead.to_string());
+    }
+    if let Some(lie) = &options.lying {
+        command.args(["--lying", lie]);
     }
     let status = process::status(&mut command, None);
     drop(network);

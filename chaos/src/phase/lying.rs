@@ -1,11 +1,10 @@
 //! One node that lies, and the evidence that it leaves.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use tidings_demo::{NodeLayout, binary};
+use anyhow::{Result, ensure};
+use tidings_demo::{NodeLayout, binary, evidence};
 
 use super::Stage;
 use crate::byzantine::Lie;
@@ -32,7 +31,7 @@ pub(super) async fn strike(stage: &mut Stage, lie: Lie, time: Duration) -> Resul
     stage.network.node_is_ready(node).await?;
     stage.last(time).await;
     let found = match lie.is_provable() {
-        true => Some(evidence(stage, other, &folder, &known).await?),
+        true => Some(new_evidence(stage, other, &folder, &known).await?),
         false => None,
     };
     stage.network.stop_node(node).await?;
@@ -45,7 +44,7 @@ pub(super) async fn strike(stage: &mut Stage, lie: Lie, time: Duration) -> Resul
 }
 
 /// Waits until the ordered lane has evidence that was not known before.
-async fn evidence(
+async fn new_evidence(
     stage: &Stage,
     other: usize,
     folder: &Path,
@@ -62,33 +61,14 @@ async fn evidence(
     }
 }
 
-/// What the ordered lane has on record, as an auditor of a node finds it.
-fn on_record(node: &NodeLayout, folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut audit = Command::new(binary("tidings")?);
-    audit.args(["audit", &node.http, "--once", "--evidence"]).arg(folder);
-    // The log of a liar who is not convicted yet is a fault, and as it should be.
-    audit.output().context("the audit cannot be started")?;
-    let Ok(files) = folder.read_dir() else { return Ok(Vec::new()) };
-    let files = files.map(|file| Ok(file?.path()));
-    files.collect()
-}
-
-/// Has a piece of evidence judged by a program that knows the registry and nothing else.
+/// Has a piece of evidence judged from outside, and says so.
 fn verify(file: &Path, stage: &Stage, node: usize, other: usize) -> Result<()> {
-    let nodes = stage.network.nodes();
-    let mut inspect = Command::new(binary("tidings")?);
-    inspect.args(["inspect", "evidence"]).arg(file).args(["--registry", &nodes[other].http]);
-    let output = inspect.output().context("the evidence cannot be inspected")?;
-    let said = words(&output);
-    let accused = format!("node {}", nodes[node].id);
-    if !output.status.success() || !said.contains(&accused) {
-        bail!("evidence against {accused} does not verify:\n{said}");
-    }
-    println!("  evidence against {accused} is on record and verifies: {}", file.display());
+    let (accused, url) = (stage.network.nodes()[node].id, &stage.network.nodes()[other].http);
+    evidence::verify(&binary("tidings")?, file, url, accused)?;
+    println!("  evidence against node {accused} is on record and verifies: {}", file.display());
     Ok(())
 }
 
-fn words(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
+fn on_record(node: &NodeLayout, folder: &Path) -> Result<Vec<PathBuf>> {
+    evidence::on_record(&binary("tidings")?, &node.http, folder)
 }
