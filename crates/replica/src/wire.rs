@@ -22,10 +22,6 @@ pub struct Have {
 }
 
 /// A message on the control stream.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "values are few and short-lived; a box would cost every caller"
-)]
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u8)]
 pub enum ControlFrame {
