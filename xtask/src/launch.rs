@@ -60,7 +60,11 @@ pub struct BenchOptions {
 /// # Errors
 /// When the network does not start, or the conversation went wrong.
 pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
-    devnet::build(root, &["tidings", "tidings-demo", "tidings-byzantine"], false)?;
+    let mut programs = vec!["tidings", "tidings-demo"];
+    if options.lying.is_some() {
+        programs.push("tidings-byzantine");
+    }
+    devnet::build(root, &programs, false)?;
     let dir = repository::target_dir(root).join("demo");
     let network = devnet::start_fresh(root, dir.clone(), options.nodes, options.seed.as_deref())?;
     let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
