@@ -11,15 +11,24 @@ use serde::Deserialize;
 
 use crate::generated::Mode;
 use crate::tally::Tally;
-use crate::{codegen, process, repository, sim, suite, tidy, trace, vectors};
+use crate::{codegen, launch, process, repository, sim, suite, tidy, trace, vectors};
+
+/// The chaos of every run: all phases once, each for a short while.
+const CHAOS: [&str; 4] = ["--seed", "1", "--seconds", "4"];
+
+/// The chaos of a long run.
+const LONG_CHAOS: [&str; 4] = ["--seconds", "20", "--rounds", "2"];
 
 /// The version of cargo-deny that is installed where there is none.
 const DENY_VERSION: &str = "0.20.2";
 
+/// How a node of the demo lies.
+const LIES: [&str; 5] = ["equivocate", "forge", "withhold", "vote-twice", "propose-twice"];
+
 /// Options of `cargo xtask ci`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Add what takes long: long seeds and the demo
+    /// Add what takes long: fresh seeds, long chaos, and the demo with every faulty node
     #[arg(long)]
     long: bool,
 }
@@ -110,11 +119,28 @@ impl Run {
             run.tally += tally;
             result
         })?;
-        if options.long {
-            self.step("sim", |_, deadline| sim::check(&root, long, deadline))?;
-            self.step("demo", |_, deadline| cargo(&root, &["xtask", "demo"], deadline))?;
+        // The programs are those of the build step: building them alone would unify other features.
+        self.step("sim", |_, deadline| sim::check(&root, deadline))?;
+        self.step("chaos", |_, deadline| launch::unleash(&root, &CHAOS, deadline))?;
+        match options.long {
+            true => self.long_steps(),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    fn long_steps(&mut self) -> Result<()> {
+        let root = self.root.clone();
+        self.step("long-sim", |_, deadline| sim::explore(&root, deadline))?;
+        self.step("long-chaos", |_, deadline| launch::unleash(&root, &LONG_CHAOS, deadline))?;
+        self.step("demo", |_, deadline| {
+            cargo(&root, &["xtask", "demo"], deadline)?;
+            for lie in LIES {
+                cargo(&root, &["xtask", "demo", "--lying", lie], deadline)?;
+            }
+            ["0", "1", "2", "3"]
+                .iter()
+                .try_for_each(|node| cargo(&root, &["xtask", "demo", "--dead", node], deadline))
+        })
     }
 
     fn step(
@@ -206,8 +232,21 @@ mod tests {
         let text = repository::read(&repository::root().join(".ci/ci.toml")).unwrap();
         let caps: Caps = toml::from_str(&text).unwrap();
         for step in [
-            "format", "tidy", "codegen", "trace", "vectors", "deny", "build", "clippy", "docs",
-            "sim", "test", "demo",
+            "format",
+            "tidy",
+            "codegen",
+            "trace",
+            "vectors",
+            "deny",
+            "build",
+            "clippy",
+            "docs",
+            "sim",
+            "test",
+            "chaos",
+            "long-sim",
+            "long-chaos",
+            "demo",
         ] {
             assert!(caps.of(step).unwrap() > Duration::ZERO, "{step}");
         }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -95,20 +96,26 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
 /// When the build fails or something went wrong for the people.
 pub fn chaos(root: &Path, options: &ChaosOptions) -> Result<()> {
     devnet::build(root, &["tidings", "tidings-chaos", "tidings-byzantine"], false)?;
-    let dir = repository::target_dir(root).join("chaos");
-    let mut command = Command::new(devnet::binary(root, "tidings-chaos", false));
-    command.current_dir(root).arg("--dir").arg(&dir).stdin(Stdio::null());
+    let mut words = Vec::new();
     let numbers =
         [("--seed", options.seed), ("--seconds", options.seconds), ("--rounds", options.rounds)];
     for (name, value) in numbers {
-        if let Some(value) = value {
-            command.arg(name).arg(value.to_string());
-        }
+        words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
     }
-    if let Some(only) = &options.only {
-        command.args(["--only", only]);
-    }
-    let status = process::status(&mut command, None)?;
+    words.extend(options.only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    unleash(root, &words, None)
+}
+
+/// Runs chaos with programs that are built already.
+///
+/// # Errors
+/// When something went wrong for the people, or it takes longer than until `deadline`.
+pub fn unleash(root: &Path, words: &[&str], deadline: Option<Instant>) -> Result<()> {
+    let dir = repository::target_dir(root).join("chaos");
+    let mut command = Command::new(devnet::binary(root, "tidings-chaos", false));
+    command.current_dir(root).arg("--dir").arg(&dir).args(words).stdin(Stdio::null());
+    let status = process::status(&mut command, deadline)?;
     if !status.success() {
         bail!("chaos failed ({status}); the logs are in {}", dir.display());
     }

@@ -3,4 +3,5 @@
 mod process_faults;
 mod process_kills;
 mod process_network;
+mod process_snapshot;
 mod relay;

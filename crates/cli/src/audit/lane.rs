@@ -8,7 +8,7 @@ use tidings_order::{LaneContext, LaneState};
 use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
 
 use super::Verdict;
-use super::peer::Peer;
+use super::source::Source;
 
 /// One shard's ordered lane and what was found in it.
 pub struct LaneAudit {
@@ -37,12 +37,12 @@ impl LaneAudit {
     /// When the node does not answer.
     pub async fn advance(
         &mut self,
-        peer: &Peer,
+        source: &Source,
         registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<()> {
         while self.verdict.fault.is_none() {
-            let page = peer.blocks(self.shard, self.state.height().plus(1)).await?;
+            let page = source.blocks(self.shard, self.state.height().plus(1)).await?;
             if page.blocks.is_empty() {
                 return Ok(());
             }

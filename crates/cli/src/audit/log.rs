@@ -11,7 +11,7 @@ use tidings_types::{EthereumAddress, Hash, NetworkId};
 
 use super::Verdict;
 use super::lane::LaneAudit;
-use super::peer::Peer;
+use super::source::Source;
 
 /// Entries that wait for a checkpoint: one flush at most, which is bounded in bytes.
 const WAITING_ENTRIES_MAX: usize = 65_536;
@@ -43,7 +43,7 @@ impl LogAudit {
     /// When the node does not answer.
     pub async fn advance(
         &mut self,
-        peer: &Peer,
+        source: &Source,
         registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<Option<Evidence>> {
@@ -54,9 +54,9 @@ impl LogAudit {
         };
         while self.verdict.fault.is_none() {
             let waiting = u64::try_from(self.waiting.len())?;
-            let page = peer.log_page(id, self.follower.size().plus(waiting)).await?;
+            let page = source.log_page(id, self.follower.size().plus(waiting)).await?;
             if page.entries.is_empty() {
-                return self.check_newest(peer, network, signer).await;
+                return self.check_newest(source, network, signer).await;
             }
             self.waiting.extend(page.entries.into_vec());
             if self.waiting.len() > WAITING_ENTRIES_MAX {
@@ -75,7 +75,7 @@ impl LogAudit {
     /// Checks that the newest checkpoint goes on from what was read.
     async fn check_newest(
         &mut self,
-        peer: &Peer,
+        source: &Source,
         network: NetworkId,
         signer: EthereumAddress,
     ) -> Result<Option<Evidence>> {
@@ -84,10 +84,10 @@ impl LogAudit {
             self.fault("its last entries are under no checkpoint");
             return Ok(None);
         }
-        let newest = peer.checkpoint(id).await?;
+        let newest = source.checkpoint(id).await?;
         let (old, new) = (self.follower.size(), newest.checkpoint.size);
         let proof = match old.0 > 0 && old < new {
-            true => peer.consistency(id, old, new).await?,
+            true => source.consistency(id, old, new).await?,
             false => Vec::new(),
         };
         Ok(self.extend(&[], &newest, &proof, network, signer))

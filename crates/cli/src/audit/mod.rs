@@ -1,8 +1,10 @@
 //! `tidings audit`: follows a node's logs and blocks and verifies everything that it signed.
 
+mod disk;
 mod lane;
 mod log;
 mod peer;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,13 +14,16 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use tidings_envelope::{Evidence, LogId, RegistryHistory};
+use tidings_node::storage::Storage;
 use tidings_types::{NetworkId, NodeId, ShardId, Wire};
 
 use crate::output::Output;
 use crate::{secret_file, shutdown};
+use disk::Disk;
 use lane::LaneAudit;
 use log::LogAudit;
 use peer::Peer;
+use source::Source;
 
 /// What to audit.
 #[derive(Debug, Args)]
@@ -61,7 +66,9 @@ impl Verdict {
 
 /// The state of an audit.
 struct Auditor {
-    peer: Peer,
+    /// What the report calls it.
+    name: String,
+    source: Source,
     registries: RegistryHistory,
     network: NetworkId,
     logs: BTreeMap<LogId, LogAudit>,
@@ -116,6 +123,26 @@ pub async fn run(options: &Audit, output: Output) -> Result<()> {
     }
 }
 
+/// Verifies all that a node that does not run has in its database, `name`, and prints the verdicts.
+///
+/// # Errors
+/// When the database cannot be read, or anything in it does not verify.
+pub async fn verify_disk(
+    name: String,
+    storage: Storage,
+    registries: RegistryHistory,
+    output: Output,
+) -> Result<()> {
+    // What a start reads: it fails where a table is damaged.
+    storage.load().await?;
+    let mut auditor = Auditor::of(name, Source::Disk(Disk(storage)), registries);
+    auditor.look().await?;
+    let report = auditor.report();
+    output.answer(&report, Report::words)?;
+    ensure!(report.clean, "not everything in the database verifies");
+    Ok(())
+}
+
 impl Auditor {
     async fn new(options: &Audit) -> Result<Self> {
         let peer = Peer::new(&options.node)?;
@@ -124,26 +151,25 @@ impl Auditor {
         let network = registries.network();
         let theirs = peer.network().await?;
         ensure!(theirs == network, "the node is of network {theirs}, the registry of {network}");
-        Ok(Self {
-            peer,
-            registries,
-            network,
-            logs: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            evidence: Vec::new(),
-        })
+        Ok(Self::of(peer.url().to_owned(), Source::Node(peer), registries))
+    }
+
+    fn of(name: String, source: Source, registries: RegistryHistory) -> Self {
+        let (logs, lanes, evidence) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let network = registries.network();
+        Self { name, source, registries, network, logs, lanes, evidence }
     }
 
     /// Verifies all that came since the last look.
     async fn look(&mut self) -> Result<()> {
-        for id in self.peer.logs().await? {
+        for id in self.source.logs().await? {
             let log = self.logs.entry(id).or_insert_with(|| LogAudit::new(id));
-            let found = log.advance(&self.peer, &self.registries, self.network).await?;
+            let found = log.advance(&self.source, &self.registries, self.network).await?;
             self.evidence.extend(found);
         }
         for shard in (0..self.registries.latest().shard_count).map(ShardId) {
             let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
-            lane.advance(&self.peer, &self.registries, self.network).await?;
+            lane.advance(&self.source, &self.registries, self.network).await?;
         }
         // Incarnations are numbered by the lane, so the lane is read after the logs.
         for (id, log) in &mut self.logs {
@@ -168,7 +194,7 @@ impl Auditor {
             .collect();
         let clean = logs.values().chain(lanes.values()).all(Verdict::is_clean);
         Report {
-            node: self.peer.url().to_owned(),
+            node: self.name.clone(),
             network: self.network,
             clean,
             logs,

@@ -1,7 +1,9 @@
-//! `tidings node`: run a node, make its keys, back them up.
+//! `tidings node`: run a node, verify its database, make its keys, back them up.
 
 mod backup;
 mod init;
+mod snapshot;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use crate::{logging, passphrase, shutdown};
 
 pub use backup::{Export, Restore};
 pub use init::Init;
+pub use snapshot::Snapshot;
+pub use verify::Verify;
 
 /// What to do with a node.
 #[derive(Debug, Subcommand)]
@@ -24,6 +28,10 @@ pub enum NodeCommand {
         #[arg(long, env = "TIDINGS_NODE_CONFIG", value_name = "FILE")]
         config: PathBuf,
     },
+    /// Copy a node's database to a file, while the node runs or not
+    Snapshot(Snapshot),
+    /// Verify all that a node which does not run has in its database
+    Verify(Verify),
     /// Make the keys and the configuration of a new node
     Init(Init),
     /// Write a node's keys to a backup under the passphrase in --passphrase-file
@@ -48,6 +56,8 @@ pub async fn run(
             tidings_node::run(config, shutdown::signalled()?).await?;
             Ok(())
         }
+        NodeCommand::Snapshot(options) => snapshot::run(&options, output).await,
+        NodeCommand::Verify(options) => verify::run(&options, output).await,
         NodeCommand::Init(options) => init::run(&options, output),
         NodeCommand::ExportKeys(options) => {
             backup::export(&options, &passphrase::read(passphrase_file)?, output)

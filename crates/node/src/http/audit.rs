@@ -8,9 +8,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidings_envelope::api::{BlockPage, LogPage};
+use tidings_envelope::api::BlockPage;
 use tidings_envelope::{CertifiedBlock, LogId, SignedCheckpoint};
-use tidings_replica::store::Flush;
 use tidings_tlog::ProofPlan;
 use tidings_types::constants::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PROTOCOL_VERSION};
 use tidings_types::{
@@ -20,6 +19,7 @@ use tidings_types::{
 use super::Api;
 use super::body::send;
 use super::refusal::Refusal;
+use crate::storage::page_of;
 
 /// Blocks read from storage at once: most are small, and the largest have 8 MB.
 const BLOCKS_AT_ONCE: usize = 8;
@@ -163,28 +163,6 @@ async fn answer_proof(
 async fn newest_checkpoint(api: &Api, log: LogId) -> Result<SignedCheckpoint, Refusal> {
     let checkpoint = api.backend.checkpoint(log).await?;
     checkpoint.ok_or_else(|| Refusal::not_found("there is no such log here"))
-}
-
-/// The page ends at a checkpoint, unless one flush alone is larger than a page may be.
-fn page_of(first: LogIndex, flush: Option<Flush>) -> LogPage {
-    let (records, checkpoint) = match flush {
-        Some(flush) => (flush.entries, Some(flush.checkpoint)),
-        None => (Vec::new(), None),
-    };
-    let mut bytes = 0;
-    let fitting = records.iter().take(PAGE_ENTRIES_MAX).take_while(|record| {
-        let is_first = bytes == 0;
-        bytes += record.header_bytes().len() + record.payload.as_ref().map_or(0, |p| p.len());
-        is_first || bytes <= PAGE_BYTES_MAX
-    });
-    let entries: Vec<_> = fitting.map(|record| record.to_entry()).collect();
-    let checkpoint = checkpoint.filter(|_| entries.len() == records.len());
-    LogPage {
-        version: PROTOCOL_VERSION,
-        first,
-        entries: BoundedVec::new(entries).unwrap_or_default(),
-        checkpoint,
-    }
 }
 
 fn describe(signed: &SignedCheckpoint) -> Value {

@@ -23,6 +23,9 @@ pub enum StorageError {
         /// The network in the store.
         found: NetworkId,
     },
+    /// Caller: the database has a better way to be copied.
+    #[error("a PostgreSQL database is copied by pg_dump")]
+    CopiedElsewhere,
     /// Environment: the database refuses or is away; may pass.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),

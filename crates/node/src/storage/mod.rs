@@ -12,10 +12,12 @@ mod evidence;
 mod format;
 mod lane;
 mod logs;
+mod page;
 mod postgres;
 mod prune;
 mod registries;
 mod restore;
+mod snapshot;
 mod sqlite;
 mod tiles;
 mod topics;
@@ -31,6 +33,7 @@ use write::WriteSession;
 
 pub use error::StorageError;
 pub use logs::{RecentEntry, Stats};
+pub use page::page_of;
 pub use prune::Pruned;
 
 /// Entries of one log get keys from `log_key << INDEX_BITS` on.
