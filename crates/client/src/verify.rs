@@ -305,13 +305,6 @@ pub(crate) fn advance(
     Ok(TopicCursor { logs, position: cursor.position })
 }
 
-/// The cursor that reads `log` from its start again, and the other logs where they were.
-pub(crate) fn without_log(cursor: &TopicCursor, log: LogId) -> TopicCursor {
-    let logs = cursor.logs.iter().filter(|known| known.log != log).copied().collect();
-    let logs = BoundedVec::new(logs).expect("fewer than before");
-    TopicCursor { logs, position: cursor.position }
-}
-
 /// Whether an entry comes before the cursor: it has been read.
 pub(crate) fn is_behind(cursor: &TopicCursor, entry: &TopicEntry) -> bool {
     let known = cursor.logs.iter().find(|known| known.log == entry.log);
@@ -364,9 +357,6 @@ mod tests {
             let refused = advance(cursor, log(1), &entry);
             assert_eq!(refused, Err(VerifyFailure::Chain { log: log(1) }));
         }
-        let anew = without_log(&further, log(1));
-        assert_eq!(anew.logs.len(), 1);
-        assert!(advance(&anew, log(1), &first).is_ok());
     }
 
     fn start_hash() -> EntryHash {

@@ -9,6 +9,7 @@ use crate::core::{Core, Engine};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::store::{Delivery, NewMessage, Scope, StoreError, Tx};
+use crate::sync::branches::is_parted;
 use crate::verify::{Broadcast, advance, is_behind};
 use crate::{ConversationId, Message};
 
@@ -30,10 +31,15 @@ impl Core {
         entry: &Broadcast,
     ) -> Result<(), ClientError> {
         let Some(row) = self.store().view().topic(topic)? else { return Ok(()) };
-        if is_behind(&row.cursor, &entry.entry) {
+        let (log, header) = (entry.entry.log, &entry.entry.entry.header);
+        let is_parted = is_parted(&row.cursor, log);
+        if !is_parted && is_behind(&row.cursor, &entry.entry) {
             return Ok(());
         }
-        let cursor = advance(&row.cursor, entry.entry.log, &entry.entry.entry.header)?;
+        let cursor = match is_parted {
+            true => row.cursor.clone(),
+            false => advance(&row.cursor, log, header)?,
+        };
         if entry.envelope.is_none() {
             // A header alone proves nothing about its envelope, which may be in another log.
             return Ok(self.store().transact(|tx| tx.put_cursor(topic, &cursor))?);

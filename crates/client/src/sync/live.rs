@@ -14,6 +14,7 @@ use crate::ConversationId;
 use crate::core::{Core, Engine};
 use crate::error::ClientError;
 use crate::event::Event;
+use crate::sync::branches::is_parted;
 use crate::transport::{NodeAddress, Socket};
 use crate::verify::is_behind;
 
@@ -224,6 +225,9 @@ impl Core {
         let topic = entry.entry.header.topic;
         let mut engine = self.engine.lock().await;
         let Some(row) = self.store().view().topic(&topic)? else { return Ok(()) };
+        if is_parted(&row.cursor, entry.log) {
+            return self.pull_topic(&mut engine, &topic).await;
+        }
         if is_behind(&row.cursor, &entry) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Catching up: welcomes first, then each conversation, one envelope at a time.
 
 mod attend;
+mod branches;
 mod broadcast;
 mod live;
 mod mailbox;

@@ -1,7 +1,9 @@
 //! Reading a topic to its end from any replica, and dealing with what it holds.
 
-use tidings_envelope::Topic;
-use tidings_envelope::api::{TopicCursor, TopicPage, TopicQuery};
+use std::sync::OnceLock;
+
+use tidings_envelope::api::{LogCursor, TopicCursor, TopicPage, TopicQuery};
+use tidings_envelope::{LogId, Topic};
 use tidings_types::constants::PAGE_ENTRIES_MAX;
 use tidings_types::{Position, Wire};
 
@@ -9,16 +11,27 @@ use crate::ConversationId;
 use crate::core::{Core, Engine};
 use crate::error::{ClientError, GroupError, VerifyFailure};
 use crate::store::TopicRole;
-use crate::verify::{Broadcast, Ordered, VerifiedPage, without_log};
+use crate::sync::branches::{self, Branches, is_parted, part};
+use crate::verify::{Broadcast, Ordered, VerifiedPage};
 
-/// How many logs of a topic are read anew in one go because nobody's copy follows ours.
-const RESETS_MAX: u32 = 16;
+/// How many logs of a topic turn out in one go to be others for some replicas than for others.
+const PARTED_MAX: u32 = 16;
 
 /// What a topic holds after a cursor.
 #[derive(Default)]
 struct Catch {
     ordered: Vec<Ordered>,
     broadcast: Vec<Broadcast>,
+    /// Logs that replicas agree about again, and where they are read on.
+    healed: Vec<LogCursor>,
+}
+
+/// What came of reading a topic.
+enum Fetched {
+    /// All there is.
+    All(Catch),
+    /// A log that one replica has otherwise than another.
+    Parted(LogId),
 }
 
 impl Core {
@@ -72,48 +85,70 @@ impl Core {
         for entry in &catch.ordered {
             self.take_ordered(engine, topic, entry).await?;
         }
+        for healed in catch.healed {
+            let Some(row) = self.store().view().topic(topic)? else { return Ok(()) };
+            let cursor = branches::at(&row.cursor, healed)?;
+            self.store().transact(|tx| tx.put_cursor(topic, &cursor))?;
+        }
         Ok(())
     }
 
     /// All that f+1 replicas know of: what is left out of the middle shows, and what is left out
     /// at the end is known to another one.
     async fn fetch(&self, topic: &Topic) -> Result<Catch, ClientError> {
-        let mut resets = 0;
+        let mut parted = 0;
+        loop {
+            let Some(row) = self.store().view().topic(topic)? else { return Ok(Catch::default()) };
+            let log = match self.fetch_after(topic, row.cursor.clone()).await? {
+                Fetched::All(catch) => return Ok(catch),
+                Fetched::Parted(log) if parted < PARTED_MAX => log,
+                Fetched::Parted(log) => return Err(VerifyFailure::Chain { log }.into()),
+            };
+            // A replica leaves entries out, or makes some up, or the log has two histories: each
+            // replica is asked for its own.
+            tracing::warn!(%log, "replicas do not agree about a log; all of them are asked");
+            parted += 1;
+            let cursor = part(&row.cursor, log)?;
+            self.store().transact(|tx| tx.put_cursor(topic, &cursor))?;
+        }
+    }
+
+    async fn fetch_after(
+        &self,
+        topic: &Topic,
+        mut cursor: TopicCursor,
+    ) -> Result<Fetched, ClientError> {
         let mut catch = Catch::default();
-        let Some(row) = self.store().view().topic(topic)? else { return Ok(catch) };
-        let mut cursor = row.cursor;
         let registry = self.nodes.registry();
         let quorum = registry.durability_quorum(topic.shard(registry.shard_count));
         // How many replicas in a row had nothing more.
         let mut agreed = 0;
         while agreed < quorum {
-            match self.page(topic, &cursor, agreed).await {
-                Ok(page) => {
-                    let is_empty = page.ordered.is_empty() && page.broadcast.is_empty();
-                    catch.ordered.extend(page.ordered);
-                    catch.broadcast.extend(page.broadcast);
-                    cursor = page.cursor;
-                    match is_empty || !page.more {
-                        true => agreed += 1,
-                        false => agreed = 0,
-                    }
-                }
+            let contradicted = OnceLock::new();
+            let page = match self.page(topic, &cursor, agreed, &contradicted).await {
+                Ok(page) => page,
                 Err(ClientError::Unverified(VerifyFailure::Chain { log }))
-                    if resets < RESETS_MAX =>
+                    if !is_parted(&cursor, log) =>
                 {
-                    // A node may have served us a log that no other node knows. From its start
-                    // the true one can be told, and ids keep its entries from counting twice.
-                    tracing::warn!(%log, "a log does not continue what was read; reading it anew");
-                    resets += 1;
-                    let Some(row) = self.store().view().topic(topic)? else { return Ok(catch) };
-                    cursor = without_log(&row.cursor, log);
-                    self.store().transact(|tx| tx.put_cursor(topic, &cursor))?;
-                    catch = Catch::default();
+                    return Ok(Fetched::Parted(log));
                 }
                 Err(error) => return Err(error),
+            };
+            if let Some(log) = contradicted.get() {
+                return Ok(Fetched::Parted(*log));
             }
+            let is_empty = page.ordered.is_empty() && page.broadcast.is_empty();
+            catch.ordered.extend(page.ordered);
+            catch.broadcast.extend(page.broadcast);
+            cursor = page.cursor;
+            agreed = if is_empty || !page.more { agreed + 1 } else { 0 };
         }
-        Ok(catch)
+        for log in branches::parted(&cursor) {
+            let Branches { entries, healed } = self.branches(topic, &cursor, log).await?;
+            catch.broadcast.extend(entries);
+            catch.healed.extend(healed);
+        }
+        Ok(Fetched::All(catch))
     }
 
     /// The ordered entries of a topic after a position, as f+1 replicas know them.
@@ -127,7 +162,7 @@ impl Core {
         let mut cursor = TopicCursor { position: after, ..Default::default() };
         let (mut entries, mut agreed) = (Vec::new(), 0);
         while agreed < quorum {
-            let page = self.page(topic, &cursor, agreed).await?;
+            let page = self.page(topic, &cursor, agreed, &OnceLock::new()).await?;
             let has_more = page.more && !(page.ordered.is_empty() && page.broadcast.is_empty());
             let is_news = !page.ordered.is_empty();
             entries.extend(page.ordered);
@@ -139,17 +174,28 @@ impl Core {
 
     /// One page of a topic, from the first replica whose answer verifies; the first `skip` of
     /// them are asked last.
+    ///
+    /// `contradicted` is set to a log that a replica has otherwise than it was read so far.
     async fn page(
         &self,
         topic: &Topic,
         cursor: &TopicCursor,
         skip: usize,
+        contradicted: &OnceLock<LogId>,
     ) -> Result<VerifiedPage, ClientError> {
         let registries = self.nodes.registries();
         let (registry, verifier) = (registries.latest(), self.verifier(&registries));
         let limit = u16::try_from(PAGE_ENTRIES_MAX).unwrap_or(u16::MAX);
         let query = TopicQuery::new(*topic, cursor.clone(), limit).to_wire();
-        let accept = |page: TopicPage| verifier.page(topic, cursor, page);
+        let accept = |page: TopicPage| {
+            let verified = verifier.page(topic, cursor, page);
+            if let Err(VerifyFailure::Chain { log }) = &verified
+                && !is_parted(cursor, *log)
+            {
+                contradicted.get_or_init(|| *log);
+            }
+            verified
+        };
         let shard = topic.shard(registry.shard_count);
         self.nodes.ask(shard, skip, "v1/query", &query, accept).await
     }

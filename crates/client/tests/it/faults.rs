@@ -92,6 +92,37 @@ async fn lying_nodes_are_passed_over() {
 }
 
 #[tokio::test]
+async fn both_histories_of_a_log_are_read() {
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    bob.sync().await;
+    // Node 4 was told another history of node 1's log, and is the one that is asked first.
+    network.behave(4, Behaviour::Branches);
+    bob.client.prefer_node(Some(NodeId(4))).unwrap();
+    let mut said = Vec::new();
+    for number in 0..12 {
+        said.push(format!("message {number}"));
+        alice.say(id, said.last().unwrap()).await;
+        if number % 5 == 1 {
+            bob.sync().await;
+            assert_eq!(bob.texts(id), said);
+        }
+    }
+    bob.sync().await;
+    assert_eq!(bob.texts(id), said);
+    // Where replicas agree again, nobody is asked more than for any other log.
+    network.behave(4, Behaviour::Honest);
+    for number in 12..20 {
+        said.push(format!("message {number}"));
+        alice.say(id, said.last().unwrap()).await;
+        bob.sync().await;
+    }
+    assert_eq!(bob.texts(id), said);
+}
+
+#[tokio::test]
 async fn a_node_that_knows_of_no_inbox_forks_nobody() {
     let network = Network::start().await;
     let mut people = Vec::new();

@@ -51,6 +51,8 @@ pub(crate) enum Behaviour {
     Hurries,
     /// It claims another position for ordered entries.
     Reorders,
+    /// It holds another history of node 1's log, which ends after the first entry of a topic.
+    Branches,
 }
 
 /// How a gateway lies about what it stored.
@@ -256,6 +258,15 @@ impl Node {
             }
             Behaviour::LeavesOut if !ordered.is_empty() => {
                 ordered.remove(0);
+            }
+            Behaviour::Branches => {
+                let is_late = |entry: &tidings_envelope::api::TopicEntry| {
+                    entry.entry.header.topic_index.0 > 0
+                };
+                broadcast.retain(|entry| entry.log.node != NodeId(1) || !is_late(entry));
+                for entry in broadcast.iter_mut().filter(|entry| entry.log.node == NodeId(1)) {
+                    entry.entry.header.timestamp.0 += 1;
+                }
             }
             Behaviour::Tampers => {
                 for entry in &mut broadcast {
