@@ -1,3 +1,4 @@
-//! Tests on real processes: clients that race each other.
+//! Tests on real processes: clients that race each other, and nodes that lie.
 
+mod process_lies;
 mod process_races;

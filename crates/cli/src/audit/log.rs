@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use rand::rngs::OsRng;
-use tidings_envelope::{Evidence, LogEntry, LogId, RegistryHistory, SignedCheckpoint, Topic};
+use tidings_envelope::{
+    Evidence, InclusionProof, LogEntry, LogId, RegistryHistory, SignedCheckpoint, Topic,
+};
 use tidings_payer::{Verdict as EntryVerdict, VerdictContext, judge};
-use tidings_tlog::{FollowError, Follower, TopicHead};
-use tidings_types::{EthereumAddress, Hash, NetworkId};
+use tidings_tlog::{FollowError, Follower, TopicHead, conflicting_entries};
+use tidings_types::{BoundedVec, EthereumAddress, Hash, LogSize, NetworkId, merkle};
 
 use super::Verdict;
 use super::lane::LaneAudit;
@@ -22,6 +24,9 @@ pub struct LogAudit {
     topics: BTreeMap<Topic, TopicHead>,
     /// Of a flush that is larger than a page.
     waiting: Vec<LogEntry>,
+    /// The leaves of what was read, and the checkpoint that covers all of them.
+    leaves: Vec<Hash>,
+    covered_by: Option<SignedCheckpoint>,
     /// What was found.
     pub verdict: Verdict,
 }
@@ -33,6 +38,8 @@ impl LogAudit {
             follower: Follower::new(id),
             topics: BTreeMap::new(),
             waiting: Vec::new(),
+            leaves: Vec::new(),
+            covered_by: None,
             verdict: Verdict::default(),
         }
     }
@@ -147,6 +154,10 @@ impl LogAudit {
         match self.follower.extend(&headers, checkpoint, proof, network, signer) {
             Ok(follower) => {
                 self.follower = follower;
+                self.leaves.extend(headers.iter().map(|header| header.hash().0));
+                if checkpoint.checkpoint.size.0 == self.leaves.len() as u64 {
+                    self.covered_by = Some(*checkpoint);
+                }
                 None
             }
             Err(error) => {
@@ -157,6 +168,38 @@ impl LogAudit {
                 }
             }
         }
+    }
+
+    /// Evidence that the originator signed one history for the node behind `mine` and another for
+    /// the one behind `theirs`, of which `other` is what was read there.
+    ///
+    /// # Errors
+    /// When a node does not answer.
+    pub async fn compare(
+        &self,
+        mine: &Source,
+        other: &Self,
+        theirs: &Source,
+        network: NetworkId,
+        signer: EthereumAddress,
+    ) -> Result<Option<Evidence>> {
+        let mut pairs = self.leaves.iter().zip(&other.leaves);
+        let Some(place) = pairs.position(|(one, two)| one != two) else { return Ok(None) };
+        let (one, two) = (self.prove(mine, place).await?, other.prove(theirs, place).await?);
+        let both = one.zip(two);
+        Ok(both.and_then(|(one, two)| conflicting_entries(one, two, network, signer)))
+    }
+
+    async fn prove(&self, source: &Source, place: usize) -> Result<Option<InclusionProof>> {
+        let Some(checkpoint) = self.covered_by else { return Ok(None) };
+        let size = usize::try_from(checkpoint.checkpoint.size.0)?;
+        let Some(leaves) = self.leaves.get(..size).filter(|_| place < size) else {
+            return Ok(None);
+        };
+        let page = source.log_page(self.follower.log(), LogSize(place as u64)).await?;
+        let Some(entry) = page.entries.first() else { return Ok(None) };
+        let path = BoundedVec::new(merkle::path(leaves, place))?;
+        Ok(Some(InclusionProof { header: entry.header, path, checkpoint }))
     }
 
     /// Checks that the ordered lane has opened the log's incarnation (ORD-005).

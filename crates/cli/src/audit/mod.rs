@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 use tidings_envelope::{Evidence, LogId, RegistryHistory};
 use tidings_node::storage::Storage;
-use tidings_types::{NetworkId, NodeId, ShardId, Wire};
+use tidings_types::{NetworkId, NodeId, OffenceId, ShardId, Wire};
 
 use crate::output::Output;
 use crate::{secret_file, shutdown};
@@ -36,6 +36,9 @@ pub struct Audit {
     /// The registry to believe: a file, or another node's URL [default: the node's own]
     #[arg(long, value_name = "FILE|URL")]
     pub registry: Option<String>,
+    /// Another node, whose logs are compared with this one's
+    #[arg(long, value_name = "URL")]
+    pub compare: Vec<String>,
     /// How long to wait between two looks, in milliseconds
     #[arg(long, default_value_t = 1_000, value_name = "MS")]
     pub interval_ms: u64,
@@ -73,7 +76,14 @@ struct Auditor {
     network: NetworkId,
     logs: BTreeMap<LogId, LogAudit>,
     lanes: BTreeMap<ShardId, LaneAudit>,
-    evidence: Vec<Evidence>,
+    evidence: BTreeMap<OffenceId, Evidence>,
+    others: Vec<Other>,
+}
+
+/// A node whose logs are compared.
+struct Other {
+    source: Source,
+    logs: BTreeMap<LogId, LogAudit>,
 }
 
 #[derive(Serialize)]
@@ -151,13 +161,18 @@ impl Auditor {
         let network = registries.network();
         let theirs = peer.network().await?;
         ensure!(theirs == network, "the node is of network {theirs}, the registry of {network}");
-        Ok(Self::of(peer.url().to_owned(), Source::Node(peer), registries))
+        let mut auditor = Self::of(peer.url().to_owned(), Source::Node(peer), registries);
+        for url in &options.compare {
+            let source = Source::Node(Peer::new(url)?);
+            auditor.others.push(Other { source, logs: BTreeMap::new() });
+        }
+        Ok(auditor)
     }
 
     fn of(name: String, source: Source, registries: RegistryHistory) -> Self {
-        let (logs, lanes, evidence) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let (logs, lanes, evidence) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let network = registries.network();
-        Self { name, source, registries, network, logs, lanes, evidence }
+        Self { name, source, registries, network, logs, lanes, evidence, others: Vec::new() }
     }
 
     /// Verifies all that came since the last look.
@@ -165,7 +180,7 @@ impl Auditor {
         for id in self.source.logs().await? {
             let log = self.logs.entry(id).or_insert_with(|| LogAudit::new(id));
             let found = log.advance(&self.source, &self.registries, self.network).await?;
-            self.evidence.extend(found);
+            self.evidence.extend(found.map(|found| (found.offence(), found)));
         }
         for shard in (0..self.registries.latest().shard_count).map(ShardId) {
             let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
@@ -175,6 +190,24 @@ impl Auditor {
         for (id, log) in &mut self.logs {
             if let Some(lane) = self.lanes.get(&id.shard) {
                 log.check_incarnation(lane);
+            }
+        }
+        self.compare_all().await
+    }
+
+    /// Looks for logs of which other nodes hold another history.
+    async fn compare_all(&mut self) -> Result<()> {
+        for other in &mut self.others {
+            for id in other.source.logs().await? {
+                let Some(mine) = self.logs.get(&id) else { continue };
+                let signer = self.registries.node(id.node).map(|node| node.signing);
+                let Some(signer) = signer else { continue };
+                let theirs = other.logs.entry(id).or_insert_with(|| LogAudit::new(id));
+                let found = theirs.advance(&other.source, &self.registries, self.network).await?;
+                let two =
+                    mine.compare(&self.source, theirs, &other.source, self.network, signer).await?;
+                let found = found.into_iter().chain(two);
+                self.evidence.extend(found.map(|found| (found.offence(), found)));
             }
         }
         Ok(())
@@ -192,20 +225,24 @@ impl Auditor {
             .iter()
             .map(|(shard, lane)| (shard.to_string(), lane.verdict.clone()))
             .collect();
-        let clean = logs.values().chain(lanes.values()).all(Verdict::is_clean);
+        let is_recorded = |evidence: &Evidence| convicted.contains(&evidence.accused());
+        let clean = logs.values().chain(lanes.values()).all(Verdict::is_clean)
+            && self.evidence.values().all(is_recorded);
         Report {
             node: self.name.clone(),
             network: self.network,
             clean,
             logs,
             lanes,
-            evidence: self.all_evidence().count(),
+            evidence: self.all_evidence().len(),
         }
     }
 
-    /// What was found here and what the ordered lanes have on record.
-    fn all_evidence(&self) -> impl Iterator<Item = &Evidence> {
-        self.evidence.iter().chain(self.lanes.values().flat_map(|lane| &lane.evidence))
+    /// What was found here and what the ordered lanes have on record, one piece for each offence.
+    fn all_evidence(&self) -> BTreeMap<OffenceId, &Evidence> {
+        let recorded = self.lanes.values().flat_map(|lane| &lane.evidence);
+        let all = self.evidence.values().chain(recorded);
+        all.map(|evidence| (evidence.offence(), evidence)).collect()
     }
 
     /// The nodes that the ordered lanes have evidence against.
@@ -215,7 +252,7 @@ impl Auditor {
 
     fn write_evidence(&self, folder: Option<&std::path::Path>) -> Result<()> {
         let Some(folder) = folder else { return Ok(()) };
-        for evidence in self.all_evidence() {
+        for evidence in self.all_evidence().values() {
             std::fs::create_dir_all(folder)?;
             let bytes = evidence.to_wire();
             let name = format!("{}.evidence", hex::encode(&tidings_types::sha256(&bytes)[..8]));

@@ -61,7 +61,7 @@ pub(super) struct Branches {
 }
 
 impl Core {
-    /// Reads a log of a topic from its start, from every replica whose answers verify.
+    /// Reads a log of a topic from its start, from every replica whose answers verify (API-034).
     pub(super) async fn branches(
         &self,
         topic: &Topic,

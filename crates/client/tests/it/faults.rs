@@ -93,6 +93,7 @@ async fn lying_nodes_are_passed_over() {
 
 #[tokio::test]
 async fn both_histories_of_a_log_are_read() {
+    // covers: API-034
     let network = Network::start().await;
     let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
     let members = [bob.recipient()];
