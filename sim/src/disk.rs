@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use tidings_envelope::api::{LogCursor, TopicEntry};
 use tidings_envelope::{
     Block, CertifiedBlock, EntryHeader, Evidence, InclusionProof, LogId, MerklePath,
-    OrderedReceipt, Topic,
+    OrderedReceipt, SignedCheckpoint, Topic, Vote,
 };
 use tidings_order::{LaneLog, LogRecord, RestoredAgreement};
 use tidings_replica::RecentEntry;
@@ -232,6 +232,23 @@ impl Disk {
     #[must_use]
     pub fn height(&self, shard: ShardId) -> Height {
         self.lanes.get(&shard).map(StoredLane::height).unwrap_or_default()
+    }
+
+    /// Whether a process that goes on from here knows that it cast a vote.
+    #[must_use]
+    pub fn remembers(&self, vote: &Vote) -> bool {
+        let Some(lane) = self.lanes.get(&vote.shard) else { return false };
+        let of_height = (vote.height, 0)..=(vote.height, u64::MAX);
+        let mut records = lane.agreement.range(of_height).map(|(_, record)| record);
+        let is_vote =
+            |record: &LogRecord| matches!(record, LogRecord::Vote(it) if it.vote == *vote);
+        lane.height() >= vote.height || records.any(is_vote)
+    }
+
+    /// The checkpoint that covers all of a log.
+    #[must_use]
+    pub fn checkpoint(&self, log: LogId) -> Option<&SignedCheckpoint> {
+        self.logs.get(&log)?.flushes.last().map(|flush| &flush.checkpoint)
     }
 
     /// How many entries of a log there are.

@@ -11,6 +11,8 @@ mod crowd;
 mod disk;
 mod ledger;
 mod message;
+#[cfg(feature = "mutants")]
+pub mod mutation;
 mod network;
 pub mod randomness;
 pub mod scenario;

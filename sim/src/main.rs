@@ -41,6 +41,12 @@ struct Cli {
     /// How many runs at a time [default: one for each core]
     #[arg(long)]
     jobs: Option<usize>,
+    /// Switch deliberate bugs on, one after the other, and see that each is noticed
+    #[arg(long, conflicts_with_all = ["seed", "calm"])]
+    mutants: bool,
+    /// Of the bugs, only these: names with commas between
+    #[arg(long, requires = "mutants", value_delimiter = ',')]
+    only: Option<Vec<String>>,
     /// Run a calm network for so many virtual hours, and say how fast that went
     #[arg(long, conflicts_with_all = ["seed", "seeds"])]
     calm: Option<u64>,
@@ -66,8 +72,13 @@ fn run(cli: &Cli) -> Result<bool> {
     std::panic::set_hook(Box::new(|_| {}));
     let keep = cli.keep.as_ref().map(|keep| keep.iter().copied().collect::<BTreeSet<usize>>());
     let selection = Selection { keep, length_ms: cli.length };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let jobs = cli.jobs.unwrap_or(cores);
     if let Some(hours) = cli.calm {
         return calm(hours);
+    }
+    if cli.mutants {
+        return check_mutants(cli, jobs);
     }
     if let Some(seed) = cli.seed
         && (cli.hash || cli.trace)
@@ -79,8 +90,29 @@ fn run(cli: &Cli) -> Result<bool> {
         (None, Some(seeds)) => seeds,
         (None, None) => bail!("name a seed, or seeds"),
     };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    Ok(run_all(from..to, &selection, cli.jobs.unwrap_or(cores), cli.whole))
+    Ok(run_all(from..to, &selection, jobs, cli.whole))
+}
+
+/// Prints how each deliberate bug is noticed; answers whether all are.
+#[cfg(feature = "mutants")]
+fn check_mutants(cli: &Cli, jobs: usize) -> Result<bool> {
+    use tidings_sim::mutation;
+
+    let begin = Instant::now();
+    let mutants = mutation::named(cli.only.as_deref())?;
+    let seeds = cli.seeds.map(|(from, to)| from..to);
+    let findings = mutation::check(&mutants, jobs, seeds);
+    println!("{}", mutation::COLUMNS);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    let caught = findings.iter().filter(|finding| finding.is_caught()).count();
+    let minutes = begin.elapsed().as_secs_f64() / 60.0;
+    println!("\n{caught} of {} bugs are caught, in {minutes:.1} minutes", findings.len());
+    Ok(caught == findings.len())
+}
+
+#[cfg(not(feature = "mutants"))]
+fn check_mutants(_: &Cli, _: usize) -> Result<bool> {
+    bail!("this is built without deliberate bugs; `cargo xtask sim --mutants` builds it with them")
 }
 
 /// Runs one seed and prints what happened.

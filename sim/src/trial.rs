@@ -41,7 +41,18 @@ impl Failure {
 /// Runs a scenario on a thread of its own, in which all randomness follows its seed.
 #[must_use]
 pub fn attempt(scenario: &Scenario, with_lines: bool) -> (Option<Failure>, Option<Outcome>) {
-    let ran = on_seeded_thread(scenario.seed, || run(scenario, with_lines));
+    judge(on_seeded_thread(scenario.seed, || run(scenario, with_lines)))
+}
+
+/// As [`attempt`], with a deliberate bug switched on.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn attempt_with(mutant: tidings_types::mutant::Mutant, scenario: &Scenario) -> Option<Failure> {
+    let work = || tidings_types::mutant::with(Some(mutant), || run(scenario, false));
+    judge(on_seeded_thread(scenario.seed, work)).0
+}
+
+fn judge(ran: Result<Outcome, String>) -> (Option<Failure>, Option<Outcome>) {
     match ran {
         Err(panic) => (Some(Failure::Panic(panic)), None),
         Ok(outcome) => {

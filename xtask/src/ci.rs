@@ -121,6 +121,7 @@ impl Run {
         })?;
         // The programs are those of the build step: building them alone would unify other features.
         self.step("sim", |_, deadline| sim::check(&root, deadline))?;
+        self.step("mutants", |_, deadline| sim::check_mutants(&root, &[], deadline))?;
         self.step("chaos", |_, deadline| launch::unleash(&root, &CHAOS, deadline))?;
         match options.long {
             true => self.long_steps(),
@@ -242,6 +243,7 @@ mod tests {
             "clippy",
             "docs",
             "sim",
+            "mutants",
             "test",
             "chaos",
             "long-sim",

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{devnet, process};
+use crate::{devnet, process, repository};
 
 /// How many fixed seeds a run without arguments and CI take.
 const FIXED_SEEDS: u64 = 200;
@@ -27,6 +27,9 @@ pub struct Options {
     /// Run 1,000 seeds that were never run before, and say which
     #[arg(long, conflicts_with_all = ["seed", "seeds"])]
     long: bool,
+    /// Switch deliberate bugs on, one after the other, and see that each is noticed
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "long"])]
+    mutants: bool,
     /// Of the seed's acts, let only these happen: numbers with commas between
     #[arg(long, requires = "seed")]
     keep: Option<String>,
@@ -46,6 +49,9 @@ pub struct Options {
 /// # Errors
 /// When the build fails, or a seed breaks an invariant.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
+    if options.mutants {
+        return check_mutants(root, &options.program, None);
+    }
     devnet::build(root, &["tidings-sim"], false)?;
     simulate(root, options, None)
 }
@@ -64,6 +70,24 @@ pub fn check(root: &Path, deadline: Option<Instant>) -> Result<()> {
 /// As [`check`].
 pub fn explore(root: &Path, deadline: Option<Instant>) -> Result<()> {
     simulate(root, &Options { long: true, ..Options::default() }, deadline)
+}
+
+/// Builds the simulator with the deliberate bugs and sees that it notices each, which says
+/// whether passing seeds mean anything.
+///
+/// It has a target directory of its own, so that no other build is mixed up with it.
+///
+/// # Errors
+/// When the build fails, or a bug goes unnoticed.
+pub fn check_mutants(root: &Path, program: &[String], deadline: Option<Instant>) -> Result<()> {
+    let target = repository::target_dir(root).join("mutants");
+    let mut build = process::cargo(root);
+    build.args(["build", "--locked", "-p", "tidings-sim", "--features", "mutants"]);
+    build.arg("--target-dir").arg(&target).stdin(Stdio::null());
+    process::run(&mut build, deadline)?;
+    let mut command = Command::new(target.join("debug").join("tidings-sim"));
+    command.current_dir(root).arg("--mutants").args(program).stdin(Stdio::null());
+    process::run(&mut command, deadline)
 }
 
 fn simulate(root: &Path, options: &Options, deadline: Option<Instant>) -> Result<()> {

@@ -5,7 +5,9 @@ use tidings_types::constants::{
     NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN,
 };
 use tidings_types::ed25519::{Statement, verify_batch};
-use tidings_types::{BoundedVec, EnvelopeId, ErrorCode, Hash, NetworkId, NodeId, Period, Wire};
+use tidings_types::{
+    BoundedVec, EnvelopeId, ErrorCode, Hash, NetworkId, NodeId, Period, Wire, mutant,
+};
 
 use crate::registry::Registry;
 use crate::{
@@ -149,6 +151,7 @@ pub fn verify_all(
         .zip(statements)
         .map(|(parsed, statement)| {
             let valid = statement.is_none() || verdicts.next().unwrap_or(false);
+            let valid = valid || mutant!(AnyWriter);
             let ParsedEnvelope { id, envelope } = parsed;
             if valid {
                 Ok(VerifiedEnvelope { id, envelope })
@@ -249,7 +252,7 @@ impl PayerBatch {
         if !aimed_here {
             return Err(ErrorCode::BatchTargetWrong);
         }
-        if header.not_after < context.period {
+        if header.not_after < context.period && !mutant!(AdmitExpired) {
             return Err(ErrorCode::BatchExpired);
         }
         if header.not_after > context.period.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
@@ -377,7 +380,7 @@ impl PayerEnvelope {
 
 /// An expiry is neither past nor more than two periods ahead (ENV-006).
 fn check_expiry(not_after: Period, now: Period) -> Result<(), ErrorCode> {
-    if not_after < now {
+    if not_after < now && !mutant!(AdmitExpired) {
         return Err(ErrorCode::EnvelopeExpired);
     }
     match not_after > now.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {

@@ -10,7 +10,7 @@ use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
 use tidings_types::{
     EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, InboxId, NetworkId, OperationHash,
-    Period, Position, RegistryEpoch, ShardId, merkle,
+    Period, Position, RegistryEpoch, ShardId, merkle, mutant,
 };
 
 use crate::judge::{judge_again, judge_operation};
@@ -175,7 +175,10 @@ impl LaneState {
         if header.height != self.height().plus(1) || header.parent != self.head() {
             return Err(BlockInvalid::NotNext(self.height()));
         }
-        let next = context.registries.at(header.next_epoch);
+        let next = match mutant!(NewestRegistry) {
+            true => Some(context.registries.latest()),
+            false => context.registries.at(header.next_epoch),
+        };
         let next = next.ok_or(BlockInvalid::Epoch(header.next_epoch))?;
         let operations = block.operations.iter().map(|decided| decided.operation.clone());
         let staged = self.execute(operations.collect(), next, context);
@@ -311,13 +314,15 @@ impl Execution<'_> {
         let body = &envelope.envelope.body;
         // An id is decided once, whichever replica carries it and however often (ORD-008).
         let id = body.id();
-        if self.value(&StateKey::Decided(body.not_after, id)).is_some() {
+        let is_decided = self.value(&StateKey::Decided(body.not_after, id)).is_some();
+        if is_decided && !mutant!(DecideAgain) {
             return Outcome::Refused { code: ErrorCode::Repeated };
         }
         self.remember(body.not_after, id, index);
         let head = self.topic(body.topic);
         // Compare and swap for commits; proposals append without it (ORD-001).
-        if body.expected_position.is_some_and(|expected| expected != head.position) {
+        let is_elsewhere = |expected| expected != head.position && !mutant!(AnyPosition);
+        if body.expected_position.is_some_and(is_elsewhere) {
             return Outcome::Conflict { position: head.position };
         }
         if body.topic.kind == TopicKind::Identity

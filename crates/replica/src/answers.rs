@@ -2,7 +2,7 @@
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
 use tidings_envelope::{EntryHeader, LogId, MerklePath, OrderedReceipt};
-use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId};
+use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId, mutant};
 
 use crate::effect::{Effect, Now, RequestId};
 use crate::own_log::{Found, Served};
@@ -51,7 +51,7 @@ impl Replica {
 
     fn publish_broadcast(&mut self, waiter: Waiter, item: BroadcastItem) -> Result<(), ErrorCode> {
         let id = item.id;
-        if self.answer_stored(waiter, id) {
+        if !mutant!(ForgetIds) && self.answer_stored(waiter, id) {
             return Ok(());
         }
         if self.superseded.contains(&item.shard) {

@@ -102,7 +102,7 @@ impl Replica {
     }
 
     /// Signs that everything up to the newest durable checkpoint is held (REP-006).
-    fn acknowledge(&mut self, log: LogId) {
+    pub(crate) fn acknowledge(&mut self, log: LogId) {
         let signer = &self.config;
         let held = self.followed.get(&log).and_then(FollowedLog::acknowledgeable);
         let Some((size, checkpoint)) = held.filter(|_| self.peers.contains(&log.node)) else {

@@ -14,7 +14,7 @@ use tidings_tlog::{
 };
 use tidings_types::{
     BoundedVec, CheckpointDigest, ErrorCode, EthereumAddress, LogIndex, LogSize, NetworkId, NodeId,
-    Period, RegistryEpoch, Wire,
+    Period, RegistryEpoch, Wire, mutant,
 };
 
 use crate::claims::{Claim, Claims};
@@ -252,7 +252,8 @@ impl FollowedLog {
     /// Turns to another source when the present one sends nothing of what it offers (LOG-017).
     pub(crate) fn check_source(&mut self, now_ms: u64) {
         let waited_ms = now_ms.saturating_sub(self.moved_at_ms);
-        if !self.subscription.missing().is_empty() && waited_ms >= STALL_MS {
+        let is_stalled = !self.subscription.missing().is_empty() && waited_ms >= STALL_MS;
+        if is_stalled && !mutant!(KeepSource) {
             self.moved_at_ms = now_ms;
             self.subscription.stalled();
         }
@@ -383,7 +384,7 @@ fn check_taking(
                 return Err(Refusal::UnknownVersion);
             }
             (Verdict::Invalid(ErrorCode::Malformed), Some(payload))
-                if !record.header.matches(payload) =>
+                if !record.header.matches(payload) && !mutant!(BlameOriginator) =>
             {
                 return Err(Refusal::Payload);
             }

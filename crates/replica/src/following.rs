@@ -3,14 +3,14 @@
 use tidings_envelope::{Evidence, InclusionProof, LogId, SignedCheckpoint};
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::HAVE_LOGS_MAX;
-use tidings_types::{BoundedVec, LogIndex, LogSize, NodeId};
+use tidings_types::{BoundedVec, LogIndex, LogSize, NodeId, mutant};
 
 use crate::claims::Compared;
 use crate::effect::{Alarm, Effect, Now};
 use crate::followed::{Circumstances, ExaminedFlush, FollowedLog, Refusal, Taken};
 use crate::inquiry::{Inquiry, Progress};
 use crate::replica::{AfterWrite, Replica};
-use crate::store::{TopicHeads, WriteSet};
+use crate::store::{EntryRecord, TopicHeads, WriteSet};
 use crate::wire::{ControlFrame, FeedRequest, Have};
 
 /// How many proofs are looked up for one peer at once; what it asks beyond that is not answered.
@@ -67,7 +67,12 @@ impl Replica {
             now_ms: now.monotonic_ms,
         };
         let Some(followed) = self.followed.get_mut(&log) else { return };
-        match followed.take(from, examined, circumstances) {
+        let is_later = |record: &EntryRecord| record.header.timestamp > now.timestamp;
+        let taken = match mutant!(WallClock) && examined.records.iter().any(is_later) {
+            true => Err(Refusal::Withheld),
+            false => followed.take(from, examined, circumstances),
+        };
+        match taken {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 self.refused.remove(&(log, from));
@@ -92,6 +97,10 @@ impl Replica {
         let evidence = evidence.into_iter().collect();
         let set = WriteSet { flushes: vec![flush], evidence, ..WriteSet::default() };
         self.persist(set, AfterWrite::Followed(log, size));
+        if mutant!(AcknowledgeEarly) {
+            self.followed.get_mut(&log).map(|followed| followed.is_durable(size));
+            self.acknowledge(log);
+        }
     }
 
     fn refuse_flush(

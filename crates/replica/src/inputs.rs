@@ -7,7 +7,7 @@ use tidings_envelope::{CertifiedBlock, LogId, Registry, RegistryRefused, SignedA
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
 };
-use tidings_types::{BoundedVec, LogSize, NodeId, ShardId};
+use tidings_types::{BoundedVec, LogSize, NodeId, ShardId, mutant};
 
 use crate::effect::{Alarm, Effect, Now};
 use crate::lane::{LaneEffect, Opening};
@@ -277,6 +277,10 @@ impl Replica {
                 let size = flush.checkpoint.checkpoint.size;
                 let set = WriteSet { flushes: vec![flush], ..WriteSet::default() };
                 self.persist(set, AfterWrite::OwnFlush(shard, size));
+                if mutant!(AnswerEarly) {
+                    let served = self.own.get_mut(&shard).map(OwnLog::serve);
+                    self.settle_served(served.unwrap_or_default());
+                }
             }
         }
     }

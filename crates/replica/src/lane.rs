@@ -8,7 +8,9 @@ use tidings_envelope::{
 use tidings_order::{
     Agreement, DecidedBlock, LaneLog, LaneState, OrderContext, OrderEffect, StateCorrupt,
 };
-use tidings_types::{BlockHash, EnvelopeId, ErrorCode, Height, Incarnation, NodeId, ShardId};
+use tidings_types::{
+    BlockHash, EnvelopeId, ErrorCode, Height, Incarnation, NodeId, ShardId, mutant,
+};
 
 use crate::requests::Waiter;
 use crate::store::{Decided, OrderedPlace, RestoredLane};
@@ -128,7 +130,7 @@ impl Lane {
         match self.opened {
             Some(opened) if number > opened => return Opening::Superseded,
             Some(opened) => return Opening::Open(opened),
-            None if nonce == self.nonce => {
+            None if nonce == self.nonce || (mutant!(KeepIncarnation) && number.0 > 0) => {
                 self.opened = Some(number);
                 return Opening::Open(number);
             }

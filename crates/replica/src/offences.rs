@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidings_envelope::{CertifiedBlock, Evidence, LogId, Operation};
-use tidings_types::{NodeId, OffenceId, ShardId};
+use tidings_types::{NodeId, OffenceId, ShardId, mutant};
 
 use crate::effect::{Alarm, Now};
 use crate::lane::Lane;
@@ -108,6 +108,9 @@ impl Replica {
     /// Keeps the proof of an offence and has it recorded (EVD-007); what proves nothing, or
     /// nothing new, changes nothing.
     pub(crate) fn hold_evidence(&mut self, evidence: Evidence) {
+        if mutant!(HushHistories) && parted(&evidence).is_some() {
+            return;
+        }
         if let Some(evidence) = self.learn_offence(evidence) {
             let set = WriteSet { evidence: vec![evidence], ..WriteSet::default() };
             self.persist(set, AfterWrite::Nothing);
@@ -163,6 +166,9 @@ impl Replica {
 
     /// Hands to the ordered lanes what they have not recorded yet (EVD-007).
     pub(crate) fn submit_evidence(&mut self, now: Now) {
+        if mutant!(KeepEvidence) {
+            return;
+        }
         let lanes = &self.lanes;
         let is_recorded = |shard: ShardId, accused, offence| {
             let state = lanes.get(&shard).map(Lane::state);

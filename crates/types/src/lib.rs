@@ -4,6 +4,26 @@
 //! The crate is sans-IO and holds no clock and no source of randomness.
 #![deny(clippy::disallowed_methods)]
 
+/// Whether a deliberate bug of [`mutant::Mutant`] is switched on for this thread; `false` without the feature
+/// `mutants`.
+#[cfg(feature = "mutants")]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutant::is($crate::mutant::Mutant::$name)
+    };
+}
+
+/// Whether a deliberate bug is switched on, which only the feature `mutants` can do: `false`, so
+/// that nothing of it is in what is built.
+#[cfg(not(feature = "mutants"))]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
 mod codec;
 pub mod constants;
 pub mod ed25519;
@@ -13,6 +33,8 @@ mod id;
 mod index;
 pub mod merkle;
 mod money;
+#[cfg(any(test, feature = "mutants"))]
+pub mod mutant;
 mod network;
 pub mod node_key;
 pub mod sparse_merkle;

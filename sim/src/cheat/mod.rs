@@ -81,6 +81,9 @@ impl Habits {
                 Cheat::Misstate { more } => {
                     sent.iter_mut().for_each(|it| misstate(&mut it.message, more));
                 }
+                Cheat::Starve { victims } => {
+                    sent.retain(|it| !victims.contains(&it.to) || !nourishes(&it.message));
+                }
                 Cheat::Withhold => sent.iter_mut().for_each(|it| withhold(&mut it.message)),
                 Cheat::Twins { .. }
                 | Cheat::Hurry
@@ -199,6 +202,11 @@ fn misstate(message: &mut Message, more: bool) {
     let logs = logs.iter().map(|it| Have { log: it.log, size: LogSize(size(it.size.0)) });
     let logs = BoundedVec::new(logs.collect()).unwrap_or_default();
     *message = Message::Control(ControlFrame::Have(logs));
+}
+
+/// Whether a message brings what others cannot go on without.
+fn nourishes(message: &Message) -> bool {
+    matches!(message, Message::Feed(_) | Message::Control(ControlFrame::Lane { .. }))
 }
 
 fn withhold(message: &mut Message) {

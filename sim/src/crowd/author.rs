@@ -74,12 +74,16 @@ pub struct Author {
     is_calling: bool,
 }
 
+/// Every so many envelopes an author is content with one node that holds it.
+const LOCAL_EVERY: u64 = 4;
+
 /// What an author publishes now.
 #[derive(Debug, Clone)]
 struct Pending {
     id: EnvelopeId,
     envelope: ClientEnvelope,
     wish: Wish,
+    level: AckLevel,
     tried: u32,
 }
 
@@ -143,6 +147,7 @@ impl Author {
         pending.tried += 1;
         self.is_calling = true;
         let request = honest_request(&pending.envelope, node, conversation.shard, setup);
+        let request = PublishRequest { level: pending.level, ..request };
         Some(Wants::Call { node, request })
     }
 
@@ -171,9 +176,13 @@ impl Author {
         let id = body.id();
         let author = Some((self.number, self.serial));
         ledger.sends(id, Sent { topic, not_after, author });
+        let level = match self.serial % LOCAL_EVERY == LOCAL_EVERY - 1 {
+            true => AckLevel::Local,
+            false => AckLevel::Replicated,
+        };
         self.serial += 1;
         let envelope = body.sign(&conversation.key, setup.network);
-        self.pending = Some(Pending { id, envelope, wish, tried: 0 });
+        self.pending = Some(Pending { id, envelope, wish, level, tried: 0 });
     }
 
     /// Hears of its call; answers what is proved by it.
@@ -264,7 +273,7 @@ impl Author {
 }
 
 fn stored(pending: &Pending, receipt: &Receipt, setup: &Setup) -> Result<Heard, String> {
-    let level = AckLevel::Replicated;
+    let level = pending.level;
     receipt.verify(setup.network, &setup.registry, level).map_err(|error| error.to_string())?;
     let header = &receipt.header;
     if header.envelope_id != pending.id || header.topic != pending.envelope.body.topic {
@@ -273,7 +282,8 @@ fn stored(pending: &Pending, receipt: &Receipt, setup: &Setup) -> Result<Heard, 
     let log = receipt.checkpoint.checkpoint.log;
     let mut holders = vec![log.node];
     holders.extend(receipt.acknowledgements.iter().map(|it| it.replica));
-    Ok(Heard::Stored { id: pending.id, log, index: header.index, entry: header.hash(), holders })
+    let (id, index, entry) = (pending.id, header.index, header.hash());
+    Ok(Heard::Stored { id, log, index, entry, holders, level })
 }
 
 fn decided(pending: &Pending, receipt: &OrderedReceipt, setup: &Setup) -> Result<Heard, String> {

@@ -60,6 +60,8 @@ pub enum Heard {
         entry: EntryHash,
         /// Who holds it.
         holders: Vec<NodeId>,
+        /// Whether those are enough to rely on.
+        level: AckLevel,
     },
     /// The ordered lane has decided on an envelope.
     Decided {

@@ -148,10 +148,27 @@ impl Chain {
         demand(certified.block.is_consistent(), Invariant::Determinism, || {
             format!("{} does not hold what its header says", name(&header))
         })?;
+        let period = self.periods.get(&header.shard).copied().unwrap_or_default();
         for (index, operation) in (0u32..).zip(certified.block.operations.iter()) {
+            self.check_expiry(&header, period, &operation.operation, sent)?;
             self.apply(&header, index, &operation.operation, operation.outcome, sent)?;
         }
         Ok(())
+    }
+
+    /// Blocks have nothing in them that had expired before.
+    fn check_expiry(
+        &self,
+        header: &BlockHeader,
+        period: Period,
+        operation: &Operation,
+        sent: &BTreeMap<EnvelopeId, Sent>,
+    ) -> Check {
+        let Operation::Envelope(envelope) = operation else { return Ok(()) };
+        let sent = sent.get(&envelope.envelope.body.id());
+        demand(sent.is_none_or(|it| it.not_after >= period), Invariant::NoReplay, || {
+            format!("{} has an envelope that had expired", name(header))
+        })
     }
 
     fn apply(

@@ -91,7 +91,8 @@ impl Ledger {
 
     /// What a process that ends now has noticed and not yet said is excused.
     pub fn excuse(&mut self, seat: Seat) {
-        for seats in self.watch.seen.values_mut() {
+        let watch = &mut self.watch;
+        for seats in watch.seen.values_mut().chain(watch.shown.values_mut()) {
             seats.remove(&seat);
         }
     }
@@ -108,6 +109,13 @@ impl Ledger {
                 let seats: Vec<String> = seats.iter().map(ToString::to_string).collect();
                 let seats = seats.join(", ");
                 format!("{seats} saw node {accused} contradict itself, and there is no evidence")
+            })?;
+        }
+        for (log, seats) in &self.watch.shown {
+            let is_excused = seats.iter().all(|seat| !self.is_correct(seat.node));
+            let is_proved = self.parted.contains(log);
+            demand(is_excused || is_proved, Invariant::Accountability, || {
+                format!("a node was shown two histories of log {log}, and there is no evidence")
             })?;
         }
         Ok(())

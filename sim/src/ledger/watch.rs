@@ -1,13 +1,14 @@
-//! What cheats have said to each honest process, to know what it must have noticed.
+//! What cheats have said to each honest process, to know what it must have noticed; and what
+//! honest nodes have voted, to know what they must not vote any more.
 //!
 //! A process that was given both halves of a contradiction, each while it could still judge it,
 //! has no excuse.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings_envelope::{Evidence, SignedProposal, SignedVote, Step};
+use tidings_envelope::{Evidence, LogId, SignedProposal, SignedVote, Step};
 use tidings_order::OrderMessage;
-use tidings_types::{Height, NodeId, OffenceId, Round, ShardId};
+use tidings_types::{BlockHash, Height, NodeId, OffenceId, Round, ShardId};
 
 use crate::setup::{Seat, Setup};
 
@@ -33,12 +34,21 @@ enum Statement {
     Proposal(SignedProposal),
 }
 
+/// By whom a vote is, of which shard, height, round and step.
+type VotePlace = (NodeId, ShardId, Height, Round, Step);
+
+/// What was voted in a place, and which honest nodes know that.
+type Heard = BTreeMap<Option<BlockHash>, BTreeSet<NodeId>>;
+
 /// The statements of cheats, and the contradictions that honest processes have seen whole.
 #[derive(Debug, Default)]
 pub struct Watch {
+    votes: BTreeMap<VotePlace, Heard>,
     said: BTreeMap<Place, Statement>,
     /// Who has seen which offence.
     pub seen: BTreeMap<(NodeId, OffenceId), BTreeSet<Seat>>,
+    /// Who was shown, of which log, another checkpoint for all that it holds of it.
+    pub shown: BTreeMap<LogId, BTreeSet<Seat>>,
 }
 
 impl Watch {
@@ -71,6 +81,23 @@ impl Watch {
         }
     }
 
+    /// An honest node votes; answers whether so many nodes know that it has voted otherwise that
+    /// it would have heard of it after any loss of its own disk.
+    pub fn votes(&mut self, signed: &SignedVote, faults_tolerated: usize) -> bool {
+        let heard = self.votes.entry(vote_place(signed)).or_default();
+        heard.entry(signed.vote.block).or_default();
+        let others = heard.iter().filter(|(block, _)| **block != signed.vote.block);
+        others.map(|(_, nodes)| nodes.len()).max().is_some_and(|most| most > faults_tolerated)
+    }
+
+    /// A vote has reached an honest node; one that its author never sent counts for nothing.
+    pub fn knows(&mut self, node: NodeId, signed: &SignedVote) {
+        let heard = self.votes.get_mut(&vote_place(signed));
+        if let Some(nodes) = heard.and_then(|heard| heard.get_mut(&signed.vote.block)) {
+            nodes.insert(node);
+        }
+    }
+
     fn note(&mut self, place: Place, statement: Statement) {
         let first = *self.said.entry(place).or_insert(statement);
         let evidence = match (first, statement) {
@@ -86,6 +113,11 @@ impl Watch {
         };
         self.seen.entry((place.author, evidence.offence())).or_default().insert(place.seat);
     }
+}
+
+fn vote_place(signed: &SignedVote) -> VotePlace {
+    let vote = &signed.vote;
+    (signed.node, vote.shard, vote.height, vote.round, vote.step)
 }
 
 impl Statement {

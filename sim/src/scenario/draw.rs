@@ -223,18 +223,29 @@ impl Drawing<'_> {
                 side: self.side(),
                 swap_ms: if self.rng.chance(600) { self.moment().as_ms() } else { 0 },
             },
+            3 if self.rng.chance(500) => self.starve(),
             3 => Cheat::Omit { permille: self.rng.between(100..=1_000), victims: self.side() },
             4 => Cheat::Shuffle { ms_max: self.rng.between(5..=3_000) },
             5 => Cheat::Replay { permille: self.rng.between(10..=300) },
             6 => Cheat::Garble { permille: self.rng.between(10..=300) },
             7 => Cheat::Misstate { more: self.rng.chance(500) },
             8 => Cheat::Forge,
-            9 => Cheat::Withhold,
+            9 if self.rng.chance(400) => Cheat::Withhold,
+            9 => self.starve(),
             10 => Cheat::Lie,
             11 => Cheat::Hurry,
             12 => Cheat::Fabricate,
             _ => Cheat::Stale { left_out: self.rng.below(3) },
         }
+    }
+
+    /// Everybody is starved, or some.
+    fn starve(&mut self) -> Cheat {
+        let victims = match self.rng.chance(500) {
+            true => self.nodes.iter().copied().collect(),
+            false => self.side(),
+        };
+        Cheat::Starve { victims }
     }
 
     /// What passes: crashes, links, partitions, slow and failing disks, clocks.

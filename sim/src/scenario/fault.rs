@@ -215,6 +215,11 @@ pub enum Cheat {
     Forge,
     /// It serves feeds without the payloads.
     Withhold,
+    /// It says what it holds and sends nothing of it, and takes no part in votes.
+    Starve {
+        /// Towards whom.
+        victims: BTreeSet<NodeId>,
+    },
     /// It answers publishers before it holds anything, or with another's receipt.
     Lie,
     /// It shows readers an old state, or leaves entries out.

@@ -425,6 +425,7 @@ fn name(fault: &Fault) -> &'static str {
             Cheat::Misstate { .. } => "cheats: misstate",
             Cheat::Forge => "cheats: forge",
             Cheat::Withhold => "cheats: withhold",
+            Cheat::Starve { .. } => "cheats: starve",
             Cheat::Lie => "cheats: lie",
             Cheat::Hurry => "cheats: hurry",
             Cheat::Fabricate => "cheats: fabricate",

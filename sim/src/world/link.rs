@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidings_order::OrderMessage;
 use tidings_replica::examine_flush;
 use tidings_replica::wire::{ControlFrame, FeedFlush, FeedFrame, FeedRequest};
 use tidings_types::constants::{FEED_ENTRIES_MAX, FLUSH_BYTES_MAX};
@@ -166,6 +167,7 @@ impl World {
             self.stir(to);
         }
         self.watch(to, &message);
+        self.watch_checkpoints(to, &message);
         if let Some(host) = self.hosts.get_mut(&to) {
             host.habits.incoming(&message);
         }
@@ -191,12 +193,35 @@ impl World {
         if self.ledger.byzantine.contains(&to.node) {
             return;
         }
+        if let OrderMessage::Vote(signed) = message
+            && signed.node != to.node
+        {
+            self.ledger.watch.knows(to.node, signed);
+        }
         let Some(process) = self.process(to) else { return };
         let Some(state) = process.replica.lane_state(*shard) else { return };
         let (height, generation) = (state.height(), process.generation);
         let cheats = self.ledger.byzantine.clone();
         let is_cheat = |node| cheats.contains(&node);
         self.ledger.watch.hears(to, generation, message, height, is_cheat, &self.setup);
+    }
+
+    /// Notes that an honest process is shown another history of a cheat's log than it holds.
+    fn watch_checkpoints(&mut self, to: Seat, message: &Message) {
+        let Message::Control(ControlFrame::Checkpoints(shown)) = message else { return };
+        let Some(host) = self.hosts.get(&to) else { return };
+        for signed in shown.iter() {
+            let (log, checkpoint) = (signed.checkpoint.log, &signed.checkpoint);
+            let held = host.disk.checkpoint(log).map(|held| held.checkpoint);
+            let contradicts = held
+                .is_some_and(|held| held.size == checkpoint.size && held.root != checkpoint.root);
+            let signer = self.setup.registry.node(log.node).map(|record| record.signing);
+            let is_genuine = contradicts
+                && signer.is_some_and(|it| signed.verify(self.setup.network, it).is_ok());
+            if is_genuine && self.ledger.byzantine.contains(&log.node) {
+                self.ledger.watch.shown.entry(log).or_default().insert(to);
+            }
+        }
     }
 
     fn control(&mut self, from: Seat, to: Seat, frame: ControlFrame) {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use rand_core::RngCore;
-use tidings_envelope::{Registry, RegistryHistory};
+use tidings_envelope::{Evidence, Registry, RegistryHistory};
+use tidings_order::OrderMessage;
 use tidings_replica::store::Flush;
+use tidings_replica::wire::ControlFrame;
 use tidings_replica::{Alarm, Effect, Now, Replica, ReplicaConfig};
 use tidings_types::{NodeId, Wire};
 
@@ -189,7 +191,10 @@ impl World {
         let Some(generation) = self.process(seat).map(|process| process.generation) else { return };
         match effect {
             Effect::Persist(ticket, set) => self.persist(seat, ticket, set),
-            Effect::Control(to, frame) => self.tell(seat, to, Message::Control(frame)),
+            Effect::Control(to, frame) => {
+                self.check_vote(seat, &frame);
+                self.tell(seat, to, Message::Control(frame));
+            }
             Effect::Subscribe(at, request) => self.subscribe(seat, at, request),
             Effect::Unsubscribe(at, log) => self.unsubscribe(seat, at, Subject::Log(log)),
             Effect::UnsubscribeBlocks(at, shard) => {
@@ -230,6 +235,27 @@ impl World {
         }
     }
 
+    /// An honest process casts no vote that it would not know of after a crash, and none against
+    /// one that others know of.
+    fn check_vote(&mut self, seat: Seat, frame: &ControlFrame) {
+        let ControlFrame::Lane { message: OrderMessage::Vote(signed), .. } = frame else { return };
+        let node = seat.node;
+        if signed.node != node || self.ledger.byzantine.contains(&node) {
+            return;
+        }
+        let faults_tolerated = self.setup.registry.faults_tolerated(signed.vote.shard);
+        let contradicts = self.ledger.watch.votes(signed, faults_tolerated);
+        self.check(demand(!contradicts, Invariant::Accountability, || {
+            format!("node {node} is honest and contradicts a vote of its own")
+        }));
+        let Some(host) = self.hosts.get(&seat) else { return };
+        // A broken disk may hold anything.
+        let is_known = host.disk.remembers(&signed.vote) || !self.ledger.is_correct(node);
+        self.check(demand(is_known, Invariant::Restart, || {
+            format!("node {node} casts a vote that it would not know of after a crash")
+        }));
+    }
+
     /// Reads the disk for a process; what it finds is there a little later.
     fn look_up(&mut self, seat: Seat, generation: u32, look: impl FnOnce(&Disk) -> Found) {
         let Some(host) = self.hosts.get(&seat) else { return };
@@ -252,7 +278,13 @@ impl World {
         let line = format!("{seat}: {alarm:?}");
         self.trace.note(self.now, "alarm", line.as_bytes(), || line.clone());
         self.coverage.count(match alarm {
-            Alarm::Evidence(_) => "alarms: evidence",
+            Alarm::Evidence(evidence) => match **evidence {
+                Evidence::Checkpoints(..) => "alarms: two roots",
+                Evidence::Entries(..) => "alarms: two entries",
+                Evidence::Votes(..) => "alarms: two votes",
+                Evidence::Proposals(..) => "alarms: two proposals",
+                Evidence::InvalidEntry(_) => "alarms: invalid entry proved",
+            },
             Alarm::InvalidEntry { .. } => "alarms: invalid entry",
             Alarm::FeedRefused { .. } => "alarms: feed refused",
             Alarm::Superseded(_) => "alarms: superseded",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{Evidence, LogId};
+use tidings_envelope::{AckLevel, Evidence, LogId};
 use tidings_replica::ReplicaConfig;
 use tidings_types::{Height, NodeId, ShardId};
 
@@ -43,8 +43,11 @@ impl World {
                     format!("node {by} calls an honest author faulty: {code}")
                 })
             }
-            Heard::Stored { id, log, index, entry, holders } => {
-                self.coverage.count("envelopes acknowledged");
+            Heard::Stored { id, log, index, entry, holders, level } => {
+                self.coverage.count(match level {
+                    AckLevel::Replicated => "envelopes acknowledged",
+                    AckLevel::Local => "envelopes acknowledged by one node",
+                });
                 for holder in holders.iter().filter(|it| self.ledger.is_correct(**it)) {
                     let disk = self.hosts.get(&Seat::of(*holder)).map(|host| &host.disk);
                     let held = disk.and_then(|disk| disk.entry(*log, *index));
@@ -58,8 +61,11 @@ impl World {
                         },
                     )?;
                 }
-                let stored = Stored { log: *log, index: *index };
-                self.ledger.acknowledged.insert(*id, stored);
+                // What one node holds may be lost with its disk.
+                if *level == AckLevel::Replicated {
+                    let stored = Stored { log: *log, index: *index };
+                    self.ledger.acknowledged.insert(*id, stored);
+                }
                 Ok(())
             }
             Heard::Decided { id, shard, block, verdict } => {
@@ -187,7 +193,8 @@ impl World {
                 }
             }
         }
-        self.unaccused(&seats).or_else(|| self.unread())
+        let evidence = self.unaccused(&seats).or_else(|| self.unrecorded(&seats));
+        evidence.or_else(|| self.unheld(&seats)).or_else(|| self.unread())
     }
 
     /// Two histories of a log that correct nodes hold and have no proof of yet.
@@ -205,6 +212,44 @@ impl World {
                         );
                         return Some((Invariant::Accountability, what));
                     }
+                }
+            }
+        }
+        None
+    }
+
+    /// Offences that a correct node can prove and the ordered lane does not tell every other.
+    fn unrecorded(&self, seats: &[Seat]) -> Option<(Invariant, String)> {
+        for seat in seats {
+            for evidence in self.hosts.get(seat)?.disk.evidence() {
+                let (shard, accused) = (evidence.shard(), evidence.accused());
+                let members = self.setup.registry.committee(shard);
+                for member in seats.iter().filter(|it| members.contains(&it.node)) {
+                    let state = self.process(*member)?.replica.lane_state(shard)?;
+                    if state.offence(accused, evidence.offence()).is_none() {
+                        let (by, to) = (seat.node, member.node);
+                        let what = format!(
+                            "node {to} is not told by the lane what node {by} has proof of"
+                        );
+                        return Some((Invariant::Accountability, what));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What was acknowledged and a correct node does not hold, whoever the originator is.
+    fn unheld(&self, seats: &[Seat]) -> Option<(Invariant, String)> {
+        for (id, stored) in &self.ledger.acknowledged {
+            let log = stored.log;
+            let members = self.setup.registry.committee(log.shard);
+            let is_parted = self.ledger.parted.contains(&log);
+            for seat in seats.iter().filter(|it| !is_parted && members.contains(&it.node)) {
+                let held = self.hosts.get(seat)?.disk.entry(log, stored.index);
+                if held.is_none_or(|entry| entry.header.envelope_id != *id) {
+                    let what = format!("node {} lacks an acknowledged entry of {log}", seat.node);
+                    return Some((Invariant::NoAcknowledgedLoss, what));
                 }
             }
         }

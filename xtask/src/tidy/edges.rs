@@ -1,5 +1,6 @@
 //! Which of our crates may depend on which.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +42,9 @@ pub struct Package {
     pub manifest_path: String,
     /// All dependencies of every kind.
     pub dependencies: Vec<Dependency>,
+    /// Its features, each with what it turns on.
+    #[serde(default)]
+    pub features: BTreeMap<String, Vec<String>>,
 }
 
 /// One dependency of a package.
@@ -55,6 +59,9 @@ pub struct Dependency {
     pub path: Option<String>,
     /// Whether its default features are on.
     pub uses_default_features: bool,
+    /// Those that are on besides.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 impl Package {

@@ -2,6 +2,7 @@
 
 mod edges;
 mod layout;
+mod mutants;
 mod purity;
 mod vector_use;
 
@@ -60,6 +61,7 @@ pub fn run(root: &Path) -> Result<()> {
     let packages = edges::packages(root)?;
     let mut offences = edges::check(&packages);
     offences.extend(edges::check_shipped(&packages));
+    offences.extend(mutants::check(&packages));
     offences.extend(purity::check_dependencies(&packages));
     for file in &files {
         offences.extend(purity::check_file(file));

@@ -7,7 +7,7 @@ use malachitebft_core_consensus::{
 use malachitebft_core_types as bft;
 use tidings_envelope::{Certificate, CommitSignature};
 use tidings_types::node_key::NodeKey;
-use tidings_types::{BlockHash, BoundedVec, Height, NetworkId, NodeId, Round, ShardId};
+use tidings_types::{BlockHash, BoundedVec, Height, NetworkId, NodeId, Round, ShardId, mutant};
 
 use super::book::Book;
 use super::core_types::{
@@ -69,7 +69,7 @@ impl Engine {
     pub(super) fn new(shard: ShardId, node: NodeId, height: Height, members: Members) -> Self {
         let params = Params {
             address: MemberId(node),
-            threshold_params: ThresholdParams::default(),
+            threshold_params: thresholds(),
             value_payload: ValuePayload::ProposalAndParts,
             enabled: true,
         };
@@ -129,6 +129,15 @@ impl Engine {
             Ok(()) => Ok(turn.wishes),
             Err(_) => Err(Stuck),
         }
+    }
+}
+
+/// How many votes decide, and how many are not all by cheats.
+fn thresholds() -> ThresholdParams {
+    let usual = ThresholdParams::default();
+    match mutant!(FewVotes) {
+        true => ThresholdParams { quorum: usual.honest, ..usual },
+        false => usual,
     }
 }
 

@@ -16,7 +16,7 @@ mod timers;
 use std::collections::{BTreeMap, VecDeque};
 
 use tidings_envelope::{Block, CertifiedBlock, Registry};
-use tidings_types::{BlockHash, Height, NodeId, ShardId};
+use tidings_types::{BlockHash, Height, NodeId, ShardId, mutant};
 
 use self::book::Book;
 use self::candidates::Candidates;
@@ -225,7 +225,8 @@ impl Agreement {
     }
 
     fn release(&mut self) {
-        while self.outbox.front().is_some_and(|out| out.after <= self.durable_parts) {
+        let may_leave = |out: &Outgoing| out.after <= self.durable_parts || mutant!(VoteUnlogged);
+        while self.outbox.front().is_some_and(may_leave) {
             if let Some(Outgoing { to, message, .. }) = self.outbox.pop_front() {
                 self.effects.push_back(OrderEffect::Send(to, message));
             }

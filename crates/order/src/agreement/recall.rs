@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use tidings_envelope::{SignedProposal, SignedVote};
-use tidings_types::{Height, NodeId};
+use tidings_types::{Height, NodeId, mutant};
 
 use super::log::LogRecord;
 
@@ -83,6 +83,9 @@ impl Recollection {
     /// all, unless the rest stays silent for a while.
     pub(super) fn is_complete(&mut self, others: &[NodeId], quorum: usize, now_ms: u64) -> bool {
         let answers = others.iter().filter(|node| self.answered.contains(node)).count();
+        if mutant!(SkipRecall) {
+            return true;
+        }
         if answers + 1 < quorum {
             return false;
         }
