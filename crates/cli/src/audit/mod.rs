@@ -145,7 +145,7 @@ pub async fn verify_disk(
 ) -> Result<()> {
     // What a start reads: it fails where a table is damaged.
     storage.load().await?;
-    let mut auditor = Auditor::of(name, Source::Disk(Disk(storage)), registries);
+    let mut auditor = Auditor::of(name, Source::Disk(Box::new(Disk(storage))), registries);
     auditor.look().await?;
     let report = auditor.report();
     output.answer(&report, Report::words)?;

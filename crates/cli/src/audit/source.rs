@@ -13,7 +13,7 @@ pub enum Source {
     /// As it serves them.
     Node(Peer),
     /// As they are in its database.
-    Disk(Disk),
+    Disk(Box<Disk>),
 }
 
 impl Source {
