@@ -14,7 +14,7 @@ use crate::tally::Tally;
 use crate::{codegen, launch, process, repository, sim, suite, tidy, trace, vectors};
 
 /// The chaos of every run: all phases once, each for a short while.
-const CHAOS: [&str; 4] = ["--seed", "1", "--seconds", "4"];
+const CHAOS: [&str; 4] = ["--seed", "1", "--seconds", "6"];
 
 /// The chaos of a long run.
 const LONG_CHAOS: [&str; 4] = ["--seconds", "20", "--rounds", "2"];
