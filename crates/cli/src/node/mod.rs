@@ -1,6 +1,7 @@
 //! `tidings node`: run a node, verify its database, make its keys, back them up.
 
 mod backup;
+mod database;
 mod init;
 mod snapshot;
 mod verify;

@@ -1,14 +1,12 @@
 //! `tidings node snapshot`: a copy of a node's database, taken while the node runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
-use tidings_node::config::NodeConfig;
-use tidings_node::storage::Storage;
 
-use crate::inspect;
+use super::database::{self, Database};
 use crate::output::Output;
 
 /// What to copy, and where to.
@@ -33,13 +31,8 @@ struct Taken {
 /// # Errors
 /// When there is no such database, it is PostgreSQL, or the new file cannot be written.
 pub async fn run(options: &Snapshot, output: Output) -> Result<()> {
-    let config = NodeConfig::load(&options.config, |name| std::env::var(name).ok())?;
-    if let Some(file) = config.database.strip_prefix("sqlite:") {
-        ensure!(Path::new(file).exists(), "there is no database at {file}");
-    }
     ensure!(!options.to.exists(), "{} is there already", options.to.display());
-    let registries = inspect::registries(&config.registry_file.to_string_lossy()).await?;
-    let storage = Storage::open(&config.database, registries.network()).await?;
+    let Database { storage, .. } = database::open(&options.config).await?;
     storage.snapshot(&options.to).await?;
     storage.close().await;
     let bytes = std::fs::metadata(&options.to)?.len();

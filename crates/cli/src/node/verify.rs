@@ -1,15 +1,14 @@
 //! `tidings node verify`: whether a node's database holds what it should.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
-use tidings_node::config::NodeConfig;
-use tidings_node::storage::Storage;
 
+use super::database::{self, Database};
+use crate::audit;
 use crate::output::Output;
-use crate::{audit, inspect};
 
 /// What to verify.
 #[derive(Debug, Args)]
@@ -24,16 +23,10 @@ pub struct Verify {
 /// # Errors
 /// When the database is not there or cannot be read, or anything in it does not verify.
 pub async fn run(options: &Verify, output: Output) -> Result<()> {
-    let config = NodeConfig::load(&options.config, |name| std::env::var(name).ok())?;
-    if let Some(file) = config.database.strip_prefix("sqlite:") {
-        ensure!(Path::new(file).exists(), "there is no database at {file}");
-    }
-    let file = config.registry_file.to_string_lossy();
-    let mut registries = inspect::registries(&file).await?;
-    let storage = Storage::open(&config.database, registries.network()).await?;
+    let Database { node, storage, mut registries } = database::open(&options.config).await?;
     for registry in storage.registries().await? {
         registries.insert(Arc::new(registry))?;
     }
-    let name = format!("the database of node {}", config.node);
+    let name = format!("the database of node {node}");
     audit::verify_disk(name, storage, registries, output).await
 }
