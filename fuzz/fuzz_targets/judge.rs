@@ -18,6 +18,7 @@ fn registry() -> Registry {
         nodes: Vec::new(),
         sequencers: Vec::new(),
         payers: Vec::new(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

@@ -70,6 +70,7 @@ impl Setup {
                 address: PAYER,
                 session_keys: vec![session_key().public_key()],
             }],
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
         let network = registry.network_id();

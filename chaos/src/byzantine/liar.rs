@@ -229,6 +229,7 @@ mod tests {
             mailbox_buckets: 1,
             nodes: (1..=4).map(record).collect(),
             payers: Vec::new(),
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         }
     }

@@ -132,6 +132,8 @@ fn check_proof_kind(topic: &Topic, proof: &WriteProof) -> Result<(), ErrorCode> 
         }
         (TopicKind::Mailbox, _) => Err(ErrorCode::StampInvalid),
         (TopicKind::Identity, WriteProof::SelfAuthenticating) => Ok(()),
+        // Whose key it is, the registry says.
+        (TopicKind::Xmtp, WriteProof::Key { .. }) => Ok(()),
         _ => Err(ErrorCode::WriteProofInvalid),
     }
 }
@@ -162,11 +164,28 @@ pub fn verify_all(
         .collect()
 }
 
+impl ClientEnvelope {
+    /// Checks that an envelope on an `xmtp` topic is by an edge of this registry (TOP-010); any
+    /// other passes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::EdgeUnknown`] otherwise.
+    pub fn check_edge(&self, registry: &Registry) -> Result<(), ErrorCode> {
+        if self.body.topic.kind != TopicKind::Xmtp {
+            return Ok(());
+        }
+        match &self.proof {
+            WriteProof::Key { key, .. } if registry.edge_key_is_known(key) => Ok(()),
+            _ => Err(ErrorCode::EdgeUnknown),
+        }
+    }
+}
+
 impl VerifiedEnvelope {
     /// Admits the envelope under a batch that [`PayerBatch::admit`] accepted.
     ///
     /// # Errors
-    /// The code of the first rule broken: epoch (ENV-008), shard (TOP-004), payer (ENV-012),
+    /// The code of the first rule broken: epoch (ENV-008), edge (TOP-010), shard (TOP-004), payer (ENV-012),
     /// target (ENV-008), expiry (ENV-006), cover of the batch's root (ENV-007).
     pub fn admit(
         self,
@@ -177,6 +196,9 @@ impl VerifiedEnvelope {
     ) -> Result<AdmittedEnvelope, ErrorCode> {
         let body = &self.envelope.body;
         let shard = body.topic.shard(context.registry_of(batch)?.shard_count);
+        self.envelope.check_edge(context.registry_of(batch)?)?;
+        // An edge that was struck off since the batch's epoch writes nothing any more.
+        self.envelope.check_edge(context.registries.latest())?;
         if !context.registries.latest().committee(shard).contains(&context.node) {
             return Err(ErrorCode::WrongShard);
         }
@@ -357,6 +379,7 @@ impl PayerEnvelope {
         if self.envelope.body.topic.shard(registry.shard_count) != log.shard {
             return Err(ErrorCode::WrongShard);
         }
+        self.envelope.check_edge(registry)?;
         self.batch.check_key(registry)
     }
 

@@ -1,23 +1,31 @@
 //! The bodies of the HTTP and WebSocket API, media type `application/vnd.tidings`.
 
 use tidings_types::constants::{
-    ASSOCIATION_STATE_BYTES_MAX, BATCH_ENVELOPES_MAX, CURSOR_LOGS_MAX, ENTRY_PAYLOAD_BYTES_MAX,
-    PAGE_ENTRIES_MAX, PROTOCOL_VERSION, SUBSCRIBE_TOPICS_MAX,
+    ASSOCIATION_STATE_BYTES_MAX, BATCH_ENVELOPES_MAX, BLOCK_OPERATIONS_MAX, CURSOR_LOGS_MAX,
+    ENTRY_PAYLOAD_BYTES_MAX, FEED_ENTRIES_MAX, PAGE_ENTRIES_MAX, PROTOCOL_VERSION,
+    SUBSCRIBE_TOPICS_MAX,
 };
 use tidings_types::{
-    BoundedBytes, BoundedVec, EntryHash, EnvelopeId, ErrorCode, Hash, LogIndex, NetworkId, Period,
-    Position, ShardId, TopicIndex,
+    BoundedBytes, BoundedVec, EntryHash, EnvelopeId, ErrorCode, Hash, Height, LogIndex, NetworkId,
+    Period, Position, ShardId, TopicIndex,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::receipt::{Acknowledgements, MerklePath};
 use crate::{
-    AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EntryHeader, LogEntry, LogId,
-    OrderedReceipt, PayerBatch, Receipt, SignedCheckpoint, StateKey, StateProof, Topic,
+    AckLevel, BatchHeader, BlockHeader, Certificate, CertifiedBlock, ClientEnvelope, EntryHeader,
+    LogEntry, LogId, OrderedReceipt, PayerBatch, Receipt, SignedCheckpoint, StateKey, StateProof,
+    Topic, TopicKind,
 };
 
 /// The media type of binary bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.tidings";
+
+/// The most logs that a follower names: those of a hundred nodes that each started 300 times.
+const FOLLOWED_LOGS_MAX: usize = 1 << 15;
+
+/// The most shards that a follower names: as many as a registry may have.
+const SHARDS_MAX: usize = 1 << 15;
 
 /// The canonical bytes of one client envelope.
 pub type EnvelopeBytes = BoundedBytes<ENTRY_PAYLOAD_BYTES_MAX>;
@@ -272,6 +280,81 @@ pub struct BlockPage {
     pub version: u16,
     /// By rising height.
     pub blocks: BoundedVec<CertifiedBlock, PAGE_ENTRIES_MAX>,
+}
+
+/// How far a follower has come in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct FollowedLog {
+    /// Which log.
+    pub log: LogId,
+    /// The index that is to come next.
+    pub next: LogIndex,
+}
+
+/// How far a follower has come in a shard's ordered lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct FollowedShard {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The height that is to come next, from 1.
+    pub next: Height,
+}
+
+/// `POST /v1/follow`: everything on topics of one kind, whatever the topic (API-035).
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct FollowRequest {
+    /// The version of this structure.
+    pub version: u16,
+    /// Which kind of topic.
+    pub kind: TopicKind,
+    /// Logs that have been read from; the others are sent from their start.
+    pub logs: BoundedVec<FollowedLog, FOLLOWED_LOGS_MAX>,
+    /// Shards that have been read from; the others are sent from height 1.
+    pub shards: BoundedVec<FollowedShard, SHARDS_MAX>,
+}
+
+/// What a follower is sent, each with its length as `uint32` before it.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[repr(u8)]
+pub enum FollowFrame {
+    /// The first frame: whom the follower talks to.
+    #[tls_codec(discriminant = 1)]
+    Hello {
+        /// The version of these frames.
+        version: u16,
+        /// The node's network.
+        network: NetworkId,
+        /// The node's period.
+        period: Period,
+    },
+    /// A stretch of a log.
+    #[tls_codec(discriminant = 2)]
+    Entries {
+        /// The entries of the kind, by rising index.
+        entries: BoundedVec<LogEntry, FEED_ENTRIES_MAX>,
+        /// The originator's, over everything up to the end of the stretch: what is before its
+        /// size has been sent.
+        checkpoint: SignedCheckpoint,
+    },
+    /// A block of a shard's ordered lane; by rising height, and none is left out.
+    #[tls_codec(discriminant = 3)]
+    Block {
+        /// The block.
+        header: BlockHeader,
+        /// Why it is final.
+        certificate: Certificate,
+        /// What was applied to topics of the kind, in its order.
+        receipts: BoundedVec<OrderedReceipt, BLOCK_OPERATIONS_MAX>,
+    },
+    /// Everything that the node held at the request has been sent.
+    #[tls_codec(discriminant = 4)]
+    CaughtUp,
+    /// The node is there; sent when nothing else is.
+    #[tls_codec(discriminant = 5)]
+    Heartbeat {
+        /// The node's period.
+        period: Period,
+    },
 }
 
 /// A topic and where its subscriber goes on.

@@ -88,10 +88,10 @@ impl EnvelopeBody {
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u8)]
 pub enum WriteProof {
-    /// The secret of the key that the topic names signed the body.
+    /// The secret of the key that the topic names, or of an edge, signed the body.
     #[tls_codec(discriminant = 1)]
     Key {
-        /// The key whose hash is the topic's id.
+        /// The key whose hash is the topic's id, or the key of an edge.
         key: PublicKey,
         /// Over the body, under the label `topic write`.
         signature: Signature,

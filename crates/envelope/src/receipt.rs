@@ -187,6 +187,15 @@ impl OrderedReceipt {
         }
     }
 
+    /// Whether it is of the block with this header, whose certificate is verified elsewhere.
+    #[must_use]
+    pub fn is_of(&self, header: &BlockHeader) -> bool {
+        let leaf = merkle::leaf_hash(&self.decided.to_wire());
+        let (index, count) = (u64::from(self.index), u64::from(header.operations_count));
+        let root = merkle::root_from_path(leaf, index, count, &self.path);
+        self.header == *header && root == Some(header.operations_root)
+    }
+
     /// The position that the operation took, if it was applied.
     #[must_use]
     pub fn position(&self) -> Option<Position> {

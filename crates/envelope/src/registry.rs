@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, RETENTION_DAYS_MAX};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{
-    EthereumAddress, Genesis, Hash, NetworkId, NodeId, Period, PicoDollars, RegistryEpoch, ShardId,
-    labelled_hash,
+    EdgeId, EthereumAddress, Genesis, Hash, NetworkId, NodeId, Period, PicoDollars, RegistryEpoch,
+    ShardId, labelled_hash,
 };
 
 use crate::EntryHeader;
@@ -42,6 +42,19 @@ pub struct PayerRecord {
     pub address: EthereumAddress,
     /// The Ed25519 keys that may sign.
     pub session_keys: Vec<PublicKey>,
+}
+
+/// A server of the XMTP edge, which alone writes to `xmtp` topics (TOP-010).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeRecord {
+    /// The edge's number.
+    pub id: EdgeId,
+    /// The Ed25519 key under which it writes.
+    pub key: PublicKey,
+    /// Where XMTP clients and other edges connect, a base URL.
+    pub url: String,
+    /// Whether it may write.
+    pub active: bool,
 }
 
 /// The governed numbers that fees follow from; see `spec/11-fees.md`.
@@ -90,6 +103,9 @@ pub struct Registry {
     pub nodes: Vec<NodeRecord>,
     /// Everybody who may pay.
     pub payers: Vec<PayerRecord>,
+    /// Every server of the XMTP edge, by rising id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeRecord>,
     /// What things cost.
     pub fees: FeeSchedule,
 }
@@ -123,6 +139,12 @@ impl Registry {
     #[must_use]
     pub fn payer(&self, address: EthereumAddress) -> Option<&PayerRecord> {
         self.payers.iter().find(|record| record.address == address)
+    }
+
+    /// Whether `key` is that of an edge that may write to `xmtp` topics (TOP-010).
+    #[must_use]
+    pub fn edge_key_is_known(&self, key: &PublicKey) -> bool {
+        self.edges.iter().any(|edge| edge.active && edge.key == *key)
     }
 
     /// The shard's committee, best first, by weighted rendezvous hashing (TOP-005).
@@ -205,6 +227,10 @@ impl Registry {
                 return Err(RegistryInvalid::RepeatedSigner(node.id));
             }
         }
+        let mut edges = BTreeSet::new();
+        if let Some(twice) = self.edges.iter().find(|edge| !edges.insert(edge.id)) {
+            return Err(RegistryInvalid::RepeatedEdge(twice.id));
+        }
         if self.epoch < RegistryEpoch::FIRST {
             return Err(RegistryInvalid::Epoch);
         }
@@ -234,6 +260,9 @@ pub enum RegistryInvalid {
     /// Two nodes have one number.
     #[error("node {0} is listed twice")]
     RepeatedNode(NodeId),
+    /// Two edges have one number.
+    #[error("edge {0} is listed twice")]
+    RepeatedEdge(EdgeId),
     /// The epoch is before the first.
     #[error("registry epochs count from {}", RegistryEpoch::FIRST)]
     Epoch,
@@ -296,6 +325,7 @@ pub(crate) mod tests {
             mailbox_buckets: 1,
             nodes: (1..=nodes).map(record).collect(),
             payers: Vec::new(),
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         }
     }

@@ -28,7 +28,7 @@ pub enum TopicKind {
     Mailbox = 2,
     /// The log of one inbox; its actions carry their own signatures.
     Identity = 3,
-    /// A topic of the XMTP edge; a registered edge writes.
+    /// A topic of XMTP; a registered edge writes.
     Xmtp = 4,
 }
 
@@ -108,6 +108,12 @@ impl Topic {
     #[must_use]
     pub fn identity(inbox: InboxId) -> Self {
         Self { kind: TopicKind::Identity, id: TopicId(inbox.0) }
+    }
+
+    /// The topic that an edge writes what belongs to these XMTP topic bytes to (TOP-010).
+    #[must_use]
+    pub fn xmtp(topic: &[u8]) -> Self {
+        Self { kind: TopicKind::Xmtp, id: TopicId(labelled_hash("xmtp topic", &[topic])) }
     }
 
     /// Whether entries on this lane may be written here (TOP-001).

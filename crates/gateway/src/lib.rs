@@ -14,6 +14,7 @@ mod http;
 mod metrics;
 mod network;
 mod publish;
+mod publisher;
 mod service;
 mod session_key;
 
@@ -21,5 +22,8 @@ pub use account::{
     ApiKey, ApiKeyInvalid, Database, DatabaseError, KeyDigest, User, UserUsage, add_user,
 };
 pub use config::{ConfigError, GatewayConfig, Limits, TlsFiles};
+pub use http::AddressRates;
+pub use metrics::{Counter, Exposition, Histogram};
+pub use publisher::{NodeView, Publisher, PublisherConfig};
 pub use service::{Gateway, GatewayError, run};
 pub use session_key::{SessionKeyError, read_session_key};

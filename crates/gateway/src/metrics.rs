@@ -183,7 +183,7 @@ impl Metrics {
             &self.publish_duration,
         );
         write_health(&mut text, &network.health());
-        text.0
+        text.into_text()
     }
 
     fn write_results(&self, text: &mut Exposition) {
@@ -223,15 +223,22 @@ fn write_health(text: &mut Exposition, health: &HealthTable) {
 
 /// A document in the Prometheus text format; writing to a string cannot fail.
 #[derive(Debug, Default)]
-struct Exposition(String);
+pub struct Exposition(String);
 
 impl Exposition {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// The document.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
+    /// Begins a family of samples of a kind.
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// Label values hold no quote, backslash or newline.
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    /// One sample. Label values hold no quote, backslash or newline.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         let labels: Vec<_> =
             labels.iter().map(|(label, text)| format!("{label}=\"{text}\"")).collect();
         let _ = match labels.is_empty() {
@@ -240,7 +247,8 @@ impl Exposition {
         };
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+    /// A family of one histogram, in seconds.
+    pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.family(name, "histogram", help);
         let bucket = format!("{name}_bucket");
         let mut below = 0;

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tidings_envelope::api::{NodeFrame, TopicEntry};
-use tidings_envelope::{LogId, Operation, OrderedReceipt, Topic};
+use tidings_envelope::{CertifiedBlock, LogId, Operation, OrderedReceipt, Topic};
 use tidings_replica::store::Flush;
 use tidings_types::{Position, TopicIndex, Wire};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 /// How much a connection may have waiting before it falls behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,18 @@ pub struct Batch {
     pub behind: BTreeSet<Topic>,
 }
 
+/// How many flushes and blocks are held for followers that are not as fast.
+const TAIL_LENGTH: usize = 64;
+
+/// Something that became durable, as a follower of whole logs and lanes gets it.
+#[derive(Debug, Clone)]
+pub enum Tail {
+    /// Entries of a log.
+    Flush(Arc<Flush>),
+    /// A final block.
+    Block(Arc<CertifiedBlock>),
+}
+
 /// How busy the hub is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HubCounts {
@@ -86,6 +98,7 @@ pub struct HubCounts {
 pub struct Hub {
     index: RwLock<Index>,
     limits: OutboxLimits,
+    tails: broadcast::Sender<Tail>,
     frames: AtomicU64,
     dropped: AtomicU64,
 }
@@ -125,6 +138,7 @@ impl Hub {
         Arc::new(Self {
             index: RwLock::default(),
             limits,
+            tails: broadcast::channel(TAIL_LENGTH).0,
             frames: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         })
@@ -145,6 +159,7 @@ impl Hub {
     /// The flush must be visible to readers of storage before the call, and flushes of one log
     /// come in order.
     pub fn broadcast(&self, flush: &Flush) {
+        self.tail(|| Tail::Flush(Arc::new(flush.clone())));
         let wanted: Vec<_> = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
             if index.followed.is_empty() {
@@ -178,6 +193,26 @@ impl Hub {
                 let frame = NodeFrame::Ordered(receipt.clone());
                 self.deliver(topic, Place::Ordered { position }, &frame, &followers);
             }
+        }
+    }
+
+    /// Hands a durable block to those who follow whole lanes.
+    ///
+    /// The block must be visible to readers of storage before the call.
+    pub fn block(&self, certified: &CertifiedBlock) {
+        self.tail(|| Tail::Block(Arc::new(certified.clone())));
+    }
+
+    /// Everything that becomes durable from now on; one who is too slow is told so.
+    #[must_use]
+    pub fn tails(&self) -> broadcast::Receiver<Tail> {
+        self.tails.subscribe()
+    }
+
+    fn tail(&self, tail: impl FnOnce() -> Tail) {
+        if self.tails.receiver_count() > 0 {
+            // The last follower may just have gone.
+            let _ = self.tails.send(tail());
         }
     }
 

@@ -99,6 +99,7 @@ fn judge_envelope(
     if body.payer != header.payer {
         return Err(ErrorCode::PayerMismatch);
     }
+    envelope.envelope.check_edge(registry)?;
     envelope.batch.check_payer(registry)?;
     if !envelope.is_covered() {
         return Err(ErrorCode::BatchRootMismatch);

@@ -78,6 +78,8 @@ error_codes! {
     PositionMisplaced = 28, "position_misplaced", Sender;
     /// The topic id is not one its kind allows.
     TopicInvalid = 29, "topic_invalid", Sender;
+    /// The write proof's key is that of no edge in the registry.
+    EdgeUnknown = 30, "edge_unknown", Circumstance;
 
     /// The batch signature does not verify.
     BatchSignatureInvalid = 40, "batch_signature_invalid", Sender;

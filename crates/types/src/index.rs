@@ -40,6 +40,10 @@ counter!(
     NodeId, u32
 );
 counter!(
+    /// The number of an XMTP edge in the registry.
+    EdgeId, u32
+);
+counter!(
     /// A shard's number, below the network's `shard_count`.
     ShardId, u16
 );

@@ -47,7 +47,7 @@ pub use id::{
     InboxId, NetworkId, OffenceId, OperationHash, ParseIdError, TopicId,
 };
 pub use index::{
-    Height, Incarnation, LogIndex, LogSize, NodeId, Period, Position, RegistryEpoch, Round,
+    EdgeId, Height, Incarnation, LogIndex, LogSize, NodeId, Period, Position, RegistryEpoch, Round,
     ShardId, TimestampSeconds, TopicIndex,
 };
 pub use money::{MoneyOverflow, PicoDollars};

@@ -206,6 +206,7 @@ fn registry(
         mailbox_buckets: options.nodes.div_ceil(ONE_BUCKET_NODES_MAX),
         nodes,
         payers: vec![payer],
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     };
     ensure!(

@@ -69,6 +69,7 @@ impl Ledger {
                 address: EthereumAddress([9; 20]),
                 session_keys: vec![session.public_key()],
             }],
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
         let mut ledger = Self {

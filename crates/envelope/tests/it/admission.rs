@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tidings_envelope::api::{EnvelopeBytes, PublishRequest};
+use tidings_envelope::registry::EdgeRecord;
 use tidings_envelope::*;
 use tidings_types::constants::{BATCH_ENVELOPES_MAX, PROTOCOL_VERSION};
 use tidings_types::ed25519::Signature;
@@ -209,7 +210,9 @@ fn each_kind_of_topic_has_its_kind_of_proof() {
         (inbox, Lane::Ordered, own(), Ok(())),
         (inbox, Lane::Ordered, key(), invalid),
         (inbox, Lane::Ordered, stamp(), invalid),
-        (xmtp, Lane::Broadcast, key(), invalid),
+        (xmtp, Lane::Broadcast, key(), Err(ErrorCode::EdgeUnknown)),
+        (xmtp, Lane::Ordered, key(), Err(ErrorCode::EdgeUnknown)),
+        (xmtp, Lane::Broadcast, stamp(), invalid),
         (xmtp, Lane::Ordered, own(), invalid),
     ] {
         let place = |body: &mut EnvelopeBody| {
@@ -223,6 +226,44 @@ fn each_kind_of_topic_has_its_kind_of_proof() {
         };
         check_envelope(place, prove, expected);
     }
+}
+
+/// What becomes of an envelope that a key wrote to an `xmtp` topic, by the batch's epoch.
+fn check_edge(current: Option<bool>, before: Option<bool>, expected: [Result<(), ErrorCode>; 2]) {
+    let listed = |active: Option<bool>| {
+        let edge = |active| EdgeRecord {
+            id: EdgeId(1),
+            key: member().public_key(),
+            url: String::new(),
+            active,
+        };
+        active.map(edge).into_iter().collect::<Vec<_>>()
+    };
+    let network = network().with_edges(listed(current), listed(before));
+    let topic = Topic::xmtp(b"some topic");
+    let envelope = network.envelope(|body| body.topic = topic);
+    let epoch = network.registry.epoch;
+    for (epoch, expected) in [epoch, epoch.minus(1)].into_iter().zip(expected) {
+        let batch = network.batch(&[envelope.body.id()], |header| header.registry_epoch = epoch);
+        let verified = verify(envelope.clone(), network.id).unwrap();
+        let admitted = verified.admit(&batch, 0, Vec::new(), &network.context(NodeId(1)));
+        assert_eq!(admitted.map(drop), expected, "{current:?} {before:?} {epoch}");
+    }
+}
+
+#[test]
+fn only_edges_of_the_registry_write_to_xmtp_topics() {
+    // covers: TOP-010
+    let refused = Err(ErrorCode::EdgeUnknown);
+    check_edge(Some(true), Some(true), [Ok(()), Ok(())]);
+    check_edge(Some(true), None, [Ok(()), refused]);
+    check_edge(None, Some(true), [refused, refused]);
+    check_edge(Some(false), Some(true), [refused, refused]);
+    check_edge(Some(true), Some(false), [Ok(()), refused]);
+    check_edge(None, None, [refused, refused]);
+    let network = network().with_edges(Vec::new(), Vec::new());
+    let message = network.envelope(|_| {});
+    assert_eq!(message.check_edge(&network.registry), Ok(()));
 }
 
 #[test]

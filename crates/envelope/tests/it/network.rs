@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
+use tidings_envelope::registry::{EdgeRecord, FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::*;
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::{PublicKey, SigningKey};
@@ -62,6 +62,7 @@ impl Network {
                 address: PAYER,
                 session_keys: vec![session().public_key()],
             }],
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
         assert_eq!(registry.validate(), Ok(()));
@@ -70,6 +71,19 @@ impl Network {
         let mut registries = RegistryHistory::new(Arc::new(registry.clone()));
         registries.insert(Arc::new(before)).unwrap();
         Self { registry, registries, id }
+    }
+
+    /// The same network with these edges in the current epoch, and those in the one before.
+    pub fn with_edges(mut self, current: Vec<EdgeRecord>, before: Vec<EdgeRecord>) -> Self {
+        self.registry.edges = current;
+        let earlier = Registry {
+            epoch: self.registry.epoch.minus(1),
+            edges: before,
+            ..self.registry.clone()
+        };
+        self.registries = RegistryHistory::new(Arc::new(self.registry.clone()));
+        self.registries.insert(Arc::new(earlier)).unwrap();
+        self
     }
 
     /// What `node` knows in [`PERIOD`].

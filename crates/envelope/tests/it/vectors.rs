@@ -122,6 +122,7 @@ fn registry(case: &Committee) -> Registry {
         mailbox_buckets: 1,
         nodes: case.nodes.iter().map(record).collect(),
         payers: Vec::new(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

@@ -21,7 +21,7 @@ use tidings_types::{ErrorCode, EthereumAddress};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::cors::Cors;
-use self::rates::Rates;
+pub use self::rates::AddressRates;
 use self::refusal::Refusal;
 use crate::account::{Quotas, Users};
 use crate::config::{GatewayConfig, Limits};
@@ -68,7 +68,7 @@ pub(crate) struct Api {
 #[derive(Debug)]
 pub(crate) struct Gate {
     limits: Limits,
-    rates: Rates,
+    rates: AddressRates,
     cors: Cors,
     places: Arc<Semaphore>,
     memory_kilobytes: Arc<Semaphore>,
@@ -81,7 +81,7 @@ impl Gate {
         let memory = usize::try_from(limits.body_kilobytes_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             limits,
-            rates: Rates::new(limits.address_requests_per_second, limits.address_burst),
+            rates: AddressRates::new(limits.address_requests_per_second, limits.address_burst),
             cors: Cors::new(config.cors_origins.clone()),
             places: Arc::new(Semaphore::new(limits.requests_max.min(Semaphore::MAX_PERMITS))),
             memory_kilobytes: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),

@@ -12,7 +12,7 @@ const ADDRESSES_MAX: usize = 65_536;
 ///
 /// A bucket is kept as the time at which it will be full again; one that is full is forgotten.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub struct AddressRates {
     /// The time in which one token comes back.
     interval: Duration,
     /// The time in which an empty bucket fills.
@@ -20,15 +20,16 @@ pub(super) struct Rates {
     full_at: Mutex<BTreeMap<IpAddr, Instant>>,
 }
 
-impl Rates {
+impl AddressRates {
     /// Buckets of `burst` tokens that gain `per_second`; both at least 1.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, depth: interval * burst.max(1), full_at: Mutex::default() }
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&self, address: IpAddr, now: Instant) -> bool {
+    pub fn take(&self, address: IpAddr, now: Instant) -> bool {
         let caller = caller(address);
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         if full_at.len() >= ADDRESSES_MAX && !full_at.contains_key(&caller) {
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn a_burst_and_then_the_rate() {
         // covers: GTW-012
-        let (rates, start) = (Rates::new(10, 2), Instant::now());
+        let (rates, start) = (AddressRates::new(10, 2), Instant::now());
         let check = |address: &str, at_ms: u64, expected: bool| {
             let taken = rates.take(address.parse().unwrap(), start + Duration::from_millis(at_ms));
             assert_eq!(taken, expected, "{address} at {at_ms}");
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn addresses_are_bounded() {
-        let (rates, start) = (Rates::new(1, 1), Instant::now());
+        let (rates, start) = (AddressRates::new(1, 1), Instant::now());
         for number in 0..u32::try_from(ADDRESSES_MAX).unwrap() {
             assert!(rates.take(IpAddr::from(number.to_be_bytes()), start));
         }

@@ -59,6 +59,7 @@ impl World {
                 address: PAYER,
                 session_keys: vec![session_key().public_key()],
             }],
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
         registry.validate().unwrap();

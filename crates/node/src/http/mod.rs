@@ -18,6 +18,8 @@ mod backend;
 mod body;
 mod config;
 mod cors;
+mod follow;
+mod follower;
 mod guard;
 mod look_up;
 mod refusal;

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use tidings_types::ErrorCode;
 
 use super::refusal::Refusal;
-use super::{Api, about, audit, cors, guard, look_up, socket, topics};
+use super::{Api, about, audit, cors, follow, guard, look_up, socket, topics};
 
 /// The API's OpenAPI 3.1 document (API-020).
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -29,6 +29,7 @@ fn table() -> Vec<Route> {
         ("POST", "/v1/newest", post(topics::newest)),
         ("POST", "/v1/state", post(look_up::state)),
         ("GET", "/v1/subscribe", get(socket::subscribe)),
+        ("POST", "/v1/follow", post(follow::follow)),
         ("GET", "/v1/status", get(about::status)),
         ("GET", "/v1/registry", get(about::registry)),
         ("GET", "/v1/logs", get(audit::logs)),

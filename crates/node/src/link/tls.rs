@@ -248,6 +248,7 @@ mod tests {
             mailbox_buckets: 1,
             nodes: Vec::new(),
             payers: Vec::new(),
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         }
     }

@@ -392,6 +392,7 @@ impl Actor {
 
     fn serve_block(&self, certified: &CertifiedBlock, places: &[OrderedPlace]) {
         self.around.feeds.publish_block(certified);
+        self.around.hub.block(certified);
         let receipts: Vec<OrderedReceipt> =
             places.iter().filter_map(|place| certified.receipt(place.index)).collect();
         self.around.hub.ordered(&receipts);

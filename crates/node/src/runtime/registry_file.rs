@@ -229,6 +229,7 @@ mod tests {
             mailbox_buckets: 1,
             nodes: vec![node],
             payers: Vec::new(),
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         }
     }

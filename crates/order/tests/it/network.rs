@@ -60,6 +60,7 @@ pub fn registry(nodes: u32) -> Registry {
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
         payers: (0..4).map(payer).map(payer_record).collect(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

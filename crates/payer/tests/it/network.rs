@@ -54,6 +54,7 @@ pub fn registry() -> Registry {
             address: PAYER,
             session_keys: vec![session_key().public_key()],
         }],
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

@@ -62,6 +62,7 @@ fn registry(nodes: u32) -> Registry {
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
         payers: vec![PayerRecord { address: PAYER, session_keys }],
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

@@ -37,6 +37,7 @@ fn registry() -> Registry {
         mailbox_buckets: 1,
         nodes: (1..=4).map(record).collect(),
         payers: Vec::new(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

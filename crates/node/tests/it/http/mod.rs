@@ -1,5 +1,6 @@
 //! The HTTP API over real sockets, in front of a node that keeps everything in memory.
 
+mod following;
 mod model;
 mod node;
 mod reading;

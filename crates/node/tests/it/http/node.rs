@@ -61,7 +61,9 @@ impl TestNode {
 
     /// Makes an ordered entry durable and then live.
     pub fn order(&self, topic: Topic) {
-        let receipt = self.store.lock().unwrap().order(topic);
+        let mut store = self.store.lock().unwrap();
+        let receipt = store.order(topic);
+        self.hub.block(&store.blocks(receipt.header.height, 1)[0]);
         self.hub.ordered(&[receipt]);
     }
 
@@ -111,6 +113,7 @@ impl Backend for TestNode {
             mailbox_buckets: 16,
             nodes: Vec::new(),
             payers: Vec::new(),
+            edges: Vec::new(),
             fees: FeeSchedule::default(),
         })
     }

@@ -67,6 +67,7 @@ pub fn registry(nodes: u32) -> Registry {
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
         payers: Vec::new(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
 }

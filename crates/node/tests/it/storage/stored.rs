@@ -107,6 +107,7 @@ fn registry(epoch: u64) -> Arc<Registry> {
         mailbox_buckets: 1,
         nodes: Vec::new(),
         payers: Vec::new(),
+        edges: Vec::new(),
         fees: FeeSchedule::default(),
     })
 }
