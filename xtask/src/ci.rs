@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::generated::Mode;
 use crate::tally::Tally;
-use crate::{codegen, launch, process, repository, sim, suite, tidy, trace, vectors};
+use crate::{codegen, launch, process, repository, sim, suite, tidy, trace, vectors, xmtp};
 
 /// The chaos of every run: all phases once, each for a short while.
 const CHAOS: [&str; 4] = ["--seed", "1", "--seconds", "6"];
@@ -123,6 +123,7 @@ impl Run {
         self.step("sim", |_, deadline| sim::check(&root, deadline))?;
         self.step("mutants", |_, deadline| sim::check_mutants(&root, &[], deadline))?;
         self.step("chaos", |_, deadline| launch::unleash(&root, &CHAOS, deadline))?;
+        self.step("xmtp", |run, deadline| xmtp::check(&root, deadline, &mut run.tally))?;
         match options.long {
             true => self.long_steps(),
             false => Ok(()),

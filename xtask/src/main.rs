@@ -18,6 +18,7 @@ mod tally;
 mod tidy;
 mod trace;
 mod vectors;
+mod xmtp;
 
 use std::fmt;
 use std::process::ExitCode;

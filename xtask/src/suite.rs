@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::postgres::{self, Origin, Postgres};
-use crate::process;
 use crate::tally::Tally;
+use crate::{process, xmtp};
 
 /// What the tests read to find the server.
 const POSTGRES_VARIABLE: &str = "TIDINGS_TEST_POSTGRES_URL";
@@ -30,6 +30,9 @@ pub struct Options {
     /// Run seeded tests for longer
     #[arg(long)]
     pub long: bool,
+    /// Run the official XMTP client on a network with edges, and nothing else
+    #[arg(long)]
+    pub xmtp: bool,
     /// Build as CI does, without incremental compilation
     #[arg(skip)]
     pub as_ci: bool,
@@ -43,6 +46,11 @@ pub struct Options {
 /// # Errors
 /// When a test failed or was left out, or none ran.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
+    if options.xmtp {
+        let mut tally = Tally::default();
+        let result = xmtp::test(root, &mut tally);
+        return conclude(tally, result);
+    }
     let (tally, result) = measure(root, options, None);
     conclude(tally, result)
 }

@@ -14,8 +14,10 @@ use crate::tidy::{self, RustFile};
 const COMMAND: &str = "cargo xtask trace";
 
 /// What the numbered documents of spec/ call their rules.
-const PREFIXES: [&str; 12] =
-    ["ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW"];
+const PREFIXES: [&str; 14] = [
+    "ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW", "EVD",
+    "XMTP",
+];
 
 /// Where a rule stands and who cites it.
 #[derive(Debug, Default, PartialEq, Eq)]

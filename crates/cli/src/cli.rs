@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use tidings_client::{Consent, Recipient};
 
 use crate::output::Output;
-use crate::{audit, devnet, gateway, group, inbox, inspect, message, node};
+use crate::{audit, devnet, gateway, group, inbox, inspect, message, node, xmtp_edge};
 
 /// The folder of an inbox below the user's data folder.
 const HOME_DEFAULT: &str = "tidings";
@@ -43,6 +43,9 @@ pub enum Command {
     /// Run and look after a payer gateway
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
+    /// Run a server for XMTP clients
+    #[command(subcommand)]
+    XmtpEdge(xmtp_edge::EdgeCommand),
     /// Lay out a network on this machine: keys, registry, configuration
     DevnetInit(devnet::DevnetInit),
     /// Decode any wire structure from a file, a URL or standard input

@@ -19,6 +19,7 @@ mod passphrase;
 pub mod people;
 mod secret_file;
 mod shutdown;
+pub mod xmtp_edge;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Inspect(options) => inspect::run(&options, output).await,
         Command::Node(command) => node::run(command, passphrase_file.as_deref(), output).await,
         Command::Gateway(command) => gateway::run(command, output).await,
+        Command::XmtpEdge(command) => xmtp_edge::run(command).await,
         Command::DevnetInit(options) => devnet::run(&options, output).await,
         Command::Completions { shell } => cli::completions(shell, output),
     }

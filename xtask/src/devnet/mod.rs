@@ -60,6 +60,9 @@ pub struct Options {
     /// 32 bytes in hex, from which all keys are derived [default: random]
     #[arg(long)]
     seed: Option<String>,
+    /// Start an XMTP edge beside each node
+    #[arg(long)]
+    xmtp: bool,
     /// Use the release profile
     #[arg(long)]
     release: bool,
@@ -122,14 +125,31 @@ pub fn run(root: &Path, options: &Options, events: &Receiver<Event>) -> Result<(
 /// # Errors
 /// When it does not start.
 pub fn start_fresh(root: &Path, dir: PathBuf, nodes: usize, seed: Option<&str>) -> Result<Network> {
-    clear(&dir)?;
-    let shape = Shape {
-        nodes,
+    let shape = Shape { nodes, seed: seed_or_random(seed)?, ..default_shape()? };
+    start_anew(root, dir, Shape { replication: nodes.min(NODES_DEFAULT), ..shape })
+}
+
+/// Starts a network of default shape with XMTP edges in `dir`, in place of what was there.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_xmtp(root: &Path, dir: PathBuf) -> Result<Network> {
+    start_anew(root, dir, Shape { xmtp: true, ..default_shape()? })
+}
+
+fn default_shape() -> Result<Shape> {
+    Ok(Shape {
+        nodes: NODES_DEFAULT,
         shards: 1,
-        replication: nodes.min(NODES_DEFAULT),
+        replication: NODES_DEFAULT,
         store: Store::Sqlite,
-        seed: seed_or_random(seed)?,
-    };
+        seed: seed_or_random(None)?,
+        xmtp: false,
+    })
+}
+
+fn start_anew(root: &Path, dir: PathBuf, shape: Shape) -> Result<Network> {
+    clear(&dir)?;
     Network::start(&Plan {
         root: root.to_path_buf(),
         dir,
@@ -217,6 +237,7 @@ fn shape(options: &Options, recorded: Option<Shape>) -> Result<Shape> {
         replication,
         store: options.store.or(recorded.map(|shape| shape.store)).unwrap_or(Store::Sqlite),
         seed: seed_or_random(seed)?,
+        xmtp: options.xmtp || recorded.is_some_and(|shape| shape.xmtp),
     })
 }
 
@@ -241,6 +262,9 @@ fn detach(plan: &Plan, options: &Options) -> Result<()> {
     if options.release {
         command.arg("--release");
     }
+    if shape.xmtp {
+        command.arg("--xmtp");
+    }
     let mut supervisor = process::outlives_us(&mut command).spawn()?;
     let _forwarded = signals::Forwarded::new(supervisor.id());
     eprintln!("starting {} nodes and a gateway", shape.nodes);
@@ -262,6 +286,7 @@ fn show(root: &Path, record: &Record, json: bool, detached: bool) -> Result<()> 
         let here = std::env::current_dir().unwrap_or_else(|_| root.to_path_buf());
         print!("{}", table::table(record, &here));
         print!("{}", table::how_to_chat(record, &here));
+        print!("{}", table::how_to_connect(record));
         if detached {
             let dir = record.dir.strip_prefix(root.join("target/devnet"));
             let option = match dir {
@@ -330,6 +355,7 @@ mod tests {
             replication: None,
             store: None,
             seed: None,
+            xmtp: false,
             release: false,
             fresh: false,
             supervised: false,

@@ -35,7 +35,7 @@ struct Member {
 pub struct Network {
     /// What it is made of.
     pub record: Record,
-    /// The gateway last, so that it stops first.
+    /// The gateway and the edges last, so that they stop first.
     members: Vec<Member>,
     postgres: Option<Postgres>,
     _ports: Vec<Lease>,
@@ -94,8 +94,18 @@ impl Network {
         let member = self.member("gateway", "gateway", &gateway.config, &gateway.log)?;
         self.record.layout.gateway.pid = Some(member.child.id());
         self.members.push(member);
+        for (index, edge) in layout.edges.iter().enumerate() {
+            let member = self.member(&edge.name, "xmtp-edge", &edge.config, &edge.log)?;
+            self.record.layout.edges[index].pid = Some(member.child.id());
+            self.members.push(member);
+        }
         self.record.store()?;
-        self.await_ready(layout.nodes.len(), &gateway.http, &gateway.log, deadline)
+        let first = layout.nodes.len();
+        self.await_ready(first, &gateway.http, &gateway.log, deadline)?;
+        for (index, edge) in layout.edges.iter().enumerate() {
+            self.await_ready(first + 1 + index, &edge.http, &edge.log, deadline)?;
+        }
+        Ok(())
     }
 
     fn await_ready(
@@ -224,7 +234,8 @@ fn resume(plan: &Plan, mut record: Record) -> Result<Laid> {
 /// Makes keys, registry and configuration, by the program itself.
 fn lay_out(plan: &Plan) -> Result<Laid> {
     remove_remains(&plan.dir)?;
-    let leases = ports::lease(plan.shape.nodes * 2 + 1)?;
+    let edges = if plan.shape.xmtp { plan.shape.nodes } else { 0 };
+    let leases = ports::lease((plan.shape.nodes + edges) * 2 + 1)?;
     let ports: Vec<u16> = leases.iter().map(Lease::port).collect();
     let postgres = match plan.shape.store {
         Store::Sqlite => None,
@@ -260,6 +271,9 @@ fn initialise(plan: &Plan, ports: &[u16], postgres: Option<&Postgres>) -> Result
         .stderr(Stdio::inherit());
     if let Some(postgres) = postgres {
         command.args(["--postgres-url", &postgres.url()]);
+    }
+    if shape.xmtp {
+        command.arg("--xmtp");
     }
     let name = process::shown(&command);
     let output = command.output().with_context(|| format!("cannot start `{name}`"))?;

@@ -43,6 +43,9 @@ pub struct Shape {
     pub store: Store,
     /// 32 bytes in hex, from which all keys are derived.
     pub seed: String,
+    /// Whether each node has an XMTP edge beside it.
+    #[serde(default)]
+    pub xmtp: bool,
 }
 
 /// How far the network has come.
@@ -95,6 +98,28 @@ pub struct Gateway {
     pub pid: Option<u32>,
 }
 
+/// The process of an XMTP edge.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Edge {
+    /// Its name.
+    pub name: String,
+    /// Its id in the registry.
+    pub id: u32,
+    /// Where XMTP clients connect.
+    pub url: String,
+    /// Where operators look.
+    pub http: String,
+    /// Where its data lies.
+    pub data_dir: PathBuf,
+    /// Where its log is written.
+    pub log: PathBuf,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Its process, while the network runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
+}
+
 /// What `tidings devnet-init --json` prints.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Layout {
@@ -102,6 +127,9 @@ pub struct Layout {
     pub nodes: Vec<Node>,
     /// The gateway.
     pub gateway: Gateway,
+    /// The XMTP edges, if there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<Edge>,
 }
 
 /// The PostgreSQL behind the nodes.
@@ -132,7 +160,7 @@ pub struct Record {
     pub binary: PathBuf,
     /// What it was asked to be.
     pub shape: Shape,
-    /// Ports it holds: HTTP and QUIC of each node, then the gateway's.
+    /// Ports it holds: HTTP and QUIC of each node, two of each edge, then the gateway's.
     pub ports: Vec<u16>,
     /// Its nodes and its gateway.
     #[serde(flatten)]
@@ -210,6 +238,9 @@ impl Record {
         for node in &mut self.layout.nodes {
             node.pid = None;
         }
+        for edge in &mut self.layout.edges {
+            edge.pid = None;
+        }
         if let Some(postgres) = &mut self.postgres {
             postgres.pid = None;
         }
@@ -233,6 +264,7 @@ mod tests {
             replication: 1,
             store: Store::Sqlite,
             seed: "00".repeat(32),
+            xmtp: false,
         };
         let ports = vec![10001, 10002, 10003];
         let record = Record::new("dir".into(), "tidings".into(), shape, ports, layout);

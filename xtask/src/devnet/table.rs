@@ -31,6 +31,17 @@ pub fn table(record: &Record, here: &Path) -> String {
         shown(&gateway.data_dir),
         shown(&gateway.log),
     ]);
+    for edge in &record.layout.edges {
+        rows.push([
+            edge.name.clone(),
+            number(edge.pid),
+            state(edge.pid, &edge.http),
+            edge.http.clone(),
+            "-".to_owned(),
+            shown(&edge.data_dir),
+            shown(&edge.log),
+        ]);
+    }
     if let Some(postgres) = &record.postgres {
         rows.push([
             "postgres".to_owned(),
@@ -73,6 +84,21 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
+}
+
+/// Where XMTP clients connect, if there are edges.
+pub fn how_to_connect(record: &Record) -> String {
+    let mut out = String::new();
+    for edge in &record.layout.edges {
+        let _ = writeln!(out, "  {}  {}", edge.name, edge.url);
+    }
+    match out.is_empty() {
+        true => out,
+        false => format!(
+            "\nXMTP clients connect to any of these, as `gatewayHost` with env `local`:\n{out}\
+             examples/xmtp-node shows how.\n"
+        ),
+    }
 }
 
 /// What to type to talk over the network.

@@ -11,7 +11,7 @@ use crate::process;
 const PREFIX: &str = "tidings-";
 
 /// A crate and all it may depend on among ours; everything else is refused.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("identity", &["types"]),
     ("envelope", &["types"]),
@@ -24,6 +24,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("node", &["types", "identity", "envelope", "tlog", "order", "payer", "replica", "chain"]),
     ("client", &["types", "identity", "envelope", "mls", "tlog", "order", "payer"]),
     ("gateway", &["types", "identity", "envelope", "mls", "tlog", "order", "payer", "chain"]),
+    ("xmtp", &["types", "envelope", "payer", "gateway"]),
 ];
 
 /// Crates at the top, which may depend on anything; only each other and tests depend on them.

@@ -1,5 +1,6 @@
 //! `tidings devnet-init`: keys, registry and configuration of a network on one machine.
 
+mod edge;
 mod gateway;
 mod keys;
 mod node;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
+use tidings_envelope::registry::{EdgeRecord, FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{Registry, RegistryDocument};
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, DEVNET_PERIOD_MS};
 use tidings_types::{Genesis, GenesisSalt, RegistryEpoch};
@@ -56,7 +57,11 @@ pub struct DevnetInit {
     /// The PostgreSQL server, without a database
     #[arg(long, required_if_eq("store", "postgres"))]
     pub postgres_url: Option<String>,
-    /// HTTP and QUIC port of each node, then the gateway's port
+    /// Lay out an XMTP edge for each node, too
+    #[arg(long)]
+    pub xmtp: bool,
+    /// HTTP and QUIC port of each node, then the clients' and operators' port of each edge, then
+    /// the gateway's port
     #[arg(long, value_delimiter = ',', required = true)]
     pub ports: Vec<u16>,
 }
@@ -95,6 +100,25 @@ pub struct GatewayLayout {
     pub api_key_file: PathBuf,
 }
 
+/// An XMTP edge as laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EdgeLayout {
+    /// Its name.
+    pub name: String,
+    /// Its number in the registry.
+    pub id: u32,
+    /// Where XMTP clients connect.
+    pub url: String,
+    /// Base URL of what operators look at.
+    pub http: String,
+    /// Its folder.
+    pub data_dir: PathBuf,
+    /// Where its log is to be written.
+    pub log: PathBuf,
+    /// Its configuration.
+    pub config: PathBuf,
+}
+
 /// Everything laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Layout {
@@ -102,6 +126,9 @@ pub struct Layout {
     pub nodes: Vec<NodeLayout>,
     /// The gateway.
     pub gateway: GatewayLayout,
+    /// The XMTP edges, by rising id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeLayout>,
 }
 
 /// Lays the network out and prints where everything is.
@@ -125,7 +152,7 @@ pub async fn run(options: &DevnetInit, output: Output) -> Result<()> {
 /// As for [`run`].
 pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
     let seed = options.seed.as_deref().map(parse_seed).transpose()?;
-    let (node_ports, gateway_port) = ports(options)?;
+    let Ports { nodes: node_ports, edges: edge_ports, gateway: gateway_port } = ports(options)?;
     fs::create_dir_all(&options.dir)
         .with_context(|| format!("cannot make {}", options.dir.display()))?;
     let dir = std::path::absolute(&options.dir)?;
@@ -140,8 +167,14 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
         records.push(record);
     }
     let (folder, payer) = gateway::lay_out_keys(&dir, &source)?;
+    let edges = (0u32..).zip(edge_ports);
+    let edges = edges.map(|(index, ports)| edge::lay_out_keys(&dir, &source, index, ports));
+    let edges: Vec<_> = edges.collect::<Result<_>>()?;
     let latest = previous.as_ref().map(|document| &document.latest);
-    let registry = registry(options, &source, records, payer.clone(), latest)?;
+    let mut payers = vec![payer.clone()];
+    payers.extend(edges.iter().map(|keys| keys.payer.clone()));
+    let listed = edges.iter().map(|keys| keys.edge.clone()).collect();
+    let registry = registry(options, &source, (records, payers, listed), latest)?;
     if latest != Some(&registry) {
         // What was signed under an earlier epoch is judged by its registry for ever.
         let earlier = previous.into_iter().flat_map(|RegistryDocument { latest, mut earlier }| {
@@ -152,7 +185,9 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
         replace(&registry_file, &(serde_json::to_string_pretty(&document)? + "\n"))?;
     }
     let gateway = gateway::lay_out(&folder, &registry, &payer, gateway_port).await?;
-    Ok(Layout { nodes, gateway })
+    let edges = edges.iter().zip(&registry.nodes);
+    let edges = edges.map(|(keys, node)| edge::lay_out(keys, &registry, Some(&node.http)));
+    Ok(Layout { nodes, gateway, edges: edges.collect::<Result<_>>()? })
 }
 
 fn parse_seed(text: &str) -> Result<Secret> {
@@ -162,18 +197,29 @@ fn parse_seed(text: &str) -> Result<Secret> {
     Ok(seed)
 }
 
-/// The HTTP and QUIC port of each node, and the gateway's port.
-fn ports(options: &DevnetInit) -> Result<(Vec<[u16; 2]>, u16)> {
-    let wanted = usize::try_from(options.nodes)? * 2 + 1;
-    let Some((gateway, nodes)) = options.ports.split_last() else { bail!("no ports are given") };
+/// Who listens where.
+struct Ports {
+    /// HTTP and QUIC of each node.
+    nodes: Vec<[u16; 2]>,
+    /// Clients' and operators' of each edge.
+    edges: Vec<[u16; 2]>,
+    /// The gateway's.
+    gateway: u16,
+}
+
+fn ports(options: &DevnetInit) -> Result<Ports> {
+    let nodes = usize::try_from(options.nodes)?;
+    let edges = if options.xmtp { nodes } else { 0 };
+    let wanted = (nodes + edges) * 2 + 1;
+    let Some((gateway, pairs)) = options.ports.split_last() else { bail!("no ports are given") };
     ensure!(
         options.ports.len() == wanted,
-        "{} nodes and a gateway need {wanted} ports, not {}",
-        options.nodes,
+        "{nodes} nodes, {edges} edges and a gateway need {wanted} ports, not {}",
         options.ports.len()
     );
-    let (pairs, _) = nodes.as_chunks::<2>();
-    Ok((pairs.to_vec(), *gateway))
+    let (pairs, _) = pairs.as_chunks::<2>();
+    let (nodes, edges) = pairs.split_at(nodes);
+    Ok(Ports { nodes: nodes.to_vec(), edges: edges.to_vec(), gateway: *gateway })
 }
 
 fn read_registry(path: &Path) -> Result<Option<RegistryDocument>> {
@@ -191,8 +237,7 @@ fn read_registry(path: &Path) -> Result<Option<RegistryDocument>> {
 fn registry(
     options: &DevnetInit,
     source: &KeySource,
-    nodes: Vec<NodeRecord>,
-    payer: PayerRecord,
+    (nodes, payers, edges): (Vec<NodeRecord>, Vec<PayerRecord>, Vec<EdgeRecord>),
     previous: Option<&Registry>,
 ) -> Result<Registry> {
     let salt = || GenesisSalt(*source.secret("devnet genesis salt", 0));
@@ -205,8 +250,8 @@ fn registry(
         period_ms: DEVNET_PERIOD_MS,
         mailbox_buckets: options.nodes.div_ceil(ONE_BUCKET_NODES_MAX),
         nodes,
-        payers: vec![payer],
-        edges: Vec::new(),
+        payers,
+        edges,
         fees: FeeSchedule::default(),
     };
     ensure!(
