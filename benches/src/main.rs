@@ -8,6 +8,7 @@ mod delivery;
 mod groups;
 mod ingest;
 mod load;
+mod look_up;
 mod machine;
 mod memory;
 mod ordered;
@@ -50,6 +51,9 @@ async fn main() -> Result<()> {
     }
     if wanted("ordered") {
         report.add(ordered::run(arguments.seconds).await?);
+    }
+    if wanted("look-up") {
+        report.add(look_up::run()?);
     }
     if wanted("catch-up") {
         report.add(catch_up::run().await?);

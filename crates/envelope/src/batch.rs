@@ -142,27 +142,8 @@ impl PayerEnvelope {
 /// The Merkle paths of all `ids` to their common root, in order.
 #[must_use]
 pub(crate) fn paths(ids: &[EnvelopeId]) -> Vec<Vec<Hash>> {
-    let mut levels = vec![leaves(ids)];
-    while levels.last().is_some_and(|level| level.len() > 1) {
-        let below = levels.last().map(Vec::as_slice).unwrap_or_default();
-        let level = below.chunks(2).map(|pair| match pair {
-            [left, right] => merkle::node_hash(left, right),
-            rest => rest.first().copied().unwrap_or_default(),
-        });
-        let level = level.collect();
-        levels.push(level);
-    }
-    (0..ids.len()).map(|index| path_through(&levels, index)).collect()
-}
-
-/// A node without a sibling is carried up as it is, which is what RFC 6962's split amounts to.
-fn path_through(levels: &[Vec<Hash>], mut index: usize) -> Vec<Hash> {
-    let mut path = Vec::with_capacity(levels.len());
-    for level in levels {
-        path.extend(level.get(index ^ 1));
-        index /= 2;
-    }
-    path
+    let tree = merkle::Tree::new(leaves(ids));
+    (0..ids.len()).map(|index| tree.path(index)).collect()
 }
 
 fn leaves(ids: &[EnvelopeId]) -> Vec<Hash> {

@@ -314,15 +314,35 @@ impl CertifiedBlock {
     /// The proof of what became of the operation at `index`, if there is one.
     #[must_use]
     pub fn receipt(&self, index: u32) -> Option<OrderedReceipt> {
+        self.receipts().get(index)
+    }
+
+    /// The proofs of what became of its operations; the block is hashed once for all of them.
+    #[must_use]
+    pub fn receipts(&self) -> Receipts<'_> {
+        Receipts { certified: self, tree: merkle::Tree::new(Block::leaves(&self.block.operations)) }
+    }
+}
+
+/// The proofs of what became of a block's operations.
+#[derive(Debug)]
+pub struct Receipts<'a> {
+    certified: &'a CertifiedBlock,
+    tree: merkle::Tree,
+}
+
+impl Receipts<'_> {
+    /// The proof for the operation at `index`, if there is one.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<OrderedReceipt> {
         let place = usize::try_from(index).ok()?;
-        let decided = self.block.operations.get(place)?.clone();
-        let path = merkle::path(&Block::leaves(&self.block.operations), place);
+        let CertifiedBlock { block, certificate } = self.certified;
         Some(OrderedReceipt {
-            header: self.block.header,
-            certificate: self.certificate.clone(),
+            header: block.header,
+            certificate: certificate.clone(),
             index,
-            path: BoundedVec::new(path).ok()?,
-            decided,
+            path: BoundedVec::new(self.tree.path(place)).ok()?,
+            decided: block.operations.get(place)?.clone(),
         })
     }
 }

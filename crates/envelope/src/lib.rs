@@ -29,7 +29,7 @@ pub use admission::{
 pub use batch::{BatchHeader, PayerBatch, PayerEnvelope, Target};
 pub use block::{
     Block, BlockHeader, Certificate, CertifiedBlock, ChainReference, CommitSignature,
-    DecidedOperation, IncarnationRequest, Operation, Outcome, PeriodMarker,
+    DecidedOperation, IncarnationRequest, Operation, Outcome, PeriodMarker, Receipts,
 };
 pub use checkpoint::{Checkpoint, LogId, SignedAcknowledgement, SignedCheckpoint};
 pub use client::{ClientEnvelope, Dependency, EnvelopeBody, Payload, WriteProof};

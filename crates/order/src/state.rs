@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::{
-    BlockHeader, StateBranch, StateKey, StateLeaf, StatePath, Topic, TopicHead, state_value_hash,
+    BlockHeader, StateBranch, StateKey, StateLeaf, Topic, TopicHead, state_value_hash,
 };
 use tidings_identity::AssociationState;
 use tidings_types::{
@@ -11,7 +11,7 @@ use tidings_types::{
     NodeId, OffenceId, Period, RegistryEpoch, Wire, labelled_hash, sparse_merkle,
 };
 
-use crate::state_tree::{StateTree, TreePath};
+use crate::state_tree::StateTree;
 
 /// What the ordered state maps to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,17 +246,14 @@ impl LaneState {
     /// None for single decisions, which are not in the tree (ORD-031).
     #[must_use]
     pub fn prove(&self, key: &StateKey) -> Option<StateBranch> {
-        let place = key.path()?;
-        let TreePath { leaf, siblings } = self.tree.path(&place);
-        let leaf = match leaf {
-            None => StateLeaf::Empty,
-            Some((path, value)) if path != place => StateLeaf::Other { path, value },
-            Some((_, value)) => match self.value(key)? {
-                StateValue::Inbox(_) => StateLeaf::Digest(value),
-                small => StateLeaf::Value(BoundedBytes::new(small.to_bytes()).ok()?),
-            },
-        };
-        Some(StateBranch { leaf, path: StatePath::new(&siblings)? })
+        let mut branch = self.tree.branch(&key.path()?)?;
+        if matches!(branch.leaf, StateLeaf::Digest(_)) {
+            let value = self.value(key)?;
+            if !matches!(value, StateValue::Inbox(_)) {
+                branch.leaf = StateLeaf::Value(BoundedBytes::new(value.to_bytes()).ok()?);
+            }
+        }
+        Some(branch)
     }
 
     pub(crate) fn value(&self, key: &StateKey) -> Option<&StateValue> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidings_envelope::{StateBranch, StateLeaf, StatePath};
 use tidings_types::Hash;
 use tidings_types::sparse_merkle::{EMPTY, goes_right, leaf_hash, node_hash};
 
@@ -57,6 +58,20 @@ impl StateTree {
     pub fn with(&self, changes: &BTreeMap<Hash, Option<Hash>>) -> Self {
         let changes: Vec<_> = changes.iter().map(|(key, value)| (*key, *value)).collect();
         self.changed(&changes, 0)
+    }
+
+    /// What is at a place and how it hangs together with the root (ORD-032); a value as its hash.
+    ///
+    /// None for a tree deeper than a proof may be, which no honest keys make.
+    #[must_use]
+    pub fn branch(&self, place: &Hash) -> Option<StateBranch> {
+        let TreePath { leaf, siblings } = self.path(place);
+        let leaf = match leaf {
+            None => StateLeaf::Empty,
+            Some((path, value)) if path != *place => StateLeaf::Other { path, value },
+            Some((_, value)) => StateLeaf::Digest(value),
+        };
+        Some(StateBranch { leaf, path: StatePath::new(&siblings)? })
     }
 
     /// The way to `key`.

@@ -78,6 +78,7 @@ impl Replica {
     fn serve_block(&mut self, shard: ShardId, decided: Decided, places: Vec<OrderedPlace>) {
         let certified = Arc::new(decided.certified);
         self.effects.push_back(Effect::ServeBlock(Arc::clone(&certified), places));
+        let mut receipts = None;
         let operations = certified.block.operations.iter();
         for (index, operation) in (0u32..).zip(operations) {
             let Operation::Envelope(envelope) = &operation.operation else {
@@ -92,7 +93,8 @@ impl Replica {
                 if first_told && self.recall(waiter, shard, body.not_after, id) {
                     continue;
                 }
-                let fate = match certified.receipt(index) {
+                let receipts = receipts.get_or_insert_with(|| certified.receipts());
+                let fate = match receipts.get(index) {
                     Some(receipt) => Fate::Ordered(Box::new(receipt)),
                     None => Fate::Refused(ErrorCode::Internal),
                 };

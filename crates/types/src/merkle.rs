@@ -48,6 +48,43 @@ pub fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
     hashes
 }
 
+/// All nodes of the tree over a list, for those who want many paths of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// From the leaves up to the root.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over leaf hashes.
+    ///
+    /// A node without a sibling is carried up as it is, which is what RFC 6962's split amounts to.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let level = below.chunks(2).map(|pair| match pair {
+                [left, right] => node_hash(left, right),
+                rest => rest.first().copied().unwrap_or_default(),
+            });
+            let level = level.collect();
+            levels.push(level);
+        }
+        Self { levels }
+    }
+
+    /// The audit path of the leaf at `index`, as [`path`] gives it.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Vec<Hash> {
+        let count = self.levels.first().map_or(0, Vec::len);
+        if index >= count {
+            return Vec::new();
+        }
+        let levels = self.levels.iter().enumerate();
+        levels.filter_map(|(height, level)| level.get((index >> height) ^ 1)).copied().collect()
+    }
+}
+
 /// The root that `path` leads to from `leaf` at `index` in a tree of `size` leaves.
 ///
 /// `None` when the path's length does not fit (RFC 9162 §2.1.3.2).
@@ -92,6 +129,8 @@ mod tests {
             let leaves: Vec<_> = (0..count).map(|leaf| leaf_hash(&leaf.to_be_bytes())).collect();
             for index in 0..count {
                 let proof = path(&leaves, index);
+                assert_eq!(Tree::new(leaves.clone()).path(index), proof);
+                assert_eq!(Tree::new(leaves.clone()).path(count), Vec::<Hash>::new());
                 let reached = |index: usize, proof: &[Hash]| {
                     root_from_path(leaves[index], index as u64, count as u64, proof)
                 };

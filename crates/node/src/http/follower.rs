@@ -161,7 +161,8 @@ impl Follower {
             Operation::Envelope(envelope) => envelope.envelope.body.topic.kind == self.kind,
             _ => false,
         });
-        let receipts = wanted.filter_map(|(index, _)| certified.receipt(index));
+        let proofs = certified.receipts();
+        let receipts = wanted.filter_map(|(index, _)| proofs.get(index));
         let applied = receipts.filter(|receipt| receipt.position().is_some()).collect();
         let receipts = BoundedVec::new(applied).ok()?;
         self.lanes.insert(shard, height.plus(1));

@@ -393,8 +393,9 @@ impl Actor {
     fn serve_block(&self, certified: &CertifiedBlock, places: &[OrderedPlace]) {
         self.around.feeds.publish_block(certified);
         self.around.hub.block(certified);
+        let proofs = certified.receipts();
         let receipts: Vec<OrderedReceipt> =
-            places.iter().filter_map(|place| certified.receipt(place.index)).collect();
+            places.iter().filter_map(|place| proofs.get(place.index)).collect();
         self.around.hub.ordered(&receipts);
     }
 
