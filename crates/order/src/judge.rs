@@ -1,8 +1,12 @@
 //! Whether an operation may be in a block at all, before its effect is looked at.
 
-use tidings_envelope::{Lane, Operation, ParsedEnvelope, PayerEnvelope, Registry, Target};
+use std::collections::VecDeque;
+
+use tidings_envelope::{
+    Lane, Operation, ParsedEnvelope, PayerBatch, PayerEnvelope, Registry, Target,
+};
 use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
-use tidings_types::{ErrorCode, NetworkId, Period, ShardId, mutant};
+use tidings_types::{ErrorCode, Hash, NetworkId, Period, ShardId, Wire, mutant, sha256};
 
 /// Checks an operation's form, signatures, payer and expiry for a block in `period` (ORD-007).
 ///
@@ -17,7 +21,47 @@ pub fn judge_operation(
     registry: &Registry,
 ) -> Result<(), ErrorCode> {
     judge_again(operation, shard, period, registry)?;
-    judge_signatures(operation, network, registry)
+    judge_signatures(operation, network, registry, &mut SeenBatches::default())
+}
+
+/// Payers' batches whose signatures were found to hold: each covers many operations.
+#[derive(Debug, Default)]
+pub(crate) struct SeenBatches {
+    /// Hashes of whole batches, signatures included; the oldest goes first.
+    hashes: VecDeque<Hash>,
+}
+
+/// Batches remembered: more than are under way at once.
+const SEEN_BATCHES_MAX: usize = 64;
+
+impl SeenBatches {
+    /// As [`judge_operation`], but each batch's signature is checked once.
+    pub(crate) fn judge_operation(
+        &mut self,
+        operation: &Operation,
+        shard: ShardId,
+        period: Period,
+        network: NetworkId,
+        registry: &Registry,
+    ) -> Result<(), ErrorCode> {
+        judge_again(operation, shard, period, registry)?;
+        judge_signatures(operation, network, registry, self)
+    }
+
+    fn is_valid(&mut self, batch: &PayerBatch, network: NetworkId) -> bool {
+        let hash = sha256(&batch.to_wire());
+        if self.hashes.contains(&hash) {
+            return true;
+        }
+        let is_valid = batch.signature_is_valid(network);
+        if is_valid {
+            self.hashes.push_back(hash);
+            if self.hashes.len() > SEEN_BATCHES_MAX {
+                self.hashes.pop_front();
+            }
+        }
+        is_valid
+    }
 }
 
 /// The part of [`judge_operation`] that may come out otherwise in another period or registry
@@ -54,12 +98,13 @@ fn judge_signatures(
     operation: &Operation,
     network: NetworkId,
     registry: &Registry,
+    batches: &mut SeenBatches,
 ) -> Result<(), ErrorCode> {
     let signer =
         |node| registry.node(node).map(|record| record.signing).ok_or(ErrorCode::OperationInvalid);
     match operation {
         Operation::Envelope(envelope) => {
-            if !envelope.batch.signature_is_valid(network) {
+            if !batches.is_valid(&envelope.batch, network) {
                 return Err(ErrorCode::BatchSignatureInvalid);
             }
             match envelope.envelope.statement(network) {
@@ -115,5 +160,50 @@ fn check_expiry(not_after: Period, period: Period) -> Result<(), ErrorCode> {
     match not_after < period && !mutant!(OrderExpired) {
         true => Err(ErrorCode::EnvelopeExpired),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::BatchHeader;
+    use tidings_types::constants::PROTOCOL_VERSION;
+    use tidings_types::ed25519::SigningKey;
+    use tidings_types::{EthereumAddress, PicoDollars, RegistryEpoch};
+
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId([1; 32]);
+
+    fn batch(count: u32) -> PayerBatch {
+        let key = SigningKey::from_secret(&[1; 32]);
+        let header = BatchHeader {
+            version: PROTOCOL_VERSION,
+            payer: EthereumAddress([1; 20]),
+            session_key: key.public_key(),
+            target: Target::Shard(ShardId(0)),
+            registry_epoch: RegistryEpoch(1),
+            not_after: Period(1),
+            max_fee: PicoDollars(1),
+            count,
+            root: [0; 32],
+        };
+        header.sign(&key, NETWORK)
+    }
+
+    #[test]
+    fn a_batch_is_remembered_with_its_signature() {
+        let mut seen = SeenBatches::default();
+        let good = batch(1);
+        assert!(seen.is_valid(&good, NETWORK) && seen.is_valid(&good, NETWORK));
+        let mut forged = good;
+        forged.signature.0[0] ^= 1;
+        assert!(!seen.is_valid(&forged, NETWORK) && !seen.is_valid(&forged, NETWORK));
+        let mut other = good;
+        other.header.count += 1;
+        assert!(!seen.is_valid(&other, NETWORK));
+        for count in 2..200 {
+            assert!(seen.is_valid(&batch(count), NETWORK));
+        }
+        assert!(seen.hashes.len() <= SEEN_BATCHES_MAX && seen.is_valid(&good, NETWORK));
     }
 }

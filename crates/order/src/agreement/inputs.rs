@@ -10,7 +10,6 @@ use super::core_types::{to_core_proposal, to_core_vote};
 use super::engine::Engine;
 use super::log::{LogRecord, to_polka};
 use super::{Agreement, EARLY_MESSAGES_MAX};
-use crate::judge::judge_operation;
 use crate::message::{OrderMessage, Recalled};
 use crate::orderer::{OrderContext, OrderEffect, SubmitError};
 
@@ -42,7 +41,7 @@ impl Agreement {
 
     /// Judges what a node or a client asks for: markers are the proposers' own (ORD-017).
     fn judge_submitted(
-        &self,
+        &mut self,
         operation: &Operation,
         context: OrderContext<'_>,
     ) -> Result<(), ErrorCode> {
@@ -51,7 +50,8 @@ impl Agreement {
             Operation::PeriodMarker(_) => Err(ErrorCode::OperationInvalid),
             _ => {
                 let (shard, period) = (self.shard, self.state.period());
-                judge_operation(operation, shard, period, context.network, registry)
+                let batches = &mut self.batches;
+                batches.judge_operation(operation, shard, period, context.network, registry)
             }
         }
     }

@@ -27,6 +27,7 @@ use self::queue::Queue;
 use self::recall::Recollection;
 use self::timers::Timers;
 use crate::execute::LaneContext;
+use crate::judge::SeenBatches;
 use crate::message::OrderMessage;
 use crate::orderer::{LaneLog, OrderContext, OrderEffect, RestoredAgreement};
 use crate::state::LaneState;
@@ -57,6 +58,7 @@ pub struct Agreement {
     shard: ShardId,
     state: LaneState,
     queue: Queue,
+    batches: SeenBatches,
     /// The height under way; none between heights.
     engine: Option<Engine>,
     /// Whether this node must not vote at the height under way (ORD-015).
@@ -99,6 +101,7 @@ impl Agreement {
             shard,
             state,
             queue: Queue::default(),
+            batches: SeenBatches::default(),
             engine: None,
             abstains: false,
             halted,
