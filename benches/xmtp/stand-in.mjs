@@ -39,7 +39,7 @@ function payer(store, nodes) {
   return {
     GetNodes: unary(() => ({ nodes })),
     PublishClientEnvelopes: unary(({ envelopes }) => ({
-      originatorEnvelopes: store.publish(envelopes),
+      originatorEnvelopes: store.publish(envelopes.map((bytes) => Envelope.Client.decode(bytes))),
     })),
   };
 }
@@ -116,6 +116,7 @@ function describe(name, request) {
   const details = {
     PublishClientEnvelopes: () =>
       request.envelopes
+        .map((bytes) => Envelope.Client.decode(bytes))
         .map((e) => `${e.payload} ${Envelope.Client.encode(e).finish().length} B after ${cursor(e.aad?.dependsOn)}`)
         .join(', '),
     QueryEnvelopes: () => `${request.query.topics.map(short)} after ${cursor(request.query.lastSeen)} limit ${request.limit}`,

@@ -25,6 +25,11 @@ export const Envelope = {
   Originator: root.lookupType('xmtp.xmtpv4.envelopes.OriginatorEnvelope'),
 };
 
+// The bytes of a client's envelope, as requests hold them.
+export function encodeClient(envelope) {
+  return Buffer.from(Envelope.Client.encode(Envelope.Client.fromObject(envelope)).finish());
+}
+
 // A service in the form that both ends of grpc-js take.
 function definition(name) {
   const service = root.lookupService(name);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 
 import { within } from '../deadline.mjs';
-import { Status, Wire } from '../wire.mjs';
+import { Status, Wire, encodeClient } from '../wire.mjs';
 
 // Above the largest message that the official client takes.
 const OVERSIZE_BYTES = 26 * 1024 * 1024;
@@ -46,7 +46,7 @@ async function refused(wire) {
     'an inbox id that is no id': [identityUpdate('inbox')],
   };
   for (const [what, envelopes] of Object.entries(cases)) {
-    await refuses(wire, what, { envelopes }, [Status.INVALID_ARGUMENT]);
+    await refuses(wire, what, { envelopes: envelopes.map(encodeClient) }, [Status.INVALID_ARGUMENT]);
   }
   // A message's transport refuses these before the service sees them.
   await refuses(wire, 'bytes that decode to nothing', randomBytes(300).fill(0xff, 0, 20), [
@@ -54,14 +54,15 @@ async function refused(wire) {
     Status.INTERNAL,
   ]);
   const oversize = groupMessage(topic(0, group), Buffer.concat([applicationMessage(group), Buffer.alloc(OVERSIZE_BYTES)]));
-  await refuses(wire, 'an oversized message', { envelopes: [oversize] }, [
+  await refuses(wire, 'an oversized message', { envelopes: [encodeClient(oversize)] }, [
     Status.RESOURCE_EXHAUSTED,
     Status.INVALID_ARGUMENT,
     Status.OUT_OF_RANGE,
   ]);
   // One bad envelope refuses the whole request, so that a client never has to guess which was kept.
   const good = groupMessage(topic(0, group), applicationMessage(group));
-  await refuses(wire, 'a good envelope beside a bad one', { envelopes: [good, {}] }, [Status.INVALID_ARGUMENT]);
+  const both = { envelopes: [encodeClient(good), encodeClient({})] };
+  await refuses(wire, 'a good envelope beside a bad one', both, [Status.INVALID_ARGUMENT]);
   const { envelopes } = await query(wire, topic(0, group));
   assert.equal(envelopes.length, 0, 'something that was refused is stored');
 }
