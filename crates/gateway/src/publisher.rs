@@ -115,7 +115,7 @@ impl Publisher {
                 Some((!seen.healthy, latency, node.id, view))
             })
             .collect();
-        nodes.sort_by(|one, other| (one.0, one.1, one.2).cmp(&(other.0, other.1, other.2)));
+        nodes.sort_by_key(|node| (node.0, node.1, node.2));
         nodes.into_iter().map(|(_, _, _, view)| view).collect()
     }
 
