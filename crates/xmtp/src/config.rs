@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidings_gateway::TlsFiles;
 use tidings_types::constants::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
 use tidings_types::{EdgeId, EthereumAddress, NetworkId, PicoDollars};
 
@@ -57,16 +58,6 @@ pub struct EdgeConfig {
     /// What callers may ask for.
     #[serde(default)]
     pub limits: Limits,
-}
-
-/// The PEM files of a TLS server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsFiles {
-    /// Certificate chain.
-    pub certificates: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
 }
 
 /// What one caller, and all together, may ask for (XMTP-010).

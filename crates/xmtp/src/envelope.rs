@@ -10,7 +10,7 @@ use tidings_envelope::Lane;
 use tidings_types::constants::ENVELOPE_PAYLOAD_BYTES_MAX;
 use tls_codec::DeserializeBytes;
 
-use crate::place::{COMMITS, IDENTITY_UPDATES};
+use crate::place::{COMMITS, IDENTITY_UPDATES, Mark, Place};
 use crate::proto::associations::IdentityUpdate;
 use crate::proto::envelopes::client_envelope::Payload;
 use crate::proto::envelopes::{AuthenticatedData, ClientEnvelope};
@@ -77,6 +77,16 @@ impl Course {
         match self {
             Self::Broadcast => Lane::Broadcast,
             Self::Ordered { .. } => Lane::Ordered,
+        }
+    }
+
+    /// How clients know an envelope of this course at the place (XMTP-004).
+    #[must_use]
+    pub fn mark(self, place: &Place) -> Option<Mark> {
+        match self {
+            Self::Ordered { originator } => place.mark(originator),
+            // A log's place names its originator itself.
+            Self::Broadcast => place.mark(COMMITS),
         }
     }
 }

@@ -33,6 +33,6 @@ mod take;
 pub mod topic;
 mod wrap;
 
-pub use config::{ConfigError, EdgeConfig, Limits, TlsFiles};
+pub use config::{ConfigError, EdgeConfig, Limits};
 pub use note::Note;
 pub use service::{EdgeError, RunningEdge, run};

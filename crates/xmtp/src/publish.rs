@@ -15,7 +15,7 @@ use crate::envelope::{Check, Course, EnvelopeInvalid, ParsedEnvelope};
 use crate::inbox::{self, InboxError};
 use crate::index::{IndexError, Stored};
 use crate::note::Note;
-use crate::place::{COMMITS, Place};
+use crate::place::Place;
 use crate::take::place_of;
 
 /// Envelopes of one request; a welcome for each installation of a full group.
@@ -146,11 +146,8 @@ async fn store(
     show(edge, &places).await?;
     let mut stored = Vec::with_capacity(places.len());
     for (envelope, place) in envelopes.iter().zip(places) {
-        let originator = match envelope.course() {
-            Course::Ordered { originator } => originator,
-            Course::Broadcast => COMMITS,
-        };
-        let mark = place.mark(originator).ok_or(PublishError::Internal("out of numbers"))?;
+        let mark = envelope.course().mark(&place);
+        let mark = mark.ok_or(PublishError::Internal("out of numbers"))?;
         // An update that was valid when it was checked is passed over when it is not any more.
         let mut found = edge.reader.at(envelope.topic(), mark).await?;
         if found.is_none() {

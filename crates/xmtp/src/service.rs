@@ -10,14 +10,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tidings_gateway::{Publisher, PublisherConfig, SessionKeyError, read_session_key};
+use tidings_gateway::{Publisher, PublisherConfig, SessionKeyError, TlsFiles, read_session_key};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig};
 
-use crate::config::{EdgeConfig, TlsFiles};
+use crate::config::EdgeConfig;
 use crate::edge::{Edge, Identity, Parts};
 use crate::follow::follow;
 use crate::grpc::{EdgesService, HealthService, PayerService, ReplicationService};

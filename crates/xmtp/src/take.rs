@@ -10,11 +10,11 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{NetworkId, RegistryEpoch, Wire};
 
 use crate::association::{AssociationError, AssociationState};
-use crate::envelope::{Check, Course, EnvelopeInvalid, ParsedEnvelope};
+use crate::envelope::{Check, EnvelopeInvalid, ParsedEnvelope};
 use crate::inbox::{self, InboxError};
 use crate::index::{Entry, IndexError, Reader};
 use crate::note::Note;
-use crate::place::{COMMITS, Place};
+use crate::place::Place;
 use crate::topic::XmtpTopic;
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -124,14 +124,10 @@ impl Taken {
 
     fn into_entry(self) -> Option<Entry> {
         let Self { place, retention_days, note, parsed } = self;
-        let originator = match parsed.course() {
-            Course::Ordered { originator } => originator,
-            Course::Broadcast => COMMITS,
-        };
         let kept_s = u64::from(retention_days) * SECONDS_PER_DAY;
         Some(Entry {
             topic: parsed.topic().clone(),
-            mark: place.mark(originator)?,
+            mark: parsed.course().mark(&place)?,
             received_ns: note.received_ns,
             expires_s: (note.received_ns / NS_PER_SECOND).saturating_add(kept_s),
             digest: inbox::digest(parsed.bytes()),

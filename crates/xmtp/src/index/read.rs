@@ -101,9 +101,16 @@ impl Reader {
     /// # Errors
     /// [`IndexError`]
     pub async fn at(&self, topic: &XmtpTopic, mark: Mark) -> Result<Option<Stored>, IndexError> {
-        let before = mark.sequence.saturating_sub(1);
-        let found = self.stretch(topic, mark.originator, before, 1).await?;
-        Ok(found.into_iter().find(|stored| stored.mark == mark))
+        let sql = format!(
+            "SELECT {COLUMNS} FROM envelopes
+            WHERE topic = ?1 AND originator = ?2 AND sequence = ?3"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(topic.as_bytes())
+            .bind(mark.originator)
+            .bind(signed(mark.sequence));
+        let row = query.fetch_optional(&self.pool).await?;
+        Ok(row.as_ref().map(stored))
     }
 
     /// The inbox that an identifier joined last and has not left.
@@ -149,26 +156,6 @@ impl Reader {
             length: usize::try_from(unsigned(row.get(2))).unwrap_or(usize::MAX),
         };
         Ok(rows.iter().map(place).collect())
-    }
-
-    async fn stretch(
-        &self,
-        topic: &XmtpTopic,
-        originator: u32,
-        seen: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, IndexError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM envelopes WHERE topic = ?1 AND originator = ?2
-            AND sequence > ?3 ORDER BY sequence LIMIT ?4"
-        );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(topic.as_bytes())
-            .bind(originator)
-            .bind(signed(seen))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = query.fetch_all(&self.pool).await?;
-        Ok(rows.iter().map(stored).collect())
     }
 }
 
