@@ -1,5 +1,5 @@
 //! `cargo xtask codegen`: spec/constants.toml becomes Rust constants and the
-//! table in spec/constants.md.
+//! table in spec/constants.md, spec/parameters.toml the contracts' table.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::generated::{self, Mode};
-use crate::repository;
+use crate::{parameters, repository};
 
 const COMMAND: &str = "cargo xtask codegen";
 const TYPES: [&str; 11] =
@@ -59,7 +59,9 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         mode,
         COMMAND,
     )?;
-    generated::settle(root, &root.join("spec/constants.md"), &markdown(&constants), mode, COMMAND)
+    let table = root.join("spec/constants.md");
+    generated::settle(root, &table, &markdown(&constants), mode, COMMAND)?;
+    parameters::run(root, mode, COMMAND)
 }
 
 fn parse(text: &str) -> Result<Constants> {

@@ -5,6 +5,7 @@ mod codegen;
 mod devnet;
 mod generated;
 mod launch;
+mod parameters;
 mod ports;
 mod postgres;
 mod process;
