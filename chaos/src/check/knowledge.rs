@@ -100,6 +100,15 @@ impl<'a> Knowledge<'a> {
         })
     }
 
+    /// Whether somebody is known to have been inside in every epoch of a span; who was removed and
+    /// came back between two looks seems to have stayed.
+    #[must_use]
+    pub fn was_inside(&self, group: GroupNumber, who: Member, span: Span) -> bool {
+        (span.first..=span.last).all(|epoch| {
+            self.members.get(&(group, epoch)).is_some_and(|members| members.contains(&who))
+        })
+    }
+
     /// Whether a client was seen to know, in this time, that it is not in the group.
     #[must_use]
     pub fn knew_outside(&self, group: GroupNumber, of: Member, from: At, until: At) -> bool {

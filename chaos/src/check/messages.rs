@@ -109,7 +109,8 @@ fn lost(history: &History, knowledge: &Knowledge<'_>, send: &Send) -> Vec<Violat
     let mut violations = Vec::new();
     for ((_, at), transcript) in history.transcripts.iter().filter(|((of, _), _)| *of == group) {
         let stays = knowledge.stays(group, *at);
-        let was_there = stays.iter().any(|it| it.first <= span.first && span.last <= it.last);
+        let was_there = stays.iter().any(|it| it.first <= span.first && span.last <= it.last)
+            && knowledge.was_inside(group, *at, span);
         let holds = |line: &Line| {
             let counts = matches!(line.standing, Standing::Received | Standing::Sent);
             counts && line.key() == Ok(key)

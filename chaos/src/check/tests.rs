@@ -118,6 +118,25 @@ fn a_lost_message_is_found() {
 }
 
 #[test]
+fn who_came_back_unseen_need_not_hold_what_was_said_meanwhile() {
+    let mut story = Story::new();
+    story.looks(&[ALICE, BOB, CAROL], 2, &[ALICE, BOB, CAROL]);
+    story.history.transcripts.insert((GROUP, CAROL), Vec::new());
+    // Carol is removed, which only Alice and Bob see, and is back when she looks again.
+    story.looks(&[ALICE, BOB], 3, &[ALICE, BOB]);
+    story.send(key(ALICE, 1));
+    story.hear(key(ALICE, 1), BOB);
+    story.looks(&[ALICE], 3, &[ALICE, BOB]);
+    story.looks(&[ALICE, BOB, CAROL], 4, &[ALICE, BOB, CAROL]);
+    story.expect(&[]);
+    // What was said while she was in, she must hold.
+    story.send(key(ALICE, 2));
+    story.hear(key(ALICE, 2), BOB);
+    story.looks(&[ALICE, BOB, CAROL], 4, &[ALICE, BOB, CAROL]);
+    story.expect(&[Violation::Lost { key: key(ALICE, 2), group: GROUP, at: CAROL }]);
+}
+
+#[test]
 fn a_message_without_acknowledgement_may_be_lost() {
     let mut story = Story::new();
     story.send(key(ALICE, 1));

@@ -117,12 +117,16 @@ impl SignedVote {
     /// Checks that `signer` signed.
     ///
     /// # Errors
-    /// [`NodeSignatureInvalid`] otherwise.
+    /// [`NodeSignatureInvalid`] otherwise, and for a block of zeros: a signature for no block
+    /// would be one for it too, and prove two votes where there was one (ORD-023).
     pub fn verify(
         &self,
         network: NetworkId,
         signer: EthereumAddress,
     ) -> Result<(), NodeSignatureInvalid> {
+        if self.vote.block == Some(BlockHash::default()) {
+            return Err(NodeSignatureInvalid);
+        }
         self.signature.verify(&self.vote.digest(network), signer)
     }
 }

@@ -24,8 +24,9 @@ use crate::error::{CreateError, LoadError};
 use crate::facts::InboxHead;
 use crate::installation::Installation;
 use crate::manifest::unlimited_lifetime;
+use crate::past_epochs::{PAST_EPOCHS_MAX, PastEpochs};
 use crate::provider::{Delta, Provider};
-use crate::record::{GroupStatus, Owner, PAST_EPOCHS_MAX, Record, exported_seed, transcript_tag};
+use crate::record::{GroupStatus, Owner, Record, exported_seed, transcript_tag};
 use crate::roster::Roster;
 use crate::settings::{
     CIPHERSUITE, GroupKind, GroupPolicy, GroupSettings, Membership, capabilities,
@@ -96,6 +97,7 @@ pub struct Group {
     pub(crate) record: Record,
     /// The commits that nobody has proved yet, oldest first.
     pub(crate) contests: Vec<Contest>,
+    pub(crate) past_epochs: PastEpochs,
 }
 
 impl Group {
@@ -166,13 +168,15 @@ impl Group {
             .flatten()
             .ok_or(LoadError)?;
         let contests = Contest::read_all(&provider);
-        Ok(Self { provider, mls, record, contests })
+        let past_epochs = PastEpochs::loaded(record.past_epochs_count());
+        Ok(Self { provider, mls, record, contests, past_epochs })
     }
 
     /// A group at the epoch of `mls`, whose tag is noted.
     pub(crate) fn assemble(provider: Provider, mls: MlsGroup, mut record: Record) -> Self {
         record.note_epoch(mls.epoch().as_u64(), transcript_tag(&mls));
-        Self { provider, mls, record, contests: Vec::new() }
+        let past_epochs = PastEpochs::default();
+        Self { provider, mls, record, contests: Vec::new(), past_epochs }
     }
 
     /// What changed since the last call; to be stored before anything it made is sent, and in

@@ -56,6 +56,7 @@ mod judge;
 mod manifest;
 mod membership;
 mod message;
+mod past_epochs;
 mod plan;
 mod policy;
 mod provider;
@@ -94,8 +95,9 @@ pub use manifest::{
     WELCOME_KEY_BYTES,
 };
 pub use message::{OpenedMessage, OutgoingMessage};
+pub use past_epochs::{PAST_EPOCHS_MAX, PAST_EPOCHS_MIN};
 pub use provider::{Change, Delta};
-pub use record::{GENERATION_GRACE_PERIODS, GroupStatus, PAST_EPOCHS_MAX, PAST_GENERATIONS_MAX};
+pub use record::{GENERATION_GRACE_PERIODS, GroupStatus, PAST_GENERATIONS_MAX};
 pub use rejoin::{RejoinGrant, StagedRejoin};
 pub use request::{Note, RejoinRequest};
 pub use seal::SealContext;

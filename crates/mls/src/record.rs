@@ -15,6 +15,7 @@ use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 use crate::content::Predecessor;
 use crate::generation::{EXPORTER_LABEL, Generation, SEED_BYTES};
 use crate::group::GroupId;
+use crate::past_epochs::PAST_EPOCHS_MAX;
 use crate::provider::Provider;
 use crate::roster::Roster;
 use crate::seal::TranscriptTag;
@@ -23,10 +24,6 @@ use crate::wish::NotedWish;
 
 /// Where the record is stored.
 const RECORD_KEY: &[u8] = b"tidings group";
-
-/// How many past epochs can still be read; a sender is rarely more than a few commits behind.
-/// Unit: epochs.
-pub const PAST_EPOCHS_MAX: usize = 5;
 
 /// How many past topic generations can still be read. Unit: generations.
 pub const PAST_GENERATIONS_MAX: usize = 16;
@@ -144,6 +141,11 @@ impl Record {
     /// The epoch in which this installation came in.
     pub(crate) fn joined_at(&self) -> u64 {
         self.joined.unwrap_or_default()
+    }
+
+    /// How many epochs before the current one are noted.
+    pub(crate) fn past_epochs_count(&self) -> usize {
+        self.tags.len().saturating_sub(1)
     }
 
     /// The stored record.

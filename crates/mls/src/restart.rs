@@ -12,6 +12,7 @@ use crate::facts::InboxFacts;
 use crate::group::{Group, GroupId};
 use crate::installation::Installation;
 use crate::judge::{OrderedEntry, Sealed, parse_handshake};
+use crate::past_epochs::PastEpochs;
 use crate::record::{GroupStatus, Record};
 use crate::seal::SealContext;
 use crate::step::Step;
@@ -134,6 +135,7 @@ impl Group {
         let provider = self.provider.fork(&contest.base()).ok()?;
         let record = Record::read(&provider)?;
         let mls = MlsGroup::load(provider.storage(), &record.group.to_mls()).ok().flatten()?;
-        Some(Self { provider, mls, record, contests: Vec::new() })
+        let past_epochs = PastEpochs::loaded(record.past_epochs_count());
+        Some(Self { provider, mls, record, contests: Vec::new(), past_epochs })
     }
 }

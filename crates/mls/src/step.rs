@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use openmls::framing::{MlsMessageBodyOut, ProcessedMessageContent, Sender};
-use openmls::group::{ProcessMessageError, QueuedProposal};
+use openmls::group::{PastEpochDeletionPolicy, ProcessMessageError, QueuedProposal};
 use openmls::messages::proposals::Proposal;
 use openmls_traits::OpenMlsProvider;
 use tidings_envelope::EnvelopeBody;
@@ -15,6 +15,7 @@ use crate::facts::InboxFacts;
 use crate::group::Group;
 use crate::installation::LeafSigner;
 use crate::judge::{OrderedEntry, Sealed};
+use crate::past_epochs::{PAST_EPOCHS_MAX, all_but};
 use crate::policy::{Before, Judged};
 use crate::record::{GroupStatus, exported_seed, transcript_tag};
 use crate::verdict::{Refusal, Verdict, VoidReason};
@@ -216,10 +217,24 @@ impl Group {
         done
     }
 
+    /// Drops the keys of epochs that are too old, one having ended in `period` (MLS-037); whether
+    /// the library did as it was told.
+    fn forget_past_epochs(&mut self, period: Period) -> bool {
+        let policy = PastEpochDeletionPolicy::MaxEpochs(PAST_EPOCHS_MAX);
+        // A group that an earlier version stored has another one.
+        let is_set = *self.mls.past_epoch_deletion_policy() == policy
+            || self.mls.set_past_epoch_deletion_policy(&self.provider, policy).is_ok();
+        let kept = self.past_epochs.end(period, self.mls.members().count());
+        is_set && self.mls.delete_past_epoch_secrets(&self.provider, all_but(kept)).is_ok()
+    }
+
     fn enter_epoch(&mut self, judged: Judged, own: bool, period: Period) -> Verdict {
         let mut applied = judged.applied;
         applied.own = own;
         self.record.note_epoch(self.epoch(), transcript_tag(&self.mls));
+        if !self.forget_past_epochs(period) {
+            return self.eject();
+        }
         if applied.rotated {
             match exported_seed(&self.mls, &self.provider) {
                 Some(seed) => self.record.rotate(seed, period),

@@ -28,6 +28,7 @@ pub mod proto;
 mod publish;
 mod registries;
 mod service;
+mod stale;
 mod subscription;
 mod take;
 pub mod topic;

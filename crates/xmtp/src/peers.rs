@@ -102,6 +102,23 @@ impl Peers {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
+    /// The next place of each log and lane that f+1 of the edges show and `progress` does not.
+    #[must_use]
+    pub fn ahead_of(&self, progress: &Progress) -> Vec<Place> {
+        let peers = self.lock();
+        // This edge is one of them.
+        let needed = peers.len() / 3 + 1;
+        let living: Vec<_> = peers.values().filter(|peer| peer.lives).collect();
+        let mut places: Vec<Place> = Vec::new();
+        for place in living.iter().flat_map(|peer| peer.progress.beyond(progress)) {
+            let showing = living.iter().filter(|peer| peer.progress.covers(&place)).count();
+            if showing >= needed && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<EdgeId, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -261,6 +278,30 @@ mod tests {
         assert_eq!(peers.living(), [(EdgeId(2), "b".to_owned())]);
         assert_eq!(peers.take(&[record(2, "d", true)]), [record(2, "d", true)]);
         assert_eq!(peers.living(), []);
+    }
+
+    #[test]
+    fn what_too_few_edges_show_is_no_sign_of_being_cut_off() {
+        // covers: XMTP-007
+        let peers = Peers::new(EdgeId(1));
+        peers.take(&[2, 3, 4].map(|id| record(id, "b", true)));
+        let reaching = |height| Progress {
+            lanes: [(ShardId(0), Height(height))].into(),
+            ..Progress::default()
+        };
+        let shows = |id, height| {
+            peers.change(EdgeId(id), |peer| {
+                (peer.lives, peer.progress) = (true, reaching(height));
+            });
+        };
+        shows(2, 900);
+        assert_eq!(peers.ahead_of(&reaching(5)), []);
+        shows(3, 6);
+        let lacked = Place::Lane { shard: ShardId(0), height: Height(5), operation: 0 };
+        assert_eq!(peers.ahead_of(&reaching(5)), [lacked]);
+        assert_eq!(peers.ahead_of(&reaching(6)), []);
+        peers.change(EdgeId(3), |peer| peer.lives = false);
+        assert_eq!(peers.ahead_of(&reaching(5)), []);
     }
 
     #[tokio::test]

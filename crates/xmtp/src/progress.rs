@@ -43,6 +43,19 @@ impl Progress {
         }
     }
 
+    /// Where `other` stands in each log and lane that reaches further here.
+    pub fn beyond(&self, other: &Self) -> impl Iterator<Item = Place> {
+        let logs = self.logs.iter().filter_map(|(log, next)| {
+            let index = other.logs.get(log).copied().unwrap_or_default();
+            (*next > index).then_some(Place::Log { log: *log, index })
+        });
+        let lanes = self.lanes.iter().filter_map(|(shard, next)| {
+            let height = other.lanes.get(shard).copied().unwrap_or_default();
+            (*next > height).then_some(Place::Lane { shard: *shard, height, operation: 0 })
+        });
+        logs.chain(lanes)
+    }
+
     /// What went on since `before`, or everything without it.
     #[must_use]
     pub fn since(&self, before: Option<&Self>) -> Self {

@@ -23,11 +23,11 @@ use crate::follow::follow;
 use crate::grpc::{EdgesService, HealthService, PayerService, ReplicationService};
 use crate::index::{self, Index, IndexError};
 use crate::limit::Gate;
-use crate::peers;
 use crate::proto::edges::edges_server::EdgesServer;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::message_api::replication_api_server::ReplicationApiServer;
 use crate::proto::payer_api::payer_api_server::PayerApiServer;
+use crate::{peers, stale};
 
 /// The longest request, in bytes: what one batch holds, so that one that is taken can be stored.
 const REQUEST_BYTES_MAX: usize = 7 << 20;
@@ -122,6 +122,7 @@ impl RunningEdge {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(Arc::clone(&edge), writer, inboxes));
         tasks.spawn(peers::watch(Arc::clone(&edge)));
+        tasks.spawn(stale::watch(Arc::clone(&edge)));
         let router = operations_router(Arc::clone(&edge));
         tasks.spawn(async move {
             if let Err(error) = axum::serve(operations, router).await {

@@ -74,6 +74,10 @@ fn two_votes_in_one_step_are_an_offence() {
     check(&pair(prevote(Some(1)), prevote(Some(1))), &network, false);
     check(&pair(prevote(Some(1)), vote(2, Step::Precommit, Some(2))), &network, false);
     check(&pair(prevote(Some(1)), vote(3, Step::Prevote, Some(2))), &network, false);
+    // What is signed for no block is no vote for a block of zeros.
+    // covers: ORD-023
+    check(&pair(prevote(None), prevote(Some(0))), &network, false);
+    check(&pair(prevote(Some(0)), prevote(Some(2))), &network, false);
     // Two nodes may vote as they like.
     let Evidence::Votes(one, mut two) = pair(prevote(Some(1)), prevote(Some(2))) else {
         unreachable!()
