@@ -27,7 +27,8 @@ interface INodeRegistry {
     struct Description {
         /// A short name for people, 1 to 32 bytes.
         string name;
-        /// Address of the secp256k1 key that signs checkpoints, acknowledgements and votes.
+        /// Address of the secp256k1 key that signs checkpoints, acknowledgements and votes; of a
+        /// registered node, the one that is valid in the current epoch.
         address signing;
         /// The Ed25519 key of the node's TLS certificate.
         bytes32 transport;
@@ -35,7 +36,8 @@ interface INodeRegistry {
         string quic;
         /// Where clients connect, a base URL, 1 to 128 bytes.
         string http;
-        /// Capacity: the share in the choice of committees, 1 or more.
+        /// Capacity: the share in the choice of committees, 1 or more; a member's counts from the
+        /// epoch that took it over (see `Member`).
         uint32 weight;
     }
 
@@ -53,17 +55,29 @@ interface INodeRegistry {
         Description description;
     }
 
+    /// A node as an epoch's committees are chosen from.
+    struct Member {
+        NodeId id;
+        /// The share in the choice of committees, 1 or more.
+        uint32 weight;
+        /// Address of the key that signs for it in that epoch.
+        address signing;
+    }
+
     event NodeRegistered(NodeId indexed node, address indexed operator);
     event NodeDescribed(NodeId indexed node);
     event StatusChanged(NodeId indexed node, Status status);
     event Bonded(NodeId indexed node, uint256 amount);
+    event PayoutSet(NodeId indexed node, address payout);
     event BondWithdrawn(NodeId indexed node, uint256 amount);
     /// `amount` was taken from the bond for `offence`; the reporter had `bounty` of it.
     event Slashed(NodeId indexed node, bytes32 indexed offence, uint256 amount, uint256 bounty);
-    event SigningKeyAdded(NodeId indexed node, address signing);
+    /// `signing` signs for the node from the epoch `from` on.
+    event SigningKeyAdded(NodeId indexed node, address signing, Epoch from);
     /// Everything that nodes read of the contracts is read as of the block of this event.
     event EpochAdvanced(Epoch indexed epoch);
     event PhaseAdvanced(Phase phase);
+    event GuardianSet(address guardian);
 
     error NotTheOperator(NodeId node);
     error WrongStatus(NodeId node, Status status);
@@ -76,6 +90,14 @@ interface INodeRegistry {
     error NotAllowed(address caller);
     error UnknownEpoch(Epoch epoch);
     error UnknownShard(ShardId shard);
+    /// The node is still in the committees of the current epoch.
+    error StillMember(NodeId node);
+    /// As many nodes are active as there may be.
+    error TooManyNodes();
+    /// An epoch would have no member.
+    error NoMembers();
+    error AddressZero();
+    error Stopped();
 
     /// What every signature on this network binds (ENC-005).
     function networkId() external view returns (bytes32);
@@ -91,8 +113,9 @@ interface INodeRegistry {
         external
         view
         returns (NodeId[] memory members, address[] memory signers);
-    /// Takes a share of the bond, pays the reporter's part, and jails the node for good;
-    /// the court only. Reaches exiting bonds. Returns what was taken.
+    /// Takes a share of the bond, pays the reporter's part, and jails the node;
+    /// the court only. Reaches exiting bonds, and takes 0 of a node that is gone. Returns what was
+    /// taken.
     function slash(NodeId id, uint256 permille, bytes32 offence, address reporter)
         external
         returns (uint256 taken);
