@@ -254,8 +254,7 @@ abstract contract Deployment is Test {
     function _govern(address contract_, bytes memory call) internal {
         (address[] memory targets, uint256[] memory values, bytes[] memory calls) =
             _single(contract_, call);
-        _vote(targets, values, calls);
-        bytes32 description = keccak256("because");
+        bytes32 description = _vote(targets, values, calls);
         network.governor.queue(targets, values, calls, description);
         _pass(TIMELOCK_SECONDS);
         network.governor.execute(targets, values, calls, description);
@@ -270,17 +269,22 @@ abstract contract Deployment is Test {
         (targets[0], calls[0]) = (contract_, call);
     }
 
+    /// Proposes and wins a vote. Returns the hash of the description, which differs each time so
+    /// that one call can be voted on twice.
     function _vote(address[] memory targets, uint256[] memory values, bytes[] memory calls)
         internal
+        returns (bytes32)
     {
+        string memory description = vm.toString(block.timestamp);
         vm.startPrank(holder);
         network.token.delegate(holder);
         _pass(1);
-        uint256 proposal = network.governor.propose(targets, values, calls, "because");
+        uint256 proposal = network.governor.propose(targets, values, calls, description);
         _pass(VOTING_DELAY_SECONDS + 1);
         network.governor.castVote(proposal, 1);
         vm.stopPrank();
         _pass(VOTING_PERIOD_SECONDS + 1);
+        return keccak256(bytes(description));
     }
 
     function _account(string memory name) internal pure returns (address) {

@@ -73,11 +73,11 @@ contract NetworkParametersTest is Deployment {
             address(network.parameters),
             abi.encodeCall(INetworkParameters.set, (Parameter.OrderedPermille, 999))
         );
-        _vote(targets, values, calls);
-        network.governor.queue(targets, values, calls, keccak256("because"));
+        bytes32 description = _vote(targets, values, calls);
+        network.governor.queue(targets, values, calls, description);
         _pass(TIMELOCK_SECONDS);
         vm.expectRevert(_outOfBounds(Parameter.OrderedPermille, 999));
-        network.governor.execute(targets, values, calls, keccak256("because"));
+        network.governor.execute(targets, values, calls, description);
     }
 
     function _with(Parameter parameter, uint256 value) private returns (NetworkParameters) {

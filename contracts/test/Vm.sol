@@ -60,4 +60,5 @@ interface Vm {
     function toString(uint256 value) external pure returns (string memory);
     function startSnapshotGas(string calldata name) external;
     function stopSnapshotGas() external returns (uint256);
+    function cool(address target) external;
 }
