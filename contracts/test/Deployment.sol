@@ -37,7 +37,7 @@ abstract contract Deployment is Test {
         address court;
     }
 
-    uint256 internal constant DEPLOYED_AT = 1_750_000_000;
+    uint64 internal constant DEPLOYED_AT = 1_750_000_000;
     bytes32 internal constant SALT = keccak256("salt");
     /// Longer than the 21 days of unbonding and the 7 of withdrawals.
     uint256 internal constant TIMELOCK_SECONDS = 22 days;
@@ -61,7 +61,7 @@ abstract contract Deployment is Test {
         network.token = new TidingsToken(holder);
         network.access = new AccessManager(address(this));
         _deployGovernance();
-        network.guardian = new Guardian(keeper, uint64(DEPLOYED_AT + 365 days));
+        network.guardian = new Guardian(keeper, DEPLOYED_AT + 365 days);
         (Parameter[] memory overridden, uint256[] memory values) = _overrides();
         network.parameters = new NetworkParameters(address(network.access), overridden, values);
         network.registry = new NodeRegistry(

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
 import {NodeId, ShardId} from "../src/Types.sol";
 import {Genesis} from "../src/lib/Genesis.sol";
 import {NodeSignatures} from "../src/lib/NodeSignatures.sol";
@@ -10,6 +12,8 @@ import {Test} from "./Test.sol";
 
 /// Against the vectors that the nodes' own code made.
 contract RendezvousTest is Test {
+    using SafeCast for uint256;
+
     string private constant VECTORS = "../spec/vectors/";
 
     function test_costs_are_those_of_the_vectors() external view {
@@ -19,6 +23,7 @@ contract RendezvousTest is Test {
             bytes memory hash = vm.parseJsonBytes(json, string.concat(_case(count), ".hash"));
             uint256 cost = vm.parseJsonUint(json, string.concat(_case(count), ".cost"));
             equal(hash.length, 8);
+            // forge-lint: disable-next-line(unsafe-typecast)
             equal(Rendezvous.negLog2(uint64(bytes8(hash))), cost);
         }
         check(count > 100, "all cases were read");
@@ -59,17 +64,17 @@ contract RendezvousTest is Test {
     }
 
     /// The choice is that of sorting by cost ÷ weight and number.
-    function test_fuzz_the_chosen_are_the_best(uint256 seed, uint256 size, uint256 places)
+    function test_fuzz_the_chosen_are_the_best(uint16 seed, uint256 size, uint256 places)
         external
         pure
     {
         size = bound(size, 1, 40);
         places = bound(places, 1, 31);
-        ShardId shard = ShardId.wrap(uint16(seed));
+        ShardId shard = ShardId.wrap(seed);
         PackedMember[] memory members = new PackedMember[](size);
         for (uint256 i = 0; i < size; ++i) {
             uint32 weight = uint32(uint256(keccak256(abi.encode(seed, i))) % 16 + 1);
-            members[i] = pack(NodeId.wrap(uint32(i * 3)), weight, address(0));
+            members[i] = pack(NodeId.wrap((i * 3).toUint32()), weight, address(0));
         }
         uint256 chosen = Rendezvous.choose(members, shard, places);
         check(chosen >> size == 0, "members only");
@@ -117,7 +122,7 @@ contract RendezvousTest is Test {
             uint256 id = vm.parseJsonUint(json, string.concat(key, ".id"));
             uint256 weight = vm.parseJsonUint(json, string.concat(key, ".weight"));
             if (weight == 0 || !vm.parseJsonBool(json, string.concat(key, ".active"))) continue;
-            all[count++] = pack(NodeId.wrap(uint32(id)), uint32(weight), address(0));
+            all[count++] = pack(NodeId.wrap(id.toUint32()), weight.toUint32(), address(0));
         }
         members = new PackedMember[](count);
         for (uint256 i = 0; i < count; ++i) {
