@@ -9,7 +9,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import {Committees} from "./Committees.sol";
+import {Membership} from "./Membership.sol";
 import {Roles} from "./Roles.sol";
 import {Epoch, NodeId} from "./Types.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
@@ -17,58 +17,16 @@ import {IGuardian} from "./interfaces/IGuardian.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
 import {INodeRegistry} from "./interfaces/INodeRegistry.sol";
 import {Genesis} from "./lib/Genesis.sol";
-import {NodeQueue} from "./lib/NodeQueue.sol";
 import {NodeSignatures} from "./lib/NodeSignatures.sol";
-import {PackedMember, pack} from "./lib/PackedMember.sol";
 
 /// Operators' nodes, their bonds and keys, and who is in the committees of each epoch.
 ///
 /// A node is registered as a candidate, admitted into probation, graduates to active, and joins the
 /// committees with the next epoch that has room for it. The guardian can stop what lets nodes in
 /// and money out or in; leaving, rotating keys, slashing and epochs go on meanwhile.
-contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
-    using NodeQueue for NodeQueue.Queue;
+contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
-
-    /// Where a node stands between the current epoch and the next.
-    enum Seat {
-        /// In no committee.
-        None,
-        /// Active, and waits to join.
-        Queued,
-        /// In the current epoch.
-        Member,
-        /// In the current epoch, and in no later one.
-        Expelled
-    }
-
-    struct Record {
-        // What an epoch is made from, in one word.
-        /// The newest key; it signs from `signingFrom` on.
-        address signing;
-        uint32 weight;
-        Status status;
-        Seat seat;
-        /// Whether the node was let in by those who admit, and has not failed probation since.
-        bool admitted;
-        // The rest.
-        address operator;
-        /// When it came into its status, in seconds since 1970.
-        uint64 since;
-        address payout;
-        /// When it last ceased to be a member, in seconds since 1970; 0 if it never did.
-        uint64 leftAt;
-        /// The key that signs before `signingFrom`.
-        address previousSigning;
-        Epoch signingFrom;
-        /// In token units of 10⁻¹⁸.
-        uint128 bond;
-        bytes32 transport;
-        string name;
-        string quic;
-        string http;
-    }
 
     struct SigningKey {
         NodeId node;
@@ -89,8 +47,6 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
     bytes32 public immutable networkId;
     /// What bonds are made of.
     IERC20 public immutable token;
-    /// The governed numbers.
-    INetworkParameters public immutable parameters;
     /// Who gets what is slashed, but for the reporter's share: the timelock of governance.
     address public immutable treasury;
     bytes32 private immutable _domain;
@@ -102,11 +58,8 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
     /// @inheritdoc INodeRegistry
     uint32 public nodeCount;
 
-    mapping(NodeId id => Record) private _records;
     mapping(address key => SigningKey) private _signingKeys;
     mapping(bytes32 key => bool) private _transportUsed;
-    /// The active nodes that are no members yet. They and the members are at most `MEMBERS_MAX`.
-    NodeQueue.Queue private _queue;
 
     modifier unlessStopped() {
         _checkStopped();
@@ -122,9 +75,9 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         address treasury_,
         IGuardian guardian_,
         bytes32 salt
-    ) AccessManaged(authority) {
+    ) Membership(parameters_) AccessManaged(authority) {
         require(treasury_ != address(0), AddressZero());
-        (token, parameters, treasury) = (token_, parameters_, treasury_);
+        (token, treasury) = (token_, treasury_);
         networkId = Genesis.networkId(block.chainid.toUint64(), address(this), salt);
         _domain = NodeSignatures.domainSeparator(networkId);
         _setGuardian(guardian_);
@@ -141,6 +94,7 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         unlessStopped
         returns (NodeId id)
     {
+        // Counting fails before the last number, which stands for the protocol in reports.
         id = NodeId.wrap(nodeCount++);
         Record storage record = _records[id];
         record.operator = msg.sender;
@@ -226,11 +180,7 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         require(record.status == Status.Probation, WrongStatus(id, record.status));
         _checkTime(record.since + _seconds(Parameter.ProbationSeconds));
         _checkBond(record);
-        // Who was expelled sits out one epoch at least.
-        require(record.seat == Seat.None, StillMember(id));
-        require(_currentMemberCount() + _queue.length() < MEMBERS_MAX, TooManyNodes());
-        record.seat = Seat.Queued;
-        _queue.push(id);
+        _enqueue(id, record);
         _setStatus(id, record, Status.Active);
     }
 
@@ -267,30 +217,6 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         _setStatus(id, record, Status.Gone);
         emit BondWithdrawn(id, amount);
         token.safeTransfer(record.operator, amount);
-    }
-
-    // Epochs
-
-    /// Opens the next epoch once the current one lasted `EpochSeconds`; anyone may. Expelled nodes
-    /// are out. Of all other changes, `EpochChurnMax` are made: first who leaves, then who joins,
-    /// then other weights. Into the first epoch everybody joins who waits.
-    function advanceEpoch() external returns (Epoch opened) {
-        uint256 churn = MEMBERS_MAX;
-        if (Epoch.unwrap(epoch()) != 0) {
-            _checkTime(_startOf(epoch()) + _seconds(Parameter.EpochSeconds));
-            churn = parameters.value(Parameter.EpochChurnMax);
-        }
-        uint32 weightMax = parameters.value(Parameter.WeightMax).toUint32();
-        PackedMember[] memory next;
-        (next, churn) = _withoutLeavers(churn);
-        (next, churn) = _withJoiners(next, churn, weightMax);
-        _changeWeights(next, churn, weightMax);
-        _openEpoch(
-            next,
-            parameters.value(Parameter.ShardCountLog2).toUint8(),
-            parameters.value(Parameter.ReplicationFactor).toUint8()
-        );
-        return epoch();
     }
 
     // The court and the settlement
@@ -368,16 +294,6 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         });
     }
 
-    /// Where a node stands between the current epoch and the next.
-    function seatOf(NodeId id) external view returns (Seat) {
-        return _records[id].seat;
-    }
-
-    /// The active nodes that wait to join, in the order in which they will.
-    function queue() external view returns (NodeId[] memory) {
-        return _queue.waiting;
-    }
-
     /// @inheritdoc INodeRegistry
     function isLiableKey(NodeId id, address key) external view returns (bool) {
         SigningKey memory signing = _signingKeys[key];
@@ -388,121 +304,7 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         return block.timestamp <= last;
     }
 
-    // Epochs, one kind of change after the other
-
-    /// The current members without the expelled and, as far as `churn` goes, without those who
-    /// exit; and what is left of `churn`. Nobody leaves the network empty by an exit.
-    function _withoutLeavers(uint256 churn)
-        private
-        returns (PackedMember[] memory kept, uint256 rest)
-    {
-        PackedMember[] memory current = _currentMembers();
-        uint256 staying = _countNotExpelled(current);
-        kept = new PackedMember[](current.length);
-        uint256 count = 0;
-        for (uint256 i = 0; i < current.length; ++i) {
-            NodeId id = current[i].idOf();
-            Record storage record = _records[id];
-            bool leaves = record.status == Status.Exiting && churn > 0 && staying > 1;
-            if (record.seat == Seat.Expelled) {
-                _leave(record);
-            } else if (leaves) {
-                _leave(record);
-                --churn;
-                --staying;
-            } else {
-                kept[count++] = pack(id, current[i].weightOf(), record.signing);
-            }
-        }
-        return (_resized(kept, count), churn);
-    }
-
-    /// `members` with those who waited longest, as far as `churn` goes; and what is left of it.
-    function _withJoiners(PackedMember[] memory members, uint256 churn, uint32 weightMax)
-        private
-        returns (PackedMember[] memory all, uint256 rest)
-    {
-        NodeId[] memory joining = _queue.take(churn);
-        all = _resized(members, members.length + joining.length);
-        for (uint256 i = 0; i < joining.length; ++i) {
-            Record storage record = _records[joining[i]];
-            record.seat = Seat.Member;
-            PackedMember member =
-                pack(joining[i], _boundedWeight(record, weightMax), record.signing);
-            _insert(all, members.length + i, member);
-        }
-        return (all, churn - joining.length);
-    }
-
-    /// Brings the weights of `members` to what their operators ask, as far as `churn` goes. Each
-    /// epoch begins with another member, so that nobody who changes all the time keeps off others.
-    function _changeWeights(PackedMember[] memory members, uint256 churn, uint32 weightMax)
-        private
-        view
-    {
-        uint256 first = Epoch.unwrap(epoch());
-        for (uint256 i = 0; i < members.length && churn > 0; ++i) {
-            uint256 index = (first + i) % members.length;
-            PackedMember member = members[index];
-            uint32 wanted = _boundedWeight(_records[member.idOf()], weightMax);
-            if (member.weightOf() == wanted) continue;
-            members[index] = member.withWeight(wanted);
-            --churn;
-        }
-    }
-
-    function _leave(Record storage record) private {
-        record.seat = Seat.None;
-        record.leftAt = uint64(block.timestamp);
-    }
-
-    function _countNotExpelled(PackedMember[] memory members) private view returns (uint256 count) {
-        for (uint256 i = 0; i < members.length; ++i) {
-            if (_records[members[i].idOf()].seat != Seat.Expelled) ++count;
-        }
-    }
-
-    /// What a node asks, or less when governance has lowered the bound since.
-    function _boundedWeight(Record storage record, uint32 weightMax) private view returns (uint32) {
-        uint32 weight = record.weight;
-        return weight < weightMax ? weight : weightMax;
-    }
-
-    /// Puts `member` among the first `count` of `members`, which are by rising id.
-    function _insert(PackedMember[] memory members, uint256 count, PackedMember member)
-        private
-        pure
-    {
-        uint256 word = PackedMember.unwrap(member);
-        for (; count > 0 && PackedMember.unwrap(members[count - 1]) > word; --count) {
-            members[count] = members[count - 1];
-        }
-        members[count] = member;
-    }
-
-    function _resized(PackedMember[] memory members, uint256 length)
-        private
-        pure
-        returns (PackedMember[] memory resized)
-    {
-        resized = new PackedMember[](length);
-        for (uint256 i = 0; i < Math.min(length, members.length); ++i) {
-            resized[i] = members[i];
-        }
-    }
-
     // What a node is
-
-    /// Takes a node out of the committees from the next epoch on, or off the queue.
-    function _expel(NodeId id, Record storage record) private {
-        if (record.seat == Seat.Queued) _dequeue(id, record);
-        if (record.seat == Seat.Member) record.seat = Seat.Expelled;
-    }
-
-    function _dequeue(NodeId id, Record storage record) private {
-        record.seat = Seat.None;
-        _queue.remove(id);
-    }
 
     function _setStatus(NodeId id, Record storage record, Status status) private {
         record.status = status;
@@ -586,11 +388,6 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
         require(record.bond >= min, BondTooSmall(record.bond, min));
     }
 
-    function _checkTime(uint64 from) private view {
-        // forge-lint: disable-next-line(block-timestamp)
-        require(block.timestamp >= from, TooEarly(from));
-    }
-
     function _checkStopped() private view {
         IGuardian current = guardian;
         require(address(current) == address(0) || !current.isPaused(address(this)), Stopped());
@@ -614,9 +411,5 @@ contract NodeRegistry is Committees, AccessManaged, ReentrancyGuardTransient {
     function _checkLength(string calldata text, uint256 max) private pure {
         uint256 length = bytes(text).length;
         require(length >= 1 && length <= max, DescriptionOutOfBounds());
-    }
-
-    function _seconds(Parameter parameter) private view returns (uint64) {
-        return parameters.value(parameter).toUint64();
     }
 }

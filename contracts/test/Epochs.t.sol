@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Membership} from "../src/Membership.sol";
 import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {Epoch, NodeId, ShardId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
@@ -81,8 +82,8 @@ contract EpochsTest is Deployment {
         _nextEpoch();
         _checkMembers(2, "013");
         equal(NodeId.unwrap(_registry.queue()[0]), NodeId.unwrap(late));
-        _checkSeat(early, NodeRegistry.Seat.Member);
-        _checkSeat(late, NodeRegistry.Seat.Queued);
+        _checkSeat(early, Membership.Seat.Member);
+        _checkSeat(late, Membership.Seat.Queued);
         _nextEpoch();
         _checkMembers(3, "0123");
         _nextEpoch();
@@ -365,7 +366,7 @@ contract EpochsTest is Deployment {
         }
     }
 
-    function _checkSeat(NodeId id, NodeRegistry.Seat expected) private view {
+    function _checkSeat(NodeId id, Membership.Seat expected) private view {
         equal(uint256(_registry.seatOf(id)), uint256(expected));
     }
 

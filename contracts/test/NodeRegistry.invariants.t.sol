@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Membership} from "../src/Membership.sol";
 import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {Epoch, NodeId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
@@ -236,12 +237,11 @@ contract RegistryHandler is Deployment {
     /// What an epoch that just opened says of a node agrees with where the node stands.
     function _watchMember(NodeId id, bool isMember) private {
         INodeRegistry.Status status = registry().node(id).status;
-        NodeRegistry.Seat seat = registry().seatOf(id);
-        if (isMember != (seat == NodeRegistry.Seat.Member)) broken = "a seat without a member";
+        Membership.Seat seat = registry().seatOf(id);
+        if (isMember != (seat == Membership.Seat.Member)) broken = "a seat without a member";
         bool may = status == INodeRegistry.Status.Active || status == INodeRegistry.Status.Exiting;
         if (isMember && !may) broken = "a member in a wrong status";
-        if (status == INodeRegistry.Status.Active && !isMember && seat != NodeRegistry.Seat.Queued)
-        {
+        if (status == INodeRegistry.Status.Active && !isMember && seat != Membership.Seat.Queued) {
             broken = "an active node neither joined nor waits";
         }
     }
@@ -320,7 +320,7 @@ contract NodeRegistryInvariants is Deployment {
         for (uint256 i = 0; i < waiting.length; ++i) {
             bool active = registry.node(waiting[i]).status == INodeRegistry.Status.Active;
             check(active, "who waits is active");
-            check(registry.seatOf(waiting[i]) == NodeRegistry.Seat.Queued, "and seated so");
+            check(registry.seatOf(waiting[i]) == Membership.Seat.Queued, "and seated so");
             for (uint256 j = 0; j < members.length; ++j) {
                 check(!(members[j].id == waiting[i]), "and no member");
             }
