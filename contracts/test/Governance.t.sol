@@ -10,6 +10,7 @@ import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {Roles} from "../src/Roles.sol";
 import {NodeId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
+import {IGuardian} from "../src/interfaces/IGuardian.sol";
 import {INodeRegistry} from "../src/interfaces/INodeRegistry.sol";
 import {Deployment} from "./Deployment.sol";
 
@@ -103,6 +104,10 @@ contract GovernanceTest is Deployment {
                 )
             );
             network.access.grantRole(Roles.COURT, others[i], 0);
+            if (others[i] != keeper) {
+                vm.expectRevert(IGuardian.NotTheKeeper.selector);
+                network.guardian.pause(address(_registry));
+            }
             vm.stopPrank();
         }
     }
