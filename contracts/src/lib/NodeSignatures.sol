@@ -4,25 +4,25 @@ pragma solidity 0.8.37;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
-/// Signatures of nodes over typed data (EIP-712), in the domain of their network.
+/// What nodes sign, and who signed (ENC-005, ENC-007).
 library NodeSignatures {
     bytes32 private constant DOMAIN_TYPE =
         keccak256("EIP712Domain(string name,string version,bytes32 salt)");
     bytes32 private constant NAME = keccak256("Tidings");
     bytes32 private constant VERSION = keccak256("1");
 
-    /// The domain of a network. It names no chain and no contract: the network's id binds both.
+    /// The EIP-712 domain of the network with id `networkId`, which is its salt.
     function domainSeparator(bytes32 networkId) internal pure returns (bytes32) {
         return keccak256(abi.encode(DOMAIN_TYPE, NAME, VERSION, networkId));
     }
 
-    /// What is signed for a struct in a domain.
+    /// The EIP-712 signing hash of a statement with hash `structHash`.
     function digest(bytes32 separator, bytes32 structHash) internal pure returns (bytes32) {
         return MessageHashUtils.toTypedDataHash(separator, structHash);
     }
 
-    /// Who signed, from a compact signature (EIP-2098); zero when it is invalid or its s is high,
-    /// so that a statement has one signature of a key and not two.
+    /// Who signed `digest_`, by the compact form of EIP-2098: `r`, then `s` in the lower half of
+    /// the group order with the parity of R's y in its top bit. Zero if the signature is invalid.
     function recover(bytes32 digest_, bytes32 r, bytes32 vs)
         internal
         pure
