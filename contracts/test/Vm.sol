@@ -61,4 +61,9 @@ interface Vm {
     function startSnapshotGas(string calldata name) external;
     function stopSnapshotGas() external returns (uint256);
     function cool(address target) external;
+    function parseJsonStringArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (string[] memory);
+    function parseBytes(string calldata hex_) external pure returns (bytes memory);
 }
