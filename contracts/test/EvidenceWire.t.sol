@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {
+    CompactSignature,
     EvidenceStatements,
     SignedCheckpoint,
     SignedProposal,
@@ -119,6 +120,33 @@ contract EvidenceWireTest is EvidenceBuilder {
             equal(of_.version, 1);
         }
         equal(found, 4);
+    }
+
+    /// The votes of blocks' certificates, of which each has one.
+    function test_votes_are_those_of_nodes() public view {
+        string memory json = vm.readFile("../spec/vectors/ordered/lane.json");
+        bytes32 separator = NodeSignatures.domainSeparator(vm.parseJsonBytes32(json, ".network"));
+        address signer = vm.parseJsonAddress(json, ".registry.nodes[0].signing");
+        uint256 index;
+        for (; has(json, index); index++) {
+            bytes memory certified = vm.parseJsonBytes(json, key(index, "certified"));
+            bytes memory signature = new bytes(64);
+            for (uint256 place = 0; place < 64; place++) {
+                signature[place] = certified[certified.length - 64 + place];
+            }
+            VoteOf memory of_;
+            of_.node = 1;
+            of_.height = SafeCast.toUint64(index + 1);
+            of_.step = 2;
+            of_.hasBlock = true;
+            of_.blockHash = vm.parseJsonBytes32(json, key(index, "hash"));
+            (SignedVote memory vote, bytes32 structHash) =
+                _probe.vote(bytes.concat(encode(of_), signature));
+            bytes32 digest = NodeSignatures.digest(separator, structHash);
+            CompactSignature memory by = vote.signature;
+            equal(NodeSignatures.recover(digest, by.r, by.vs), signer);
+        }
+        equal(index, 10);
     }
 
     function test_signers_are_those_of_nodes() public view {
