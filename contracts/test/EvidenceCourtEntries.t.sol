@@ -363,6 +363,26 @@ contract EvidenceCourtEntriesTest is CourtTest {
         faulty(entry);
     }
 
+    /// Where the ordered lane has a position is a rule of its own, which shows when the batch's
+    /// version ends the judging before the lane is asked for.
+    function test_positions_belong_to_commits_of_groups_only() public {
+        EntryOf memory entry = goodEntry();
+        entry.batch.version = 2;
+        entry.body.lane = 1;
+        entry.body.expected = abi.encodePacked(uint8(1), uint64(0));
+        seal(entry);
+        nothingProved(invalidEntry(entry));
+        become(entry, XMTP);
+        faulty(entry);
+        entry.body.expected = hex"00";
+        seal(entry);
+        stamp(entry.header, encodePayload(entry));
+        nothingProved(invalidEntry(entry));
+        entry.body.dependency = abi.encodePacked(uint8(1), uint8(0), sha256("id"), uint64(9));
+        seal(entry);
+        faulty(entry);
+    }
+
     function test_a_payload_of_an_unknown_version_proves_nothing_whatever_follows() public {
         bytes memory payload = hex"0002";
         HeaderOf memory header = goodEntry().header;
