@@ -67,6 +67,7 @@ contract EvidenceCourt is IEvidenceCourt {
 
     /// @inheritdoc IEvidenceCourt
     function judge(bytes calldata evidence) external returns (bytes32 offence) {
+        // SET-019, SET-020.
         WireReader.Reader memory reader = WireReader.open(evidence, Malformed.selector);
         uint8 kind = reader.choice(CHECKPOINTS, INVALID_ENTRY);
         (NodeId accused, bytes memory deed) = _prove(kind, reader);
@@ -147,6 +148,7 @@ contract EvidenceCourt is IEvidenceCourt {
         SignedVote memory one = reader.readVote();
         SignedVote memory two = reader.readVote();
         reader.close();
+        require(!one.isForZeros && !two.isForZeros, NothingProved());
         bool sameStep = _isSameShard(one.shard, two.shard) && one.height == two.height
             && one.round == two.round && one.step == two.step;
         bool sameVoter = one.node == two.node;

@@ -28,6 +28,7 @@ contract Guardian is IGuardian {
 
     /// @inheritdoc IGuardian
     function pause(address target) external {
+        // SET-022.
         // Terms and pauses last days; a validator moves the time by seconds.
         // forge-lint: disable-next-line(block-timestamp)
         require(msg.sender == keeper && block.timestamp < termEnd, NotTheKeeper());

@@ -72,6 +72,7 @@ abstract contract Membership is Committees {
     /// are out. Of all other changes, `EpochChurnMax` are made: first who leaves, then who joins,
     /// then other weights. Into the first epoch everybody joins who waits.
     function advanceEpoch() external returns (Epoch opened) {
+        // SET-017.
         uint256 churn = MEMBERS_MAX;
         if (Epoch.unwrap(epoch()) != 0) {
             _checkTime(_startOf(epoch()) + _seconds(Parameter.EpochSeconds));

@@ -94,6 +94,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
         unlessStopped
         returns (NodeId id)
     {
+        // SET-016.
         // Counting fails before the last number, which stands for the protocol in reports.
         id = NodeId.wrap(nodeCount++);
         Record storage record = _records[id];
@@ -207,6 +208,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
     /// Pays the bond back to the operator, who alone may ask, `UnbondingSeconds` after the node
     /// asked to leave and was in no committee any more.
     function withdrawBond(NodeId id) external unlessStopped nonReentrant {
+        // SET-018.
         Record storage record = _operated(id);
         require(record.status == Status.Exiting, WrongStatus(id, record.status));
         require(record.seat == Seat.None, StillMember(id));
@@ -228,6 +230,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
         nonReentrant
         returns (uint256 taken)
     {
+        // SET-018.
         Record storage record = _records[id];
         Status status = record.status;
         require(status != Status.None, WrongStatus(id, status));
@@ -262,6 +265,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
 
     /// Moves to the next phase of admission, from which there is no way back; governance only.
     function advancePhase() external restricted {
+        // SET-021.
         require(phase != Phase.Open, WrongPhase(phase));
         phase = phase == Phase.Council ? Phase.TokenVote : Phase.Open;
         emit PhaseAdvanced(phase);
@@ -296,6 +300,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc INodeRegistry
     function isLiableKey(NodeId id, address key) external view returns (bool) {
+        // SET-016.
         SigningKey memory signing = _signingKeys[key];
         if (!signing.used || !(signing.node == id)) return false;
         if (Epoch.unwrap(signing.until) == 0 || !_hasBegun(signing.until)) return true;

@@ -99,6 +99,7 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc IPayerVault
     function deposit(address payer, uint256 amount) external nonReentrant {
+        // SET-008.
         _deposit(payer, amount);
     }
 
@@ -145,6 +146,7 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc IPayerVault
     function withdraw(address to) external nonReentrant {
+        // SET-011.
         Withdrawal memory withdrawal = _withdrawals[msg.sender];
         require(withdrawal.amount > 0, NothingRequested());
         // forge-lint: disable-next-line(block-timestamp)
@@ -178,6 +180,7 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc IPayerVault
     function setCap(ShardId shard, uint128 amount) external {
+        // SET-009.
         CapHistory.Cap[] storage history = _caps[msg.sender][shard];
         CapHistory.Cap memory before = history.latest();
         // Reports that reach a cap's first period show that it is in force. This also keeps the
@@ -231,6 +234,7 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         nonReentrant
         returns (uint256 taken)
     {
+        // SET-010.
         require(msg.sender == address(settlement), NotSettlement(msg.sender));
         _requireRunning();
         Tab storage tab = _tabs[payer][shard];

@@ -17,7 +17,7 @@ import {
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 
 /// Votes of token holders. What they decide waits in the timelock, which alone acts; its delay is
-/// longer than it takes to leave the network with one's money, so that who disagrees can.
+/// longer than it takes to leave the network with one's money, so that who disagrees can (SET-022).
 contract TidingsGovernor is
     Governor,
     GovernorSettings,

@@ -79,6 +79,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
     function submit(UsageReport calldata report, uint256 signers, bytes calldata signatures)
         external
     {
+        // SET-002, SET-003.
         require(!guardian.isPaused(address(this)), Stopped());
         Head memory head = _heads[report.shard];
         Record memory before;
@@ -109,6 +110,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         Usage calldata earlier,
         Usage calldata later
     ) external {
+        // SET-012.
         _requireConsecutive(before, report, index);
         _requireUsage(before, earlier);
         _requireUsage(report, later);
@@ -128,6 +130,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         Usage calldata earlier,
         Usage calldata later
     ) external {
+        // SET-012.
         _requireConsecutive(before, report, index);
         _requireUsage(before, earlier);
         _requireUsage(report, later);
@@ -154,6 +157,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         nonReentrant
         returns (uint256 taken)
     {
+        // SET-013.
         _mature(report, index);
         taken = _charge(report, usage);
         require(taken > 0, NothingToDo());
@@ -179,6 +183,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         nonReentrant
         returns (uint256)
     {
+        // SET-014.
         _mature(report, index);
         _requireEarnings(report, earnings);
         PicoDollars collected = Money.picoDollars(_collected[report.shard]);
@@ -439,6 +444,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
 
     /// Pays `node` up to `due` in all, as far as the shard's pool goes.
     function _pay(ShardId shard, NodeId node, PicoDollars due) private returns (uint256 amount) {
+        // SET-015.
         uint256 before = _paid[shard][node];
         amount = Math.min(
             Math.saturatingSub(Money.unitsRoundedDown(due), before),

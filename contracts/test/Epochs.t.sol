@@ -75,6 +75,7 @@ contract EpochsTest is Deployment {
     // Churn
 
     function test_nodes_join_one_by_one_in_the_order_in_which_they_graduated() external {
+        // covers: SET-017
         _openWith(2);
         NodeId late = _probationer(10);
         NodeId early = _graduate(11);
@@ -120,6 +121,7 @@ contract EpochsTest is Deployment {
     }
 
     function test_a_jailed_node_is_out_at_once_whatever_else_changes() external {
+        // covers: SET-017
         NodeId[] memory ids = _openWith(6);
         _exit(ids[5], 6);
         for (uint256 i = 0; i < 3; ++i) {

@@ -25,12 +25,14 @@ contract EvidenceCourtTest is CourtTest {
     }
 
     function test_two_roots_of_one_size_convict() public {
+        // covers: SET-019
         CheckpointOf memory later = checkpointOf(5, RIGHT);
         later.period = PERIOD + 9;
         equivocated(checkpoints(checkpointOf(5, LEFT), later), checkpointDeed(5));
     }
 
     function test_an_offence_is_judged_once_whichever_statements_prove_it() public {
+        // covers: SET-020
         CheckpointOf memory left = checkpointOf(5, LEFT);
         CheckpointOf memory right = checkpointOf(5, RIGHT);
         equivocated(checkpoints(left, right), checkpointDeed(5));
@@ -247,11 +249,18 @@ contract EvidenceCourtTest is CourtTest {
 
     /// Both have one digest, so that who signed the one has signed the other.
     function test_a_vote_for_no_block_cannot_be_passed_off_as_one_for_block_zero() public {
+        // covers: ORD-023
         bytes memory signature = sign(secretOf(NODE), NETWORK, hashOf(voteForNone()));
         bytes memory none = bytes.concat(encode(voteForNone()), signature);
         bytes memory zero = bytes.concat(encode(voteFor(0)), signature);
         nothingProved(bytes.concat(hex"03", none, zero));
         nothingProved(bytes.concat(hex"03", zero, none));
+        bytes memory another = bytes.concat(
+            encode(voteFor(bytes32(uint256(1)))),
+            sign(secretOf(NODE), NETWORK, hashOf(voteFor(bytes32(uint256(1)))))
+        );
+        nothingProved(bytes.concat(hex"03", zero, another));
+        nothingProved(bytes.concat(hex"03", another, zero));
     }
 
     function test_votes_of_two_steps_prove_nothing() public {

@@ -80,6 +80,7 @@ contract EvidenceCourtFuzzTest is CourtTest {
     }
 
     function test_no_two_statements_of_an_honest_node_convict_it() public {
+        // covers: SET-019
         _checkAllPairs(hex"01", _checkpoints);
         _checkAllPairs(hex"03", _votes);
         _checkAllPairs(hex"04", _proposals);

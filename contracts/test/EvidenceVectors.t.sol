@@ -23,7 +23,13 @@ contract EvidenceVectorsTest is CourtTest {
     }
 
     function test_the_sample_is_judged_as_it_says() public {
+        // covers: SET-019
         equal(_judgeAll(SAMPLE), 12);
+    }
+
+    function test_the_evidence_of_nodes_is_judged_as_they_judge_it() public {
+        // covers: EVD-001, EVD-002, SET-019
+        check(_judgeAll("../spec/vectors/evidence/judged.json") > 40, "cases are missing");
     }
 
     /// Judges every case of the file, each in a court of its own; returns how many there are.

@@ -13,6 +13,7 @@ contract FeeFormulaTest is Test {
     }
 
     function test_every_vector() public {
+        // covers: FEE-001
         uint256 count = 0;
         while (vm.keyExistsJson(vectors, path(count, ""))) {
             checkVector(count);

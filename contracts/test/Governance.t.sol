@@ -24,6 +24,7 @@ contract GovernanceTest is Deployment {
     }
 
     function test_the_timelock_alone_administers_after_deployment() external view {
+        // covers: SET-022
         (bool isAdmin, uint32 delay) =
             network.access.hasRole(Roles.ADMIN, address(network.timelock));
         check(isAdmin && delay == 0, "the timelock is");
@@ -53,6 +54,7 @@ contract GovernanceTest is Deployment {
     }
 
     function test_the_phases_are_walked_through_by_votes_and_never_back() external {
+        // covers: SET-021
         // Council: the council admits, nobody else.
         NodeId first = _candidate(1);
         _checkRefuses(first, stranger);
@@ -86,6 +88,7 @@ contract GovernanceTest is Deployment {
     }
 
     function test_no_key_of_deployer_or_council_governs() external {
+        // covers: SET-022
         address[4] memory others = [address(this), council, keeper, holder];
         for (uint256 i = 0; i < others.length; ++i) {
             bytes memory refused = abi.encodeWithSelector(

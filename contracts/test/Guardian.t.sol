@@ -19,6 +19,7 @@ contract GuardianTest is Test {
     }
 
     function test_a_pause_ends_by_itself_after_seven_days() external {
+        // covers: SET-022
         check(!_guardian.isPaused(TARGET), "never paused");
         vm.expectEmit(true, true, true, true);
         emit IGuardian.Paused(TARGET, START + 7 days);

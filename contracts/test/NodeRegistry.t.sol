@@ -81,6 +81,7 @@ contract NodeRegistryTest is Deployment {
     }
 
     function test_the_signing_key_must_sign_its_registration() external {
+        // covers: SET-016
         INodeRegistry.Description memory description = _description(1);
         address operator = _operatorOf(1);
         bytes memory good = _possession(_signingKeyOf(1), operator, description.transport);
@@ -109,6 +110,7 @@ contract NodeRegistryTest is Deployment {
     }
 
     function test_a_key_once_used_is_never_free_again() external {
+        // covers: SET-016
         NodeId id = _register(1);
         _rotateSigning(id, 1, 50);
         _rotateTransport(id, 1, 50);
@@ -174,6 +176,7 @@ contract NodeRegistryTest is Deployment {
     // Keys
 
     function test_a_rotated_key_stays_liable_until_the_unbonding_time_after_it_stopped() external {
+        // covers: SET-016
         NodeId id = _openWith(1)[0];
         _rotateSigning(id, 1, 50);
         (address old, address young) = (vm.addr(_signingKeyOf(1)), vm.addr(_signingKeyOf(50)));
@@ -227,6 +230,7 @@ contract NodeRegistryTest is Deployment {
     }
 
     function test_a_bond_comes_back_after_the_unbonding_time() external {
+        // covers: SET-018
         NodeId id = _candidate(1);
         vm.prank(_operatorOf(1));
         _registry.exit(id);
@@ -299,6 +303,7 @@ contract NodeRegistryTest is Deployment {
     }
 
     function test_a_slash_reaches_the_bond_of_who_leaves_and_shortens_nothing() external {
+        // covers: SET-018
         NodeId id = _candidate(1);
         vm.prank(_operatorOf(1));
         _registry.exit(id);

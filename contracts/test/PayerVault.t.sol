@@ -21,6 +21,7 @@ contract PayerVaultTest is VaultTest {
     // Deposits.
 
     function test_anyone_deposits_for_anyone() public {
+        // covers: SET-008
         vm.prank(bob);
         vault.deposit(alice, 5);
         equal(vault.balanceOf(alice), 5);
@@ -109,6 +110,7 @@ contract PayerVaultTest is VaultTest {
     // Withdrawals.
 
     function test_a_withdrawal_waits() public {
+        // covers: SET-011
         deposit(alice, 10);
         vm.startPrank(alice);
         vault.requestWithdrawal(4);
@@ -162,6 +164,7 @@ contract PayerVaultTest is VaultTest {
     }
 
     function test_withdrawals_cannot_be_stopped() public {
+        // covers: SET-011
         deposit(alice, 10);
         guardian.pause(address(vault));
         vm.startPrank(alice);
@@ -266,6 +269,7 @@ contract PayerVaultTest is VaultTest {
     // Who may collect, and pay.
 
     function test_only_the_settlement_collects() public {
+        // covers: SET-008
         vm.expectRevert(abi.encodeWithSelector(IPayerVault.NotSettlement.selector, address(this)));
         vault.collect(alice, SHARD, 1, Period.wrap(1));
     }

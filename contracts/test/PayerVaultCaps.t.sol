@@ -9,6 +9,7 @@ import {VaultTest} from "./money/VaultTest.sol";
 /// Caps, what is reserved for them, and what the settlement can take.
 contract PayerVaultCapsTest is VaultTest {
     function test_a_cap_needs_a_balance_that_covers_its_window() public {
+        // covers: SET-009
         deposit(alice, 99);
         vm.startPrank(alice);
         vm.expectRevert(abi.encodeWithSelector(IPayerVault.BalanceTooSmall.selector, 99, 100));
@@ -20,6 +21,7 @@ contract PayerVaultCapsTest is VaultTest {
     }
 
     function test_a_cap_holds_from_the_end_of_its_notice() public {
+        // covers: SET-009
         ready(alice, 10, 0);
         equal(latestFrom(alice), NOTICE);
         equal(vault.capAt(alice, SHARD, Period.wrap(NOTICE - 1)), 0);
@@ -161,6 +163,7 @@ contract PayerVaultCapsTest is VaultTest {
     }
 
     function test_collecting_reaches_what_is_asked_back_but_not_yet_fetched() public {
+        // covers: SET-011
         ready(alice, 10, 30);
         vm.prank(alice);
         vault.requestWithdrawal(30);
@@ -209,6 +212,7 @@ contract PayerVaultCapsTest is VaultTest {
         uint64[8] calldata jumps,
         uint16[8] calldata waits
     ) public {
+        // covers: SET-010
         uint128 cap = 10;
         ready(alice, cap, 500_000e6);
         uint256 taken = 0;
@@ -239,6 +243,7 @@ contract PayerVaultCapsTest is VaultTest {
         uint16 first,
         uint16 last
     ) public {
+        // covers: SET-010
         deposit(alice, MINTED);
         uint64[6] memory froms;
         uint64 settled = 0;

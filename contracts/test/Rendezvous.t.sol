@@ -30,6 +30,7 @@ contract RendezvousTest is Test {
     }
 
     function test_committees_are_those_of_the_vectors() external view {
+        // covers: TOP-005
         string memory json = vm.readFile(string.concat(VECTORS, "topics/committees.json"));
         uint256 count = 0;
         for (; vm.keyExistsJson(json, _case(count)); ++count) {
@@ -39,6 +40,7 @@ contract RendezvousTest is Test {
     }
 
     function test_networks_are_those_of_the_vectors() external view {
+        // covers: ENC-005
         string memory json = vm.readFile(string.concat(VECTORS, "encoding/networks.json"));
         uint256 count = 0;
         for (; vm.keyExistsJson(json, _case(count)); ++count) {

@@ -10,6 +10,7 @@ import {UsageTree} from "./money/UsageTree.sol";
 contract ReportTreesTest is Test {
     /// The example of OpenZeppelin's JavaScript library.
     function test_trees_are_laid_out_as_the_standard_ones() public pure {
+        // covers: SET-005
         bytes32[] memory leaves = new bytes32[](2);
         leaves[0] = ReportTrees.usageLeaf(
             0x1111111111111111111111111111111111111111, PicoDollars.wrap(5e18)

@@ -13,6 +13,7 @@ import {SettlementTest} from "./money/SettlementTest.sol";
 /// Which reports are accepted.
 contract UsageSettlementTest is SettlementTest {
     function test_the_digest_is_that_of_typed_data() public {
+        // covers: SET-002
         IUsageSettlement.UsageReport memory report = make(SHARD, 5, sums(1, 2));
         bytes32 structHash = keccak256(
             abi.encode(
@@ -94,6 +95,7 @@ contract UsageSettlementTest is SettlementTest {
     }
 
     function test_periods_are_neither_left_out_nor_reported_twice() public {
+        // covers: SET-003
         add(5, 1, 2);
         IUsageSettlement.UsageReport memory report = make(SHARD, 9, sums(1, 2));
         report.first = Period.wrap(5);
@@ -115,6 +117,7 @@ contract UsageSettlementTest is SettlementTest {
     }
 
     function test_a_report_names_the_one_before() public {
+        // covers: SET-003
         add(5, 1, 2);
         IUsageSettlement.UsageReport memory report = make(SHARD, 9, sums(1, 2));
         report.previous = "something";
@@ -172,6 +175,7 @@ contract UsageSettlementTest is SettlementTest {
     // Signatures.
 
     function test_more_than_two_thirds_must_sign() public {
+        // covers: SET-002
         uint256[7] memory needed = [uint256(1), 2, 3, 3, 4, 5, 5];
         for (uint16 members = 1; members <= 7; ++members) {
             ShardId shard = ShardId.wrap(100 + members);

@@ -16,6 +16,7 @@ contract UsageSettlementChallengesTest is SettlementTest {
     }
 
     function test_a_falling_sum_voids_the_report_and_all_after_it() public {
+        // covers: SET-012
         add(5, 8 * UNIT, 8 * UNIT);
         add(6, 7 * UNIT, 9 * UNIT);
         add(7, 8 * UNIT, 9 * UNIT);
@@ -66,6 +67,7 @@ contract UsageSettlementChallengesTest is SettlementTest {
     }
 
     function test_more_than_the_cap_voids_the_report() public {
+        // covers: SET-012
         add(5, 40 * UNIT, 40 * UNIT);
         // Periods 6 and 7 allow 20; a part of a unit more is none.
         add(7, 60 * UNIT + UNIT - 1, 61 * UNIT);
@@ -107,6 +109,7 @@ contract UsageSettlementChallengesTest is SettlementTest {
     }
 
     function test_a_mature_report_stands() public {
+        // covers: SET-012
         add(5, 50 * UNIT, 40 * UNIT);
         add(6, 49 * UNIT, 60 * UNIT);
         vm.warp(START + CHALLENGE);

@@ -40,6 +40,7 @@ contract UsageSettlementChargesTest is SettlementTest {
     }
 
     function test_the_difference_is_charged_once() public {
+        // covers: SET-001, SET-013
         add(5, 500 * UNIT + UNIT - 1, 500 * UNIT);
         add(6, 700 * UNIT, 500 * UNIT);
         mature();
@@ -54,6 +55,7 @@ contract UsageSettlementChargesTest is SettlementTest {
     }
 
     function test_less_than_a_unit_is_not_charged_yet() public {
+        // covers: SET-001, SET-013
         add(5, UNIT - 1, 0);
         mature();
         vm.expectRevert(IUsageSettlement.NothingToDo.selector);
@@ -191,6 +193,7 @@ contract UsageSettlementChargesTest is SettlementTest {
     }
 
     function test_of_the_first_report_the_collected_part_is_paid() public {
+        // covers: SET-014
         add(5, 500 * UNIT, 500 * UNIT);
         mature();
         vm.expectRevert(IUsageSettlement.NothingToDo.selector);
@@ -203,6 +206,7 @@ contract UsageSettlementChargesTest is SettlementTest {
     }
 
     function test_of_a_later_report_the_part_above_the_one_before_is_paid() public {
+        // covers: SET-014
         add(5, 500 * UNIT, 500 * UNIT);
         add(6, 1000 * UNIT, 1000 * UNIT);
         mature();
@@ -262,6 +266,7 @@ contract UsageSettlementChargesTest is SettlementTest {
     }
 
     function test_a_pool_that_is_short_pays_what_it_has() public {
+        // covers: SET-015
         ready2();
         // A corrupt committee says that one node earned far more than was billed.
         IUsageSettlement.UsageReport memory report = make(SHARD, 5, sums(500 * UNIT, 500 * UNIT));

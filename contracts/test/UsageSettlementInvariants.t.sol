@@ -40,6 +40,7 @@ contract UsageSettlementInvariantsTest is Test {
     /// No unit appears or is lost, shards pay what they collected, in order, and every cap is
     /// reserved. One run for all three, because runs are what takes time.
     function invariant_money_is_conserved() public view {
+        // covers: SET-015
         handler.checkConservation();
         handler.checkShards();
         handler.checkReserves();

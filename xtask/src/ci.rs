@@ -11,7 +11,9 @@ use serde::Deserialize;
 
 use crate::generated::Mode;
 use crate::tally::Tally;
-use crate::{codegen, launch, process, repository, sim, suite, tidy, trace, vectors, xmtp};
+use crate::{
+    codegen, contracts, launch, process, repository, sim, suite, tidy, trace, vectors, xmtp,
+};
 
 /// The chaos of every run: all phases once, each for a short while.
 const CHAOS: [&str; 4] = ["--seed", "1", "--seconds", "6"];
@@ -102,6 +104,9 @@ impl Run {
         self.step("trace", |_, _| trace::run(&root, Mode::Check))?;
         self.step("vectors", |_, _| vectors::run(&root))?;
         self.step("deny", |_, deadline| deny(&root, deadline))?;
+        self.step("contracts", |run, deadline| {
+            contracts::run(&root, Mode::Check, deadline, &mut run.tally)
+        })?;
         self.step("build", |_, deadline| {
             let words = ["build", "--workspace", "--all-targets", "--locked"];
             cargo(&root, &words, deadline)
@@ -237,6 +242,7 @@ mod tests {
             "format",
             "tidy",
             "codegen",
+            "contracts",
             "trace",
             "vectors",
             "deny",

@@ -2,9 +2,11 @@
 
 mod ci;
 mod codegen;
+mod contracts;
 mod devnet;
 mod generated;
 mod launch;
+mod npm;
 mod parameters;
 mod ports;
 mod postgres;
@@ -28,6 +30,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use generated::Mode;
+use tally::Tally;
 
 /// What `cargo xtask` is asked to do.
 #[derive(Parser)]
@@ -69,6 +72,12 @@ enum Command {
     },
     /// Check the form of the files under spec/vectors
     Vectors,
+    /// Build and test the contracts, and write what Rust takes of them
+    Contracts {
+        /// Fail when a file is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// An error whose story is already told, so that nothing follows the last line.
@@ -110,6 +119,9 @@ fn run(command: &Command) -> Result<()> {
         Command::Codegen { check } => codegen::run(&root, Mode::from_check(*check)),
         Command::Trace { check } => trace::run(&root, Mode::from_check(*check)),
         Command::Vectors => vectors::run(&root),
+        Command::Contracts { check } => {
+            contracts::run(&root, Mode::from_check(*check), None, &mut Tally::default())
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use crate::generated::{self, Mode};
 use crate::repository;
 
+/// The longest line that forge's formatter makes.
+const LINE_WIDTH: usize = 100;
+
 /// One number that governance sets.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,13 +40,7 @@ pub fn run(root: &Path, mode: Mode, command: &str) -> Result<()> {
     let parameters = parse(&repository::read(&root.join("spec/parameters.toml"))?)?;
     let table = root.join("contracts/src/generated/ParameterTable.sol");
     generated::settle(root, &table, &solidity(&parameters), mode, command)?;
-    generated::settle(
-        root,
-        &root.join("spec/parameters.md"),
-        &markdown(&parameters),
-        mode,
-        command,
-    )
+    generated::settle(root, &root.join("spec/parameters.md"), &markdown(&parameters), mode, command)
 }
 
 fn parse(text: &str) -> Result<Vec<Parameter>> {
@@ -89,31 +86,40 @@ fn solidity(parameters: &[Parameter]) -> String {
         parameters.len()
     );
     for (index, parameter) in parameters.iter().enumerate() {
-        let Parameter { name, unit, initial, min, max, .. } = parameter;
         let last = index + 1 == parameters.len();
-        let condition = format!("if (parameter == Parameter.{name}) ");
-        let (open, close) = if last { (String::new(), "") } else { (condition + "{", "}") };
-        let indent = if last { "" } else { "    " };
+        let indent = if last { 8 } else { 12 };
         if !last {
-            let _ = writeln!(out, "        {open}");
+            let _ = writeln!(out, "        if (parameter == Parameter.{}) {{", parameter.name);
         }
-        let _ = writeln!(out, "        {indent}return Definition({{");
-        for (field, value) in
-            [("name", format!("\"{name}\"")), ("unit", format!("unicode\"{unit}\""))]
-        {
-            let _ = writeln!(out, "            {indent}{field}: {value},");
-        }
-        for (field, value, comma) in [("min", min, ","), ("max", max, ","), ("initial", initial, "")]
-        {
-            let _ = writeln!(out, "            {indent}{field}: {}{comma}", grouped(*value));
-        }
-        let _ = writeln!(out, "        {indent}}});");
+        returned(&mut out, parameter, indent);
         if !last {
-            let _ = writeln!(out, "        {close}");
+            out.push_str("        }\n");
         }
     }
     out.push_str("    }\n}\n");
     out
+}
+
+/// The statement that returns a definition, on as few lines as forge's formatter leaves it.
+fn returned(out: &mut String, parameter: &Parameter, indent: usize) {
+    let Parameter { name, unit, initial, min, max, .. } = parameter;
+    let fields = [
+        format!("name: \"{name}\""),
+        format!("unit: unicode\"{unit}\""),
+        format!("min: {}", grouped(*min)),
+        format!("max: {}", grouped(*max)),
+        format!("initial: {}", grouped(*initial)),
+    ];
+    let inner = indent + 4;
+    let in_one = fields.join(", ");
+    let in_many = fields.join(&format!(",\n{:inner$}", ""));
+    let fits = inner + in_one.chars().count() <= LINE_WIDTH;
+    let fields = if fits { in_one } else { in_many };
+    let _ = writeln!(
+        out,
+        "{:indent$}return Definition({{\n{:inner$}{fields}\n{:indent$}}});",
+        "", "", ""
+    );
 }
 
 /// Decimal digits, with an underscore between thousands from five digits on, as forge likes them.
@@ -141,7 +147,8 @@ fn markdown(parameters: &[Parameter]) -> String {
          |---|---:|---:|---:|---|---|\n",
     );
     for Parameter { name, unit, initial, min, max, reason } in parameters {
-        let [initial, min, max] = [initial, min, max].map(|value| grouped(*value).replace('_', ","));
+        let [initial, min, max] =
+            [initial, min, max].map(|value| grouped(*value).replace('_', ","));
         let _ = writeln!(out, "| `{name}` | {initial} | {min} | {max} | {unit} | {reason} |");
     }
     out
@@ -164,7 +171,8 @@ mod tests {
         let text = solidity(&parameters);
         assert!(text.contains("enum Parameter {\n    First,\n    Second\n}\n"), "{text}");
         assert!(text.contains("if (parameter == Parameter.First) {"), "{text}");
-        assert!(text.contains("            initial: 20_000\n        });\n    }\n}\n"), "{text}");
+        let last = "max: 20_000, initial: 20_000\n        });\n    }\n}\n";
+        assert!(text.ends_with(last), "{text}");
         assert!(markdown(&parameters).contains("| `Second` | 20,000 | 10 | 20,000 | seconds |"));
     }
 

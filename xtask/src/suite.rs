@@ -8,9 +8,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::generated::Mode;
 use crate::postgres::{self, Origin, Postgres};
 use crate::tally::Tally;
-use crate::{process, xmtp};
+use crate::{contracts, process, xmtp};
 
 /// What the tests read to find the server.
 const POSTGRES_VARIABLE: &str = "TIDINGS_TEST_POSTGRES_URL";
@@ -111,6 +112,10 @@ fn steps(
         ok &= count(prepare(own), deadline, tally)?;
     }
     drop(postgres);
+    if options.runner.is_empty() && !options.as_ci {
+        // For CI they are a step of their own.
+        contracts::run(root, Mode::Check, deadline, tally)?;
+    }
     verdict(*tally, ok, options.runner.is_empty())
 }
 

@@ -14,9 +14,9 @@ use crate::tidy::{self, RustFile};
 const COMMAND: &str = "cargo xtask trace";
 
 /// What the numbered documents of spec/ call their rules.
-const PREFIXES: [&str; 14] = [
+const PREFIXES: [&str; 15] = [
     "ENC", "TOP", "ENV", "LOG", "REP", "ORD", "IDN", "MLS", "API", "ERR", "FEE", "GTW", "EVD",
-    "XMTP",
+    "XMTP", "SET",
 ];
 
 /// Where a rule stands and who cites it.
@@ -49,6 +49,10 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         if !file.path.starts_with("xtask/") {
             cite(&mut rules, &mut unknown, &file);
         }
+    }
+    for path in repository::files_below(&root.join("contracts"), "sol")? {
+        let text = repository::read(&path)?;
+        cite_contract(&mut rules, &mut unknown, &repository::relative(root, &path), &text);
     }
     for (id, places) in &unknown {
         offences.push(format!("{id} is stated nowhere in spec/: {}", places.join(", ")));
@@ -89,8 +93,24 @@ fn state(rules: &mut Rules, document: &str, text: &str) -> Vec<String> {
     offences
 }
 
+/// Where what is no rule is cited.
+type Unknown = BTreeMap<String, Vec<String>>;
+
+/// Enters the citations of one Solidity file, and where it cites what is no rule.
+fn cite_contract(rules: &mut Rules, unknown: &mut Unknown, path: &str, text: &str) {
+    for (_, id) in ids(text) {
+        let Some(rule) = rules.get_mut(id) else {
+            unknown.entry(id.to_owned()).or_default().push(path.to_owned());
+            continue;
+        };
+        let is_test = path.starts_with("contracts/test/");
+        let citations = if is_test { &mut rule.tests } else { &mut rule.code };
+        citations.insert(path.to_owned());
+    }
+}
+
 /// Enters the citations of one Rust file, and where it cites what is no rule.
-fn cite(rules: &mut Rules, unknown: &mut BTreeMap<String, Vec<String>>, file: &RustFile) {
+fn cite(rules: &mut Rules, unknown: &mut Unknown, file: &RustFile) {
     for (offset, id) in ids(&file.source.text) {
         let Some(rule) = rules.get_mut(id) else {
             let place = format!("{}:{}", file.path, file.source.line(offset));
@@ -183,6 +203,17 @@ mod tests {
         let mut unknown = BTreeMap::new();
         cite(rules, &mut unknown, file);
         unknown
+    }
+
+    #[test]
+    fn contracts_cite_rules_too() {
+        let mut rules = stated("**SET-001** It MUST be.\n");
+        let mut unknown = Unknown::new();
+        cite_contract(&mut rules, &mut unknown, "contracts/src/Vault.sol", "/// (SET-001)");
+        assert!(gaps(&rules)[0].ends_with("no test cites SET-001"));
+        cite_contract(&mut rules, &mut unknown, "contracts/test/V.t.sol", "// SET-001, SET-009");
+        assert_eq!(gaps(&rules), [""; 0]);
+        assert_eq!(unknown["SET-009"], ["contracts/test/V.t.sol"]);
     }
 
     #[test]

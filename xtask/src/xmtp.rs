@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::devnet::{self, Network};
-use crate::process;
 use crate::tally::Tally;
+use crate::{npm, process};
 
 /// The project with the official client, pinned by its lock file.
 const EXAMPLE: &str = "examples/xmtp-node";
@@ -31,7 +31,7 @@ pub fn test(root: &Path, tally: &mut Tally) -> Result<()> {
 /// When a scenario fails, or it takes longer than until `deadline`.
 pub fn check(root: &Path, deadline: Option<Instant>, tally: &mut Tally) -> Result<()> {
     let example = root.join(EXAMPLE);
-    install(&example, deadline)?;
+    npm::install(&example, deadline)?;
     let (network, dir) = start(root)?;
     let layout = &network.record.layout;
     let edges: Vec<&str> = layout.edges.iter().map(|edge| edge.url.as_str()).collect();
@@ -60,19 +60,4 @@ pub fn check(root: &Path, deadline: Option<Instant>, tally: &mut Tally) -> Resul
 fn start(root: &Path) -> Result<(Network, PathBuf)> {
     let dir = crate::repository::target_dir(root).join("xmtp");
     Ok((devnet::start_xmtp(root, dir.clone())?, dir))
-}
-
-/// Fetches the client as the lock file has it, unless it is there.
-fn install(example: &Path, deadline: Option<Instant>) -> Result<()> {
-    let fetched = example.join("node_modules/.package-lock.json");
-    let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    if written(&fetched) >= written(&example.join("package-lock.json")) {
-        return Ok(());
-    }
-    let mut command = Command::new("npm");
-    command
-        .current_dir(example)
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel", "error"])
-        .stdin(Stdio::null());
-    process::run(&mut command, deadline).context("npm is needed for the XMTP example")
 }

@@ -41,6 +41,8 @@ struct SignedVote {
     /// For which block; zero for none. What is signed does not tell a block with the hash zero
     /// from none, so nothing here may.
     bytes32 blockHash;
+    /// Whether it names 32 zero bytes as its block, which no vote does (ORD-023).
+    bool isForZeros;
     CompactSignature signature;
 }
 
@@ -98,6 +100,7 @@ library EvidenceStatements {
         vote.step = reader.choice(1, 2);
         if (reader.presence()) {
             vote.blockHash = reader.word();
+            vote.isForZeros = vote.blockHash == 0;
         }
         vote.signature = _readSignature(reader);
     }

@@ -7,7 +7,8 @@ import {NodeId, PicoDollars} from "../Types.sol";
 import {IUsageSettlement} from "../interfaces/IUsageSettlement.sol";
 
 /// The Merkle trees of a usage report, in the layout of OpenZeppelin's StandardMerkleTree:
-/// leaves are hashed twice, so that no inner node passes for a leaf, and pairs are sorted.
+/// leaves are hashed twice, so that no inner node passes for a leaf, and pairs are sorted
+/// (SET-005).
 library ReportTrees {
     /// The number under which the protocol's share stands among the nodes'.
     NodeId internal constant PROTOCOL = NodeId.wrap(type(uint32).max);

@@ -6,7 +6,7 @@ import {INodeRegistry} from "../../src/interfaces/INodeRegistry.sol";
 
 /// A registry whose committees and nodes tests put in; all shards have one committee.
 contract RegistryStandIn is INodeRegistry {
-    bytes32 public constant networkId = keccak256("test network");
+    bytes32 public networkId = keccak256("test network");
 
     Epoch public epoch = Epoch.wrap(1);
     Phase public phase;
@@ -27,6 +27,10 @@ contract RegistryStandIn is INodeRegistry {
         for (uint32 i = 0; i < signers.length; ++i) {
             _members[inEpoch].push(NodeId.wrap(i));
         }
+    }
+
+    function setNetworkId(bytes32 networkId_) external {
+        networkId = networkId_;
     }
 
     function setEpoch(Epoch epoch_) external {

@@ -21,6 +21,7 @@ mod registry_history;
 mod state_key;
 mod state_proof;
 mod topic;
+mod usage_report;
 mod vote;
 
 pub use admission::{
@@ -45,4 +46,5 @@ pub use state_proof::{
     StateBranch, StateContent, StateLeaf, StatePath, StateProof, StateProofInvalid,
 };
 pub use topic::{Lane, Topic, TopicKind};
+pub use usage_report::{SignedAttestation, UsageReport};
 pub use vote::{Proposal, SignedProposal, SignedVote, Step, Vote};

@@ -103,6 +103,10 @@ fixed_id!(
     CheckpointDigest, 32, ""
 );
 fixed_id!(
+    /// The EIP-712 digest of a usage report.
+    ReportDigest, 32, ""
+);
+fixed_id!(
     /// Names a block of the ordered lane: hash of its header.
     BlockHash, 32, ""
 );

@@ -44,11 +44,11 @@ pub use error::ErrorCode;
 pub use hash::{Hash, labelled_hash, sha256};
 pub use id::{
     BatchId, BlockHash, CheckpointDigest, EntryHash, EnvelopeId, EthereumAddress, GenesisSalt,
-    InboxId, NetworkId, OffenceId, OperationHash, ParseIdError, TopicId,
+    InboxId, NetworkId, OffenceId, OperationHash, ParseIdError, ReportDigest, TopicId,
 };
 pub use index::{
     EdgeId, Height, Incarnation, LogIndex, LogSize, NodeId, Period, Position, RegistryEpoch, Round,
     ShardId, TimestampSeconds, TopicIndex,
 };
-pub use money::{MoneyOverflow, PicoDollars};
+pub use money::{MoneyOverflow, PicoDollars, PicoDollarsTotal};
 pub use network::Genesis;

@@ -268,3 +268,36 @@ proptest! {
         }
     }
 }
+
+#[derive(serde::Deserialize)]
+struct Judged {
+    network_id: NetworkId,
+    signer: EthereumAddress,
+    node: u32,
+    evidence: String,
+    offence: OffenceId,
+    holds: bool,
+    outcome: String,
+}
+
+#[derive(serde::Deserialize)]
+struct File {
+    cases: Vec<Judged>,
+}
+
+/// The court convicts by nothing that nodes refuse.
+#[test]
+fn vectors() {
+    // covers: EVD-001
+    // covers: EVD-002
+    // covers: SET-019
+    let json = include_str!("../../../../spec/vectors/evidence/judged.json");
+    for case in serde_json::from_str::<File>(json).unwrap().cases {
+        let evidence = Evidence::from_wire(&hex::decode(&case.evidence).unwrap()).unwrap();
+        assert_eq!(evidence.accused(), NodeId(case.node));
+        assert_eq!(evidence.offence(), case.offence);
+        assert_eq!(evidence.verify(case.network_id, case.signer).is_ok(), case.holds);
+        assert!(case.outcome != "convicted" || case.holds);
+        assert!(case.outcome != "refused" || !case.holds);
+    }
+}

@@ -2,5 +2,6 @@
 
 mod fees;
 mod network;
+mod settlement;
 mod usage;
 mod verdicts;
