@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use tidings_demo::evidence;
+use tidings_demo::{Publisher, evidence};
+use tidings_envelope::{AckLevel, Lane};
+use tidings_types::NodeId;
+use tidings_types::ed25519::SigningKey;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,7 @@ struct Log {
 
 /// A running network.
 pub struct Stage {
+    folder: PathBuf,
     record: Record,
     http: reqwest::Client,
     revived: Option<Child>,
@@ -72,7 +76,8 @@ impl Stage {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("no network at {}", path.display()))?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-        Ok(Self { record: serde_json::from_str(&text)?, http, revived: None })
+        let folder = path.parent().context("a file is in a folder")?.to_path_buf();
+        Ok(Self { folder, record: serde_json::from_str(&text)?, http, revived: None })
     }
 
     /// The nodes in order.
@@ -198,6 +203,22 @@ impl Stage {
             ensure!(Instant::now() < deadline, "the lie has left no evidence");
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+    }
+
+    /// Has a node take something in, so that it has a log of its own to lie about: a gateway may
+    /// have preferred the others all the time.
+    ///
+    /// # Errors
+    /// When the network's files are not where they should be, or the node does not answer.
+    pub async fn tempt(&self, node: usize) -> Result<()> {
+        let text = std::fs::read_to_string(self.folder.join("registry.json"))?;
+        let publisher = Publisher::open(&self.folder, serde_json::from_str(&text)?)?;
+        let Node { http, id, .. } = &self.nodes()[node];
+        let period = publisher.period(http).await?;
+        let key = SigningKey::from_secret(&[7; 32]);
+        let envelope = publisher.envelope(&key, Lane::Broadcast, None, period, vec![0; 300])?;
+        publisher.publish((http, NodeId(*id)), AckLevel::Local, &[envelope]).await?;
+        Ok(())
     }
 
     async fn status(&self, node: &Node) -> Result<Status> {

@@ -85,6 +85,8 @@ async fn expose(stage: &Stage, lie: &str, liar: usize, folder: &Path) -> Result<
         tell(&format!("What {name} kept from the others they have from each other."));
         return Ok(());
     }
+    stage.tempt(liar).await?;
+    tell(&format!("Somebody else publishes through {name}."));
     let file = stage.evidence_against(liar, &folder.join("evidence")).await?;
     let size = std::fs::metadata(file)?.len();
     tell(&format!("{name} is convicted in the ordered lane: {size} bytes of evidence verify."));

@@ -100,13 +100,20 @@ impl<'a> Knowledge<'a> {
         })
     }
 
-    /// Whether somebody is known to have been inside in every epoch of a span; who was removed and
-    /// came back between two looks seems to have stayed.
+    /// Whether somebody is known to have been inside in every epoch of a span, and outside in none
+    /// since; who was removed and came back between two looks seems to have stayed.
+    ///
+    /// An author who is behind writes in an epoch that others have left: who came back since then
+    /// has no keys for it.
     #[must_use]
     pub fn was_inside(&self, group: GroupNumber, who: Member, span: Span) -> bool {
-        (span.first..=span.last).all(|epoch| {
-            self.members.get(&(group, epoch)).is_some_and(|members| members.contains(&who))
-        })
+        let is_in = |epoch: u64| {
+            let members = self.members.get(&(group, epoch));
+            members.map(|members| members.contains(&who))
+        };
+        let since = self.members.range((group, span.last)..=(group, u64::MAX));
+        (span.first..=span.last).all(|epoch| is_in(epoch) == Some(true))
+            && since.into_iter().all(|((_, epoch), _)| is_in(*epoch) == Some(true))
     }
 
     /// Whether a client was seen to know, in this time, that it is not in the group.

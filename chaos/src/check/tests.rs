@@ -137,6 +137,21 @@ fn who_came_back_unseen_need_not_hold_what_was_said_meanwhile() {
 }
 
 #[test]
+fn who_came_back_need_not_hold_what_an_author_behind_wrote_in_an_old_epoch() {
+    let mut story = Story::new();
+    story.looks(&[ALICE, BOB, CAROL], 2, &[ALICE, BOB, CAROL]);
+    story.history.transcripts.insert((GROUP, CAROL), Vec::new());
+    // Carol is removed and added again; Alice has heard of neither when she writes.
+    story.looks(&[BOB], 3, &[ALICE, BOB]);
+    story.looks(&[BOB, CAROL], 4, &[ALICE, BOB, CAROL]);
+    story.send(key(ALICE, 1));
+    story.hear(key(ALICE, 1), BOB);
+    story.looks(&[ALICE], 2, &[ALICE, BOB, CAROL]);
+    story.looks(&[ALICE], 4, &[ALICE, BOB, CAROL]);
+    story.expect(&[]);
+}
+
+#[test]
 fn a_message_without_acknowledgement_may_be_lost() {
     let mut story = Story::new();
     story.send(key(ALICE, 1));

@@ -100,6 +100,11 @@ impl Core {
             return Ok(None);
         };
         let id = ConversationId(pointer.group.0);
+        // We may have been removed and added again since the group was read last; whether a
+        // welcome is for who is in it already, the lane tells (MLS-017).
+        if engine.groups.get(&id).is_some_and(|group| group.status() == GroupStatus::Active) {
+            Box::pin(self.pull_conversation(engine, id)).await?;
+        }
         let is_out = |group: &Group| group.status() == GroupStatus::Ejected;
         if engine.groups.get(&id).is_some_and(is_out) {
             match self.take_grant(engine, id, pointer, &blob).await {

@@ -98,6 +98,25 @@ async fn who_was_removed_can_be_added_again() {
 }
 
 #[tokio::test]
+async fn who_was_removed_and_added_again_while_away_is_in() {
+    // covers: MLS-017
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::ADMINS, &members).await.unwrap();
+    bob.sync().await;
+    alice.client.group_remove(id, &members).await.unwrap();
+    alice.client.group_add(id, &members).await.unwrap();
+    // The welcome is found before the removal is known of.
+    bob.sync().await;
+    assert_eq!(bob.client.conversations().unwrap()[0].state, ConversationState::Active);
+    bob.say(id, "back").await;
+    alice.sync().await;
+    assert_eq!(alice.texts(id), ["back"]);
+    agree(&[&alice, &bob], id).await;
+}
+
+#[tokio::test]
 async fn listeners_hear_messages_and_welcomes_live() {
     let network = Network::start().await;
     let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
