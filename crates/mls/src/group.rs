@@ -19,6 +19,7 @@ use tidings_types::ed25519::PublicKey;
 use tidings_types::{BoundedBytes, BoundedVec, EnvelopeId, InboxId, NetworkId, Period, Position};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
+use crate::content::MessageId;
 use crate::contest::Contest;
 use crate::error::{CreateError, LoadError};
 use crate::facts::InboxHead;
@@ -184,6 +185,18 @@ impl Group {
     pub fn take_delta(&mut self) -> Delta {
         self.record.write(&self.provider);
         self.provider.take_delta()
+    }
+
+    /// Goes on where an earlier membership of this installation ended: what is said next follows
+    /// what was said last, which may still be on its way (MLS-024).
+    pub fn continue_after(&mut self, earlier: &Self) {
+        self.record.sent = earlier.record.sent.clone();
+    }
+
+    /// Gives up a message that was encrypted and that nobody will ever see, so that what is said
+    /// next does not follow it: receivers would wait (MLS-024).
+    pub fn withdraw(&mut self, id: MessageId) {
+        self.record.withdraw(id);
     }
 
     /// The group's id.

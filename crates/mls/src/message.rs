@@ -62,7 +62,7 @@ impl Group {
             return Err(SealError::LeavePending);
         }
         let nonce = self.provider.rand().random_array().map_err(|_| SealError::Library)?;
-        let previous = self.record.last_sent;
+        let previous = self.record.last_sent();
         let frame = ContentFrame { version: PROTOCOL_VERSION, nonce, previous, sent_at, content };
         let bytes = frame.to_wire();
         let message = self
@@ -86,7 +86,7 @@ impl Group {
         let envelope = self.seal(&generation, body, &message)?;
         let origin = self.origin(self.record.inbox, self.record.installation, self.epoch());
         let message = origin.received(frame, &bytes, self.record.joined_at());
-        self.record.last_sent = Some(Predecessor { id: message.id, epoch: message.epoch });
+        self.record.note_sent(Predecessor { id: message.id, epoch: message.epoch });
         Ok(OutgoingMessage { envelope, message })
     }
 

@@ -12,7 +12,7 @@ use tidings_types::{
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-use crate::content::Predecessor;
+use crate::content::{MessageId, Predecessor};
 use crate::generation::{EXPORTER_LABEL, Generation, SEED_BYTES};
 use crate::group::GroupId;
 use crate::past_epochs::PAST_EPOCHS_MAX;
@@ -79,6 +79,10 @@ pub(crate) struct PendingRecord {
     pub(crate) expected: Option<Position>,
 }
 
+/// How many sent messages are remembered: as many as may be withdrawn at once, so that what is said
+/// next follows one that was not.
+const SENT_MAX: usize = 16;
+
 #[derive(Debug, Clone, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub(crate) struct Record {
     version: u16,
@@ -95,8 +99,8 @@ pub(crate) struct Record {
     pub(crate) pending: Option<PendingRecord>,
     /// The epoch in which this installation came in.
     joined: Option<u64>,
-    /// The last message that this installation sent.
-    pub(crate) last_sent: Option<Predecessor>,
+    /// The last messages that this installation sent, oldest first.
+    pub(crate) sent: BoundedVec<Predecessor, SENT_MAX>,
     /// What members want changed in this epoch, oldest first (MLS-031).
     pub(crate) wishes: BoundedVec<NotedWish, WISHES_PER_EPOCH_MAX>,
     /// The tags of epochs that restarts abandoned.
@@ -131,11 +135,27 @@ impl Record {
             departed: BoundedVec::default(),
             pending: None,
             joined: None,
-            last_sent: None,
+            sent: BoundedVec::default(),
             wishes: BoundedVec::default(),
             abandoned: BoundedVec::default(),
             voucher: None,
         }
+    }
+
+    /// The last message that was sent and not withdrawn.
+    pub(crate) fn last_sent(&self) -> Option<Predecessor> {
+        self.sent.last().copied()
+    }
+
+    /// Notes a message that is sent.
+    pub(crate) fn note_sent(&mut self, message: Predecessor) {
+        self.sent = newest(self.sent.to_vec(), message);
+    }
+
+    /// Forgets a message that nobody will ever see.
+    pub(crate) fn withdraw(&mut self, id: MessageId) {
+        let kept = self.sent.iter().filter(|message| message.id != id).copied().collect();
+        self.sent = BoundedVec::new(kept).unwrap_or_default();
     }
 
     /// The epoch in which this installation came in.

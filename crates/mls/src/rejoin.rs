@@ -319,6 +319,7 @@ impl StagedRejoin {
         let expected_position = self.seen.info.position;
         let mut record = Record::new(owner, self.generation.seed().clone(), expected_position);
         record.inherit_topics(&ejected.record, now);
+        record.sent = ejected.record.sent.clone();
         record.voucher = Some(self.seen.voucher(installation.inbox()));
         let mut group = Group::assemble(provider, mls, record);
         group.inherit_contests(ejected);

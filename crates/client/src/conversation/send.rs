@@ -2,7 +2,7 @@
 //! replicas have signed that they hold it.
 
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Payload, WriteProof};
-use tidings_mls::{Content, SealContext, SealError};
+use tidings_mls::{Content, MessageId, SealContext, SealError};
 use tidings_types::{ErrorCode, Wire};
 
 use crate::conversation::Intent;
@@ -171,8 +171,25 @@ impl Core {
             }
             Err(code) => return Ok(Flushed::Later(code)),
         };
+        if delivery != Delivery::Sent {
+            self.withdraw(message).await?;
+        }
         self.finish_sending(row, message, &delivery)?;
         Ok(Flushed::Done)
+    }
+
+    /// Has the conversation forget an encrypted form of a message that nobody will ever see.
+    async fn withdraw(&self, message: Option<u64>) -> Result<(), ClientError> {
+        let Some(number) = message else { return Ok(()) };
+        let Some(row) = self.store().view().message(number)? else { return Ok(()) };
+        let (id, Some(message)) = (row.conversation, row.id) else { return Ok(()) };
+        let mut engine = self.engine.lock().await;
+        // Who is out of the group by now sends nothing after it.
+        let Ok((_, group)) = engine.group(id) else { return Ok(()) };
+        group.withdraw(MessageId(message));
+        let delta = group.take_delta();
+        let written = self.store().transact(|tx| tx.apply_delta(Scope::Group(id), delta));
+        self.reload_on_failure(&mut engine, id, written.map_err(ClientError::from))
     }
 
     /// An envelope is refused for its expiry, but may have been stored earlier: the topic says.
@@ -195,6 +212,7 @@ impl Core {
             self.finish_sending(row, message, &Delivery::Sent)?;
             return Ok(Flushed::Done);
         }
+        self.withdraw(message).await?;
         self.finish_sending(row, message, &Delivery::Queued)?;
         Ok(Flushed::Later(code))
     }

@@ -59,6 +59,9 @@ impl Core {
             return self.pass(mailbox, &cursor, entry.id);
         };
         let id = ConversationId(group.id().0);
+        if let Some(earlier) = engine.groups.get(&id) {
+            group.continue_after(earlier);
+        }
         let (delta, kept) = (group.take_delta(), engine.installation()?.take_delta());
         let row = row_of(&group, Some(added_by));
         let written: Result<(), ClientError> = self.store().transact(|tx| {

@@ -68,6 +68,23 @@ async fn an_envelope_that_expired_unseen_is_sent_anew_and_one_that_was_stored_is
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_message_that_was_encrypted_again() {
+    // covers: MLS-024
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    bob.sync().await;
+    network.refuse_calls(100);
+    alice.client.send_text(dm, "late").await.unwrap();
+    network.refuse_calls(0);
+    network.ledger().begin(Period(200));
+    let alice = alice.restart();
+    alice.sync().await;
+    bob.sync().await;
+    assert_eq!(bob.texts(dm), ["late"]);
+}
+
+#[tokio::test]
 async fn lying_nodes_are_passed_over() {
     let network = Network::start().await;
     let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);

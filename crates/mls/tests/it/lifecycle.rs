@@ -51,6 +51,38 @@ fn messages_of_an_epoch_arrive_in_any_order_and_once() {
 }
 
 #[test]
+fn who_comes_back_goes_on_after_what_was_said_before() {
+    // covers: MLS-024
+    let mut world = World::new(3, &[1, 1, 1]).with_everybody();
+    let (_, before) = world.send(1, "before");
+    world.change(0, Changes { remove: BTreeSet::from([inbox(2)]), ..Changes::default() });
+    let back = world.adding(&[inbox(2)]);
+    world.change(0, back);
+    let (envelope, _) = world.send(1, "after");
+    let (group, _) = world.devices[2].group_mut();
+    let opened = group.open(&envelope, NOW).unwrap();
+    let OpenedMessage::Message(message) = opened else { panic!("{opened:?}") };
+    assert_eq!(message.after, Some(before.id));
+}
+
+#[test]
+fn nothing_is_said_after_what_was_withdrawn() {
+    // covers: MLS-024
+    let mut world = World::new(2, &[1, 1]).with_everybody();
+    let (_, first) = world.send(0, "first");
+    let given_up: Vec<_> = (0..3).map(|number| world.send(0, &format!("{number}")).1).collect();
+    for message in &given_up {
+        world.devices[0].group_mut().0.withdraw(message.id);
+    }
+    let (_, next) = world.send(0, "next");
+    assert_eq!(next.after, Some(first.id));
+    // What was not withdrawn last stays.
+    let (_, last) = world.send(0, "last");
+    world.devices[0].group_mut().0.withdraw(next.id);
+    assert_eq!(world.send(0, "the end").1.after, Some(last.id));
+}
+
+#[test]
 fn a_message_of_an_earlier_epoch_is_still_read() {
     // covers: MLS-011
     let mut world = World::new(3, &[1, 1, 1]).with_everybody();

@@ -260,7 +260,11 @@ impl World {
         let installation = &self.devices[device].installation;
         let known = BTreeSet::new();
         let staged = StagedJoin::open(installation, pointer, blob, &known, &mut self.rng).unwrap();
-        self.devices[device].group = Some(staged.join(&facts).unwrap());
+        let mut group = staged.join(&facts).unwrap();
+        if let Some(earlier) = &self.devices[device].group {
+            group.continue_after(earlier);
+        }
+        self.devices[device].group = Some(group);
     }
 
     /// What `granter` answers to the request of `asker`.
