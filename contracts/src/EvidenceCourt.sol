@@ -74,6 +74,8 @@ contract EvidenceCourt is IEvidenceCourt {
         offence = LabelledHash.digest("offence", abi.encodePacked(accused, kind, deed));
         require(!_judged[offence], AlreadyJudged(offence));
         _judged[offence] = true;
+        // The offence is marked as judged above, and the event tells what was taken.
+        // slither-disable-next-line reentrancy-events
         uint256 taken = registry.slash(accused, _permille(kind), offence, msg.sender);
         emit Convicted(accused, offence, msg.sender, taken);
     }

@@ -82,10 +82,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         // SET-002, SET-003.
         require(!guardian.isPaused(address(this)), Stopped());
         Head memory head = _heads[report.shard];
-        Record memory before;
-        if (head.count > 0) {
-            before = _records[report.shard][head.count - 1];
-        }
+        Record memory before = _newest(report.shard);
         _requireFollows(report, before, head.epoch);
         bytes32 reportDigest = digest(report);
         require(!_voided[reportDigest], Voided(reportDigest));
@@ -356,6 +353,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         uint256 signers,
         bytes calldata signatures
     ) private view {
+        // Who they are does not matter: their order is that of the bits.
+        // slither-disable-next-line unused-return
         (, address[] memory committee) = registry.committee(report.shard, report.epoch);
         uint256 members = committee.length;
         require(signers >> members == 0, UnknownMember(members));
@@ -435,6 +434,9 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         if (owed == 0) {
             return 0;
         }
+        // The vault says what it took, so what follows from it can only be written afterwards; the
+        // callers' guard keeps everybody out meanwhile, and a payer at fault takes 0, not a revert.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,calls-loop
         taken = vault.collect(usage.payer, report.shard, owed, report.last);
         if (taken > 0) {
             _charged[report.shard][usage.payer] = charged + taken;

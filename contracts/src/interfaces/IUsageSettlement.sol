@@ -79,7 +79,7 @@ interface IUsageSettlement {
     event Claimed(ShardId indexed shard, NodeId indexed node, address to, uint256 amount);
     /// The measurement of `node` in a report is below what is asked, and it was reported.
     event ServiceBad(ShardId indexed shard, NodeId indexed node, bytes32 digest);
-    event TreasurySet(address treasury);
+    event TreasurySet(address indexed treasury);
 
     error OutOfOrder(ShardId shard, Period expected);
     error EmptyRange();
@@ -166,7 +166,7 @@ interface IUsageSettlement {
         bytes32[] calldata proof
     ) external;
     /// Names who is paid the protocol's share; governance only.
-    function setTreasury(address treasury) external;
+    function setTreasury(address treasury_) external;
 
     /// The digest that committee members sign.
     function digest(UsageReport calldata report) external view returns (bytes32);
