@@ -169,6 +169,19 @@ contract WholeNetworkTest is WholeNetwork {
         _checkConserved(2 * DEPOSIT, 0, 4_000_400);
     }
 
+    function test_who_earned_nothing_before_is_paid_its_part() external {
+        // covers: SET-014
+        _begin();
+        // The report before has no payer and no earnings, of which nothing could be shown.
+        _add(6, 2_000_000 * UNIT, 2_000_000 * UNIT);
+        _mature();
+        equal(_charge(1, 0), 2_000_000);
+        equal(_claim(1, _nodes[3]), 475_000);
+        equal(_charge(1, 1), 2_000_000);
+        equal(_claim(1, _nodes[3]), 475_000);
+        _checkConserved(2 * DEPOSIT, 0, 950_000);
+    }
+
     function test_a_payer_leaves_with_what_it_did_not_use() external {
         // covers: SET-010, SET-011
         _begin();
@@ -216,6 +229,18 @@ contract WholeNetworkTest is WholeNetwork {
         _mature();
         equal(_charge(index, 0), 7 * CAP);
         _checkConserved(2 * DEPOSIT, 0, 0);
+    }
+
+    function test_nobody_is_billed_who_never_set_a_cap() external {
+        // covers: SET-012
+        _nodes = _openWith(NODES);
+        _add(1, 0, 0);
+        _payer(alice);
+        uint256 index = _add(6, UNIT, UNIT);
+        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
+        settlement.challengeSum(_reportAt(0), _reportAt(index), index, _usage(index, 0));
+        settlement.challengeSum(_reportAt(0), _reportAt(index), index, _usage(index, 1));
+        equal(settlement.reportCount(ONLY_SHARD), index);
     }
 
     function test_bad_service_is_jailed_by_the_settlement() external {
