@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {NodeId, ShardId} from "./Types.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
+import {ProtocolConstants} from "./generated/ProtocolConstants.sol";
 import {IEvidenceCourt} from "./interfaces/IEvidenceCourt.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
 import {INodeRegistry} from "./interfaces/INodeRegistry.sol";
@@ -18,7 +19,6 @@ import {
 import {LabelledHash} from "./lib/LabelledHash.sol";
 import {EntryHeader, InclusionProof, LogEntries} from "./lib/LogEntries.sol";
 import {NodeSignatures} from "./lib/NodeSignatures.sol";
-import {ProtocolConstants} from "./lib/ProtocolConstants.sol";
 import {WireReader} from "./lib/WireReader.sol";
 
 /// Judges evidence, slashes at once, and convicts of each offence once.
@@ -74,6 +74,8 @@ contract EvidenceCourt is IEvidenceCourt {
         offence = LabelledHash.digest("offence", abi.encodePacked(accused, kind, deed));
         require(!_judged[offence], AlreadyJudged(offence));
         _judged[offence] = true;
+        // The offence is marked as judged above, and the event tells what was taken.
+        // slither-disable-next-line reentrancy-events
         uint256 taken = registry.slash(accused, _permille(kind), offence, msg.sender);
         emit Convicted(accused, offence, msg.sender, taken);
     }

@@ -22,6 +22,8 @@ contract Guardian is IGuardian {
     /// @param keeper_ Who may pause.
     /// @param termEnd_ When that ends, in seconds since 1970.
     constructor(address keeper_, uint64 termEnd_) {
+        // With zero nobody can pause, which governance may want.
+        // slither-disable-next-line missing-zero-check
         keeper = keeper_;
         termEnd = termEnd_;
     }

@@ -78,15 +78,15 @@ abstract contract Membership is Committees {
             _checkTime(_startOf(epoch()) + _seconds(Parameter.EpochSeconds));
             churn = parameters.value(Parameter.EpochChurnMax);
         }
-        uint32 weightMax = parameters.value(Parameter.WeightMax).toUint32();
+        uint32 weightMax = SafeCast.toUint32(parameters.value(Parameter.WeightMax));
         PackedMember[] memory next;
         (next, churn) = _withoutLeavers(churn);
         (next, churn) = _withJoiners(next, churn, weightMax);
         _changeWeights(next, churn, weightMax);
         _openEpoch(
             next,
-            parameters.value(Parameter.ShardCountLog2).toUint8(),
-            parameters.value(Parameter.ReplicationFactor).toUint8()
+            SafeCast.toUint8(parameters.value(Parameter.ShardCountLog2)),
+            SafeCast.toUint8(parameters.value(Parameter.ReplicationFactor))
         );
         return epoch();
     }
@@ -127,7 +127,7 @@ abstract contract Membership is Committees {
     }
 
     function _seconds(Parameter parameter) internal view returns (uint64) {
-        return parameters.value(parameter).toUint64();
+        return SafeCast.toUint64(parameters.value(parameter));
     }
 
     // Epochs, one kind of change after the other
@@ -159,36 +159,36 @@ abstract contract Membership is Committees {
         return (_resized(kept, count), churn);
     }
 
-    /// `members` with those who waited longest, as far as `churn` goes; and what is left of it.
-    function _withJoiners(PackedMember[] memory members, uint256 churn, uint32 weightMax)
+    /// `packed` with those who waited longest, as far as `churn` goes; and what is left of it.
+    function _withJoiners(PackedMember[] memory packed, uint256 churn, uint32 weightMax)
         private
         returns (PackedMember[] memory all, uint256 rest)
     {
         NodeId[] memory joining = _queue.take(churn);
-        all = _resized(members, members.length + joining.length);
+        all = _resized(packed, packed.length + joining.length);
         for (uint256 i = 0; i < joining.length; ++i) {
             Record storage record = _records[joining[i]];
             record.seat = Seat.Member;
             PackedMember member =
                 pack(joining[i], _boundedWeight(record, weightMax), record.signing);
-            _insert(all, members.length + i, member);
+            _insert(all, packed.length + i, member);
         }
         return (all, churn - joining.length);
     }
 
-    /// Brings the weights of `members` to what their operators ask, as far as `churn` goes. Each
+    /// Brings the weights of `packed` to what their operators ask, as far as `churn` goes. Each
     /// epoch begins with another member, so that nobody who changes all the time keeps off others.
-    function _changeWeights(PackedMember[] memory members, uint256 churn, uint32 weightMax)
+    function _changeWeights(PackedMember[] memory packed, uint256 churn, uint32 weightMax)
         private
         view
     {
         uint256 first = Epoch.unwrap(epoch());
-        for (uint256 i = 0; i < members.length && churn > 0; ++i) {
-            uint256 index = (first + i) % members.length;
-            PackedMember member = members[index];
+        for (uint256 i = 0; i < packed.length && churn > 0; ++i) {
+            uint256 index = (first + i) % packed.length;
+            PackedMember member = packed[index];
             uint32 wanted = _boundedWeight(_records[member.idOf()], weightMax);
             if (member.weightOf() == wanted) continue;
-            members[index] = member.withWeight(wanted);
+            packed[index] = member.withWeight(wanted);
             --churn;
         }
     }
@@ -198,9 +198,9 @@ abstract contract Membership is Committees {
         record.leftAt = uint64(block.timestamp);
     }
 
-    function _countNotExpelled(PackedMember[] memory members) private view returns (uint256 count) {
-        for (uint256 i = 0; i < members.length; ++i) {
-            if (_records[members[i].idOf()].seat != Seat.Expelled) ++count;
+    function _countNotExpelled(PackedMember[] memory packed) private view returns (uint256 count) {
+        for (uint256 i = 0; i < packed.length; ++i) {
+            if (_records[packed[i].idOf()].seat != Seat.Expelled) ++count;
         }
     }
 
@@ -210,26 +210,26 @@ abstract contract Membership is Committees {
         return weight < weightMax ? weight : weightMax;
     }
 
-    /// Puts `member` among the first `count` of `members`, which are by rising id.
-    function _insert(PackedMember[] memory members, uint256 count, PackedMember member)
+    /// Puts `member` among the first `count` of `packed`, which are by rising id.
+    function _insert(PackedMember[] memory packed, uint256 count, PackedMember member)
         private
         pure
     {
         uint256 word = PackedMember.unwrap(member);
-        for (; count > 0 && PackedMember.unwrap(members[count - 1]) > word; --count) {
-            members[count] = members[count - 1];
+        for (; count > 0 && PackedMember.unwrap(packed[count - 1]) > word; --count) {
+            packed[count] = packed[count - 1];
         }
-        members[count] = member;
+        packed[count] = member;
     }
 
-    function _resized(PackedMember[] memory members, uint256 length)
+    function _resized(PackedMember[] memory packed, uint256 length)
         private
         pure
         returns (PackedMember[] memory resized)
     {
         resized = new PackedMember[](length);
-        for (uint256 i = 0; i < Math.min(length, members.length); ++i) {
-            resized[i] = members[i];
+        for (uint256 i = 0; i < Math.min(length, packed.length); ++i) {
+            resized[i] = packed[i];
         }
     }
 }

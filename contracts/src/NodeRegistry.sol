@@ -236,6 +236,8 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
         require(status != Status.None, WrongStatus(id, status));
         if (status == Status.Gone) return 0;
         taken = record.bond * Math.min(permille, PERMILLE) / PERMILLE;
+        // A share of what was taken, which is rounded already.
+        // slither-disable-next-line divide-before-multiply
         uint256 bounty = reporter == address(0)
             ? 0
             : taken * parameters.value(Parameter.ReporterSharePermille) / PERMILLE;

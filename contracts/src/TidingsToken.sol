@@ -22,7 +22,9 @@ contract TidingsToken is ERC20, ERC20Permit, ERC20Votes {
     }
 
     /// What `clock` counts (ERC-6372).
-    // forge-lint: disable-next-line(mixed-case-function)
+    // The standard spells it so.
+    // forge-lint: disable-next-item(mixed-case-function)
+    // slither-disable-next-line naming-convention
     function CLOCK_MODE() public pure override returns (string memory) {
         return "mode=timestamp";
     }

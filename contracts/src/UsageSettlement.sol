@@ -82,10 +82,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         // SET-002, SET-003.
         require(!guardian.isPaused(address(this)), Stopped());
         Head memory head = _heads[report.shard];
-        Record memory before;
-        if (head.count > 0) {
-            before = _records[report.shard][head.count - 1];
-        }
+        Record memory before = _newest(report.shard);
         _requireFollows(report, before, head.epoch);
         bytes32 reportDigest = digest(report);
         require(!_voided[reportDigest], Voided(reportDigest));
@@ -143,6 +140,21 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
     }
 
     /// @inheritdoc IUsageSettlement
+    function challengeSum(
+        UsageReport calldata before,
+        UsageReport calldata report,
+        uint256 index,
+        Usage calldata usage
+    ) external {
+        // SET-012.
+        _requireConsecutive(before, report, index);
+        _requireUsage(report, usage);
+        uint256 allowed = vault.capsThrough(usage.payer, report.shard, report.last);
+        require(Money.unitsRoundedDown(usage.cumulative) > allowed, NothingWrong());
+        _void(report, index, before.epoch);
+    }
+
+    /// @inheritdoc IUsageSettlement
     function challengeFirstCap(UsageReport calldata report, Usage calldata usage) external {
         _requireUsage(report, usage);
         _requireAboveCap(report, usage.payer, usage.cumulative);
@@ -186,17 +198,15 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         // SET-014.
         _mature(report, index);
         _requireEarnings(report, earnings);
-        PicoDollars collected = Money.picoDollars(_collected[report.shard]);
-        // Before the first report nothing was billed or earned, which needs no proof.
-        require(
-            index == 0 || PicoDollars.unwrap(collected) >= PicoDollars.unwrap(report.billed),
-            NotYetCollected(collected, report.billed)
-        );
         PicoDollars none = PicoDollars.wrap(0);
+        PicoDollars billedBefore = index == 0 ? none : _records[report.shard][index - 1].billed;
+        PicoDollars collected = _requireCollected(report.shard, billedBefore);
+        // A node that earned before is due more, by what it earned then times the part that is not
+        // collected; who can show that takes `claimPart`. So this pays nobody too much.
         return _pay(
             report.shard,
             earnings.node,
-            Waterline.due(collected, none, report.billed, none, earnings.cumulative)
+            Waterline.due(collected, billedBefore, report.billed, none, earnings.cumulative)
         );
     }
 
@@ -217,11 +227,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
                 && PicoDollars.unwrap(earlier.cumulative) <= PicoDollars.unwrap(later.cumulative),
             ProofInvalid()
         );
-        PicoDollars collected = Money.picoDollars(_collected[report.shard]);
-        require(
-            PicoDollars.unwrap(collected) >= PicoDollars.unwrap(before.billed),
-            NotYetCollected(collected, before.billed)
-        );
+        PicoDollars collected = _requireCollected(report.shard, before.billed);
         return _pay(
             report.shard,
             later.node,
@@ -356,6 +362,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         uint256 signers,
         bytes calldata signatures
     ) private view {
+        // Who they are does not matter: their order is that of the bits.
+        // slither-disable-next-line unused-return
         (, address[] memory committee) = registry.committee(report.shard, report.epoch);
         uint256 members = committee.length;
         require(signers >> members == 0, UnknownMember(members));
@@ -435,11 +443,27 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         if (owed == 0) {
             return 0;
         }
+        // The vault says what it took, so what follows from it can only be written afterwards; the
+        // callers' guard keeps everybody out meanwhile, and a payer at fault takes 0, not a revert.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,calls-loop
         taken = vault.collect(usage.payer, report.shard, owed, report.last);
         if (taken > 0) {
             _charged[report.shard][usage.payer] = charged + taken;
             emit Charged(report.shard, usage.payer, taken);
         }
+    }
+
+    /// What was collected for a shard, which fills the reports up to the sum `billed`.
+    function _requireCollected(ShardId shard, PicoDollars billed)
+        private
+        view
+        returns (PicoDollars collected)
+    {
+        collected = Money.picoDollars(_collected[shard]);
+        require(
+            PicoDollars.unwrap(collected) >= PicoDollars.unwrap(billed),
+            NotYetCollected(collected, billed)
+        );
     }
 
     /// Pays `node` up to `due` in all, as far as the shard's pool goes.

@@ -96,6 +96,35 @@ contract UsageSettlementChallengesTest is SettlementTest {
         reports.challengeFirstCap(made[SHARD][1], usageOf(SHARD, 1, 0));
     }
 
+    function test_a_sum_above_all_caps_voids_the_report_in_which_a_payer_is_new() public {
+        // covers: SET-012
+        // carol never set a cap, and has no leaf in the first report.
+        add(5, 40 * UNIT, 40 * UNIT);
+        uint128[] memory all = new uint128[](3);
+        (all[0], all[1], all[2]) = (50 * UNIT, 50 * UNIT, UNIT);
+        add(SHARD, 6, all);
+        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
+        sum(1, 0);
+        sum(1, 2);
+        equal(reports.reportCount(SHARD), 1);
+        drop(SHARD, 1);
+        // Less than a unit cannot be taken from anybody, and is no reason.
+        all[2] = UNIT - 1;
+        add(SHARD, 6, all);
+        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
+        sum(1, 2);
+    }
+
+    function test_a_sum_counts_the_caps_of_all_periods() public {
+        // More periods than may be charged at once.
+        add(5, 40 * UNIT, 40 * UNIT);
+        add(14, 130 * UNIT, 131 * UNIT);
+        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
+        sum(1, 0);
+        sum(1, 1);
+        equal(reports.reportCount(SHARD), 1);
+    }
+
     function test_a_cap_that_was_lowered_later_does_not_void_what_was_allowed() public {
         add(5, 40 * UNIT, 40 * UNIT);
         setCap(alice, SHARD, 1);
@@ -172,6 +201,12 @@ contract UsageSettlementChallengesTest is SettlementTest {
             index,
             usageOf(SHARD, index - 1, payer),
             usageOf(SHARD, index, payer)
+        );
+    }
+
+    function sum(uint256 index, uint256 payer) private {
+        reports.challengeSum(
+            made[SHARD][index - 1], made[SHARD][index], index, usageOf(SHARD, index, payer)
         );
     }
 

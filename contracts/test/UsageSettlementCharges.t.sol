@@ -211,16 +211,19 @@ contract UsageSettlementChargesTest is SettlementTest {
         add(6, 1000 * UNIT, 1000 * UNIT);
         mature();
         charge(SHARD, 0, 0);
-        bytes memory reason = notCollected(500, 2000);
+        bytes memory reason = notCollected(500, 1000);
         vm.expectRevert(reason);
         claim(SHARD, 1, 0);
-        reason = notCollected(500, 1000);
         vm.expectRevert(reason);
         claimPart(SHARD, 1, 0);
         charge(SHARD, 1, 0);
         charge(SHARD, 0, 1);
-        // 1500 are there: 200 of the first report and a half of the second's 200.
-        equal(claimPart(SHARD, 1, 0), 300);
+        // 1500 are there: 200 of the first report and a half of the second's 200. Who does not
+        // show what it had before has a half of all, and the rest later.
+        equal(claim(SHARD, 1, 0), 200);
+        equal(claimPart(SHARD, 1, 0), 100);
+        vm.expectRevert(IUsageSettlement.NothingToDo.selector);
+        claim(SHARD, 1, 0);
         charge(SHARD, 1, 1);
         equal(claimPart(SHARD, 1, 0), 100);
         equal(claim(SHARD, 1, 1), 400);

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use crate::generated::Mode;
 use crate::tally::Tally;
 use crate::{
-    codegen, contracts, launch, process, repository, sim, suite, tidy, trace, vectors, xmtp,
+    codegen, contracts, launch, process, repository, sim, slither, suite, tidy, trace, vectors,
+    xmtp,
 };
 
 /// The chaos of every run: all phases once, each for a short while.
@@ -107,6 +108,7 @@ impl Run {
         self.step("contracts", |run, deadline| {
             contracts::run(&root, Mode::Check, deadline, &mut run.tally)
         })?;
+        self.step("slither", |_, deadline| slither::run(&root, deadline))?;
         self.step("build", |_, deadline| {
             let words = ["build", "--workspace", "--all-targets", "--locked"];
             cargo(&root, &words, deadline)
@@ -243,6 +245,7 @@ mod tests {
             "tidy",
             "codegen",
             "contracts",
+            "slither",
             "trace",
             "vectors",
             "deny",

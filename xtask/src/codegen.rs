@@ -1,5 +1,5 @@
-//! `cargo xtask codegen`: spec/constants.toml becomes Rust constants and the
-//! table in spec/constants.md, spec/parameters.toml the contracts' table.
+//! `cargo xtask codegen`: spec/constants.toml becomes Rust constants, those that contracts need, and
+//! the table in spec/constants.md; spec/parameters.toml the contracts' table.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use crate::{parameters, repository};
 const COMMAND: &str = "cargo xtask codegen";
 const TYPES: [&str; 11] =
     ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128"];
+const SOLIDITY_TYPES: [&str; 6] = ["uint8", "uint16", "uint32", "uint64", "uint128", "uint256"];
 const LINE_WIDTH: usize = 96;
 
 /// One named number of the protocol.
@@ -24,6 +25,8 @@ struct Constant {
     value: i64,
     #[serde(rename = "type")]
     rust_type: String,
+    /// Its type in contracts; none where no contract computes with it.
+    solidity: Option<String>,
     unit: String,
     reason: String,
     source: String,
@@ -61,6 +64,8 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
     )?;
     let table = root.join("spec/constants.md");
     generated::settle(root, &table, &markdown(&constants), mode, COMMAND)?;
+    let library = root.join("contracts/src/generated/ProtocolConstants.sol");
+    generated::settle(root, &library, &solidity(&constants), mode, COMMAND)?;
     parameters::run(root, mode, COMMAND)
 }
 
@@ -82,6 +87,13 @@ fn parse(text: &str) -> Result<Constants> {
             constant.value,
             constant.rust_type
         );
+        if let Some(solidity) = &constant.solidity {
+            ensure!(
+                fits_solidity(constant.value, solidity),
+                "{name}: {} does not fit {solidity}, or that is no unsigned type of Solidity",
+                constant.value
+            );
+        }
         for (field, value) in
             [("unit", &constant.unit), ("reason", &constant.reason), ("source", &constant.source)]
         {
@@ -118,6 +130,12 @@ fn fits(value: i64, rust_type: &str) -> bool {
     }
 }
 
+fn fits_solidity(value: i64, solidity: &str) -> bool {
+    let bits = solidity.strip_prefix("uint").and_then(|bits| bits.parse::<u32>().ok());
+    SOLIDITY_TYPES.contains(&solidity)
+        && u64::try_from(value).is_ok_and(|value| bits > Some(value.checked_ilog2().unwrap_or(0)))
+}
+
 fn rust(constants: &Constants) -> String {
     let mut out = String::from(
         "//! The protocol's numbers, generated from spec/constants.toml.\n\
@@ -151,6 +169,34 @@ fn doc(out: &mut String, text: &str) {
     for line in wrapped(text, LINE_WIDTH - 4) {
         let _ = writeln!(out, "/// {line}");
     }
+}
+
+/// The library of those constants that contracts compute with, as forge's formatter leaves it.
+fn solidity(constants: &Constants) -> String {
+    let mut out = String::from(
+        "// SPDX-License-Identifier: MIT OR Apache-2.0\n\
+         // Generated from spec/constants.toml by `cargo xtask codegen`; do not edit.\n\
+         pragma solidity 0.8.37;\n\n\
+         /// The protocol's numbers that contracts compute with.\n\
+         library ProtocolConstants {\n",
+    );
+    let mut separator = "";
+    for constant in &constants.constant {
+        let Constant { name, value, solidity: Some(solidity), .. } = constant else {
+            continue;
+        };
+        out.push_str(separator);
+        separator = "\n";
+        for text in [&constant.reason, &format!("Unit: {}.", constant.unit)] {
+            for line in wrapped(text, LINE_WIDTH - 4) {
+                let _ = writeln!(out, "    /// {line}");
+            }
+        }
+        let value = parameters::grouped(value.unsigned_abs());
+        let _ = writeln!(out, "    {solidity} internal constant {name} = {value};");
+    }
+    out.push_str("}\n");
+    out
 }
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -247,6 +293,25 @@ mod tests {
         );
         let text = rust(&parse(&text).unwrap());
         assert!(text.ends_with("// It is.\nconst _: () = assert!(A > 1);\n"));
+    }
+
+    #[test]
+    fn contracts_have_the_constants_that_name_a_type_there() {
+        let typed = |name, value, solidity: &str| {
+            one(name, value, "usize") + &format!("solidity = \"{solidity}\"\n")
+        };
+        let text = typed("A", "1024", "uint16") + &one("B", "2", "u8") + &typed("C", "0", "uint8");
+        let text = solidity(&parse(&text).unwrap());
+        let body = "library ProtocolConstants {\n    /// Because it fits.\n    /// Unit: bytes.\n    \
+                    uint16 internal constant A = 1024;\n\n    /// Because it fits.\n    \
+                    /// Unit: bytes.\n    uint8 internal constant C = 0;\n}\n";
+        assert!(text.ends_with(body), "{text}");
+        let large = solidity(&parse(&typed("A", "1_048_576", "uint256")).unwrap());
+        assert!(large.contains("= 1_048_576;"), "{large}");
+        check_refused(&typed("A", "256", "uint8"), "does not fit uint8");
+        check_refused(&typed("A", "1", "int8"), "no unsigned type");
+        let negative = one("A", "-1", "i8") + "solidity = \"uint8\"\n";
+        check_refused(&negative, "does not fit uint8");
     }
 
     #[test]

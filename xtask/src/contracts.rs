@@ -58,14 +58,21 @@ pub fn run(root: &Path, mode: Mode, deadline: Option<Instant>, tally: &mut Tally
 }
 
 /// Forge from npm, in the folder of the contracts.
-struct Forge {
-    folder: PathBuf,
-    deadline: Option<Instant>,
+pub struct Forge {
+    /// Where `foundry.toml` is.
+    pub folder: PathBuf,
+    /// When a command is ended that has not ended itself.
+    pub deadline: Option<Instant>,
 }
 
 impl Forge {
+    /// Where the program is once packages are fetched.
+    pub fn program(&self) -> PathBuf {
+        self.folder.join(FORGE)
+    }
+
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(self.folder.join(FORGE));
+        let mut command = Command::new(self.program());
         command.current_dir(&self.folder).args(words).stdin(Stdio::null());
         command
     }
@@ -75,7 +82,7 @@ impl Forge {
     }
 
     /// A command that compiles, with the compiler from npm and without looking for another.
-    fn compiling(&self, words: &[&str]) -> Command {
+    pub fn compiling(&self, words: &[&str]) -> Command {
         let mut command = self.command(words);
         command.args(["--offline", "--use", "./solc.mjs"]);
         command

@@ -15,6 +15,7 @@ mod repository;
 mod schema;
 mod signals;
 mod sim;
+mod slither;
 mod source;
 mod suite;
 mod tally;
@@ -77,6 +78,9 @@ enum Command {
         /// Fail when a file is stale, and write nothing
         #[arg(long)]
         check: bool,
+        /// Look for known mistakes with Slither instead
+        #[arg(long, conflicts_with = "check")]
+        slither: bool,
     },
 }
 
@@ -119,7 +123,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Codegen { check } => codegen::run(&root, Mode::from_check(*check)),
         Command::Trace { check } => trace::run(&root, Mode::from_check(*check)),
         Command::Vectors => vectors::run(&root),
-        Command::Contracts { check } => {
+        Command::Contracts { slither: true, .. } => slither::run(&root, None),
+        Command::Contracts { check, .. } => {
             contracts::run(&root, Mode::from_check(*check), None, &mut Tally::default())
         }
     }

@@ -123,7 +123,7 @@ fn returned(out: &mut String, parameter: &Parameter, indent: usize) {
 }
 
 /// Decimal digits, with an underscore between thousands from five digits on, as forge likes them.
-fn grouped(value: u64) -> String {
+pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
     if digits.len() < 5 {
         return digits;

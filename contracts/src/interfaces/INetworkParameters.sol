@@ -14,7 +14,7 @@ interface INetworkParameters {
     /// The current value, in the unit of `definition`.
     function value(Parameter parameter) external view returns (uint256);
     /// Sets a value; governance only.
-    function set(Parameter parameter, uint256 value) external;
+    function set(Parameter parameter, uint256 newValue) external;
     /// What the parameter is called, its unit, and its bounds, both included.
     function definition(Parameter parameter)
         external

@@ -77,7 +77,7 @@ interface INodeRegistry {
     /// Everything that nodes read of the contracts is read as of the block of this event.
     event EpochAdvanced(Epoch indexed epoch);
     event PhaseAdvanced(Phase phase);
-    event GuardianSet(address guardian);
+    event GuardianSet(address indexed guardian);
 
     error NotTheOperator(NodeId node);
     error WrongStatus(NodeId node, Status status);

@@ -79,7 +79,7 @@ interface IUsageSettlement {
     event Claimed(ShardId indexed shard, NodeId indexed node, address to, uint256 amount);
     /// The measurement of `node` in a report is below what is asked, and it was reported.
     event ServiceBad(ShardId indexed shard, NodeId indexed node, bytes32 digest);
-    event TreasurySet(address treasury);
+    event TreasurySet(address indexed treasury);
 
     error OutOfOrder(ShardId shard, Period expected);
     error EmptyRange();
@@ -132,6 +132,14 @@ interface IUsageSettlement {
         Usage calldata earlier,
         Usage calldata later
     ) external;
+    /// Voids a report whose sum for a payer is above all caps that the payer ever had. This needs no
+    /// leaf in `before`, where a payer that is new in `report` has none.
+    function challengeSum(
+        UsageReport calldata before,
+        UsageReport calldata report,
+        uint256 index,
+        Usage calldata usage
+    ) external;
     /// The same for a shard's first report, where there is nothing before.
     function challengeFirstCap(UsageReport calldata report, Usage calldata usage) external;
 
@@ -144,8 +152,10 @@ interface IUsageSettlement {
     function chargeMany(UsageReport calldata report, uint256 index, Usage[] calldata usages)
         external
         returns (uint256 taken);
-    /// Pays a node what it earned through a mature report that is collected in full, or is the
-    /// shard's first. Anybody may call.
+    /// Pays a node what it earned through a mature report that is collected in full. Of one that
+    /// is being filled, the collected part of all that the node ever earned is paid, which is what
+    /// is due to a node that earned nothing before; others have more by `claimPart`. Anybody may
+    /// call.
     function claim(UsageReport calldata report, uint256 index, Earnings calldata earnings)
         external
         returns (uint256 paid);
@@ -166,7 +176,7 @@ interface IUsageSettlement {
         bytes32[] calldata proof
     ) external;
     /// Names who is paid the protocol's share; governance only.
-    function setTreasury(address treasury) external;
+    function setTreasury(address treasury_) external;
 
     /// The digest that committee members sign.
     function digest(UsageReport calldata report) external view returns (bytes32);

@@ -2,11 +2,11 @@
 pragma solidity 0.8.37;
 
 import {NodeId} from "../Types.sol";
+import {ProtocolConstants} from "../generated/ProtocolConstants.sol";
 import {LabelledHash} from "./LabelledHash.sol";
 import {EntryHeader, Topic} from "./LogEntries.sol";
 import {MerkleLog} from "./MerkleLog.sol";
 import {BatchHeader, EnvelopeBody, PayerEnvelope, PayerEnvelopes} from "./PayerEnvelopes.sol";
-import {ProtocolConstants} from "./ProtocolConstants.sol";
 
 /// What is wrong with an entry by its own bytes.
 enum Fault {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ProtocolConstants} from "../generated/ProtocolConstants.sol";
 import {EvidenceStatements, SignedCheckpoint} from "./EvidenceStatements.sol";
 import {MerkleLog} from "./MerkleLog.sol";
-import {ProtocolConstants} from "./ProtocolConstants.sol";
 import {WireReader} from "./WireReader.sol";
 
 /// What an envelope is written to.

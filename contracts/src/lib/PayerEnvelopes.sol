@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ProtocolConstants} from "../generated/ProtocolConstants.sol";
 import {LabelledHash} from "./LabelledHash.sol";
 import {LogEntries, Topic} from "./LogEntries.sol";
-import {ProtocolConstants} from "./ProtocolConstants.sol";
 import {WireReader} from "./WireReader.sol";
 
 /// What a client signs, but for the ciphertext.
