@@ -18,6 +18,9 @@ use tidings_types::{
 
 use crate::network::Network;
 
+/// Any length will do.
+const TEMPTING_BYTES: usize = 300;
+
 /// What became of one envelope.
 #[derive(Debug, Clone)]
 pub enum Published {
@@ -141,6 +144,20 @@ impl Publisher {
             ids: ids.try_into()?,
             envelopes: bytes?.try_into()?,
         })
+    }
+
+    /// Has a node take something in, so that it has a log of its own to lie about: a gateway may
+    /// prefer the others all the time.
+    ///
+    /// # Errors
+    /// When the node does not answer, or answers with a receipt that does not verify.
+    pub async fn tempt(&self, (url, id): (&str, NodeId)) -> Result<()> {
+        let period = self.period(url).await?;
+        let key = SigningKey::from_secret(&[7; 32]);
+        let payload = vec![0; TEMPTING_BYTES];
+        let envelope = self.envelope(&key, Lane::Broadcast, None, period, payload)?;
+        self.publish((url, id), AckLevel::Local, &[envelope]).await?;
+        Ok(())
     }
 
     /// Publishes at one node and verifies what it answers; one fate per envelope.

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use tidings_demo::{Publisher, evidence};
-use tidings_envelope::{AckLevel, Lane};
 use tidings_types::NodeId;
-use tidings_types::ed25519::SigningKey;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -205,8 +203,7 @@ impl Stage {
         }
     }
 
-    /// Has a node take something in, so that it has a log of its own to lie about: a gateway may
-    /// have preferred the others all the time.
+    /// Has a node take something in, so that it has a log of its own to lie about.
     ///
     /// # Errors
     /// When the network's files are not where they should be, or the node does not answer.
@@ -214,11 +211,7 @@ impl Stage {
         let text = std::fs::read_to_string(self.folder.join("registry.json"))?;
         let publisher = Publisher::open(&self.folder, serde_json::from_str(&text)?)?;
         let Node { http, id, .. } = &self.nodes()[node];
-        let period = publisher.period(http).await?;
-        let key = SigningKey::from_secret(&[7; 32]);
-        let envelope = publisher.envelope(&key, Lane::Broadcast, None, period, vec![0; 300])?;
-        publisher.publish((http, NodeId(*id)), AckLevel::Local, &[envelope]).await?;
-        Ok(())
+        publisher.tempt((http, NodeId(*id))).await
     }
 
     async fn status(&self, node: &Node) -> Result<Status> {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidings_demo::{NodeLayout, binary, evidence};
+use tidings_demo::{NodeLayout, Publisher, binary, evidence};
+use tidings_types::NodeId;
 
 use super::Stage;
 use crate::byzantine::Lie;
@@ -29,6 +30,7 @@ pub(super) async fn strike(stage: &mut Stage, lie: Lie, time: Duration) -> Resul
     let liar = binary("tidings-byzantine")?;
     stage.network.spawn_node_as(node, &liar, &[("TIDINGS_LIE", lie.name())])?;
     stage.network.node_is_ready(node).await?;
+    tempt(stage, node).await;
     stage.last(time).await;
     let found = match lie.is_provable() {
         true => Some(new_evidence(stage, other, &folder, &known).await?),
@@ -40,6 +42,19 @@ pub(super) async fn strike(stage: &mut Stage, lie: Lie, time: Duration) -> Resul
     match found {
         Some(file) => verify(&file, stage, node, other),
         None => Ok(()),
+    }
+}
+
+/// Has the node take something in. Who lies about votes or keeps its log to itself may not answer,
+/// and needs no temptation.
+async fn tempt(stage: &Stage, node: usize) {
+    let layout = &stage.network.nodes()[node];
+    let tempted = match Publisher::new(&stage.network) {
+        Ok(publisher) => publisher.tempt((&layout.http, NodeId(layout.id))).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = tempted {
+        println!("  node {} was not tempted: {error:#}", layout.id);
     }
 }
 
