@@ -17,9 +17,13 @@ const COMMAND: &str = "cargo xtask contracts";
 /// The program itself; npm's wrapper around it is one more process.
 const FORGE: &str = "node_modules/@foundry-rs/forge-linux-amd64/bin/forge";
 
+/// An EVM node for tests and development networks.
+const ANVIL: &str = "node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil";
+
 /// The contracts that are deployed.
-const DEPLOYED: [&str; 10] = [
+const DEPLOYED: [&str; 11] = [
     "AccessManager",
+    "DevnetDollar",
     "EvidenceCourt",
     "Guardian",
     "NetworkParameters",
@@ -55,6 +59,19 @@ pub fn run(root: &Path, mode: Mode, deadline: Option<Instant>, tally: &mut Tally
         generated::settle(root, &path, &forge.artifact(name)?, mode, COMMAND)?;
     }
     Ok(())
+}
+
+/// An EVM node: anvil on the PATH, or else from npm.
+///
+/// # Errors
+/// When npm is missing or fails.
+pub fn anvil(root: &Path, deadline: Option<Instant>) -> Result<PathBuf> {
+    if let Some(found) = process::on_path("anvil") {
+        return Ok(found);
+    }
+    let folder = root.join("contracts");
+    npm::install(&folder, deadline)?;
+    Ok(folder.join(ANVIL))
 }
 
 /// Forge from npm, in the folder of the contracts.
@@ -119,8 +136,33 @@ fn artifact(name: &str, built: &str) -> Result<String> {
     let bytecode = built["bytecode"]["object"].as_str().context("an artifact has bytecode")?;
     let is_linked = bytecode.len() > 2 && !bytecode.contains('_');
     ensure!(is_linked, "{name} is abstract, or needs a library to be linked");
-    let kept = json!({ "contractName": name, "abi": built["abi"], "bytecode": bytecode });
+    let mut abi = built["abi"].clone();
+    unname_values(&mut abi);
+    let kept = json!({ "contractName": name, "abi": abi, "bytecode": bytecode });
     Ok(serde_json::to_string_pretty(&kept)? + "\n")
+}
+
+/// Gives values of types that Solidity defines in files, such as `NodeId`, the names of what they
+/// are made of: who makes bindings from an artifact has no such file.
+fn unname_values(abi: &mut Value) {
+    match abi {
+        Value::Array(items) => items.iter_mut().for_each(unname_values),
+        Value::Object(fields) => {
+            let is_kept = |name: &str| {
+                ["struct ", "enum ", "contract "].iter().any(|kind| name.starts_with(kind))
+            };
+            let plain = fields.get("type").cloned();
+            if let (Some(Value::String(name)), Some(plain)) =
+                (fields.get_mut("internalType"), plain)
+                && !is_kept(name)
+                && let Some(plain) = plain.as_str()
+            {
+                *name = plain.to_owned();
+            }
+            fields.values_mut().for_each(unname_values);
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +175,18 @@ mod tests {
             r#"{"abi": [], "bytecode": {"object": "0x6001", "linkReferences": {}}, "id": 3}"#;
         let kept: Value = serde_json::from_str(&artifact("Vault", built).unwrap()).unwrap();
         assert_eq!(kept, json!({ "contractName": "Vault", "abi": [], "bytecode": "0x6001" }));
+    }
+
+    #[test]
+    fn types_of_files_are_plain_in_an_artifact() {
+        let parameter =
+            |name: &str| json!([{ "inputs": [{ "internalType": name, "type": "uint32" }] }]);
+        let mut abi = parameter("NodeId");
+        unname_values(&mut abi);
+        assert_eq!(abi, parameter("uint32"));
+        let mut abi = parameter("struct INodeRegistry.Node");
+        unname_values(&mut abi);
+        assert_eq!(abi, parameter("struct INodeRegistry.Node"));
     }
 
     #[test]

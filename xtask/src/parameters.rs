@@ -1,4 +1,5 @@
-//! The governed numbers: spec/parameters.toml becomes the contracts' table and spec/parameters.md.
+//! The governed numbers: spec/parameters.toml becomes the contracts' table, that of the crate which
+//! talks to them, and spec/parameters.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use crate::generated::{self, Mode};
 use crate::repository;
 
-/// The longest line that forge's formatter makes.
+/// The longest line that the formatters of Solidity and Rust make here.
 const LINE_WIDTH: usize = 100;
 
 /// One number that governance sets.
@@ -40,6 +41,8 @@ pub fn run(root: &Path, mode: Mode, command: &str) -> Result<()> {
     let parameters = parse(&repository::read(&root.join("spec/parameters.toml"))?)?;
     let table = root.join("contracts/src/generated/ParameterTable.sol");
     generated::settle(root, &table, &solidity(&parameters), mode, command)?;
+    let module = root.join("crates/chain/src/parameter.rs");
+    generated::settle(root, &module, &rust(&parameters), mode, command)?;
     generated::settle(root, &root.join("spec/parameters.md"), &markdown(&parameters), mode, command)
 }
 
@@ -97,6 +100,47 @@ fn solidity(parameters: &[Parameter]) -> String {
         }
     }
     out.push_str("    }\n}\n");
+    out
+}
+
+fn rust(parameters: &[Parameter]) -> String {
+    let mut out = String::from(
+        "//! The governed numbers, generated from spec/parameters.toml by `cargo xtask codegen`; do \
+         not edit.\n\n\
+         /// What governance sets, in the order of the contract's enumeration.\n\
+         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]\n\
+         #[repr(u8)]\n\
+         pub enum Parameter {\n",
+    );
+    for Parameter { name, unit, reason, .. } in parameters {
+        let _ = writeln!(out, "    /// In {unit}. {reason}\n    {name},");
+    }
+    let _ = write!(
+        out,
+        "}}\n\n\
+         /// A parameter's name, unit, bounds (both included) and first value.\n\
+         #[derive(Debug, Clone, Copy, PartialEq, Eq)]\n\
+         pub struct Definition {{\n    \
+         /// Which parameter.\n    pub parameter: Parameter,\n    \
+         /// Its name.\n    pub name: &'static str,\n    \
+         /// What it counts.\n    pub unit: &'static str,\n    \
+         /// The smallest value.\n    pub min: u64,\n    \
+         /// The largest value.\n    pub max: u64,\n    \
+         /// The value on a network that says nothing of it.\n    pub initial: u64,\n}}\n\n\
+         /// All parameters, in the order of the contract's enumeration.\n\
+         pub const DEFINITIONS: [Definition; {}] = [\n",
+        parameters.len()
+    );
+    for Parameter { name, unit, initial, min, max, .. } in parameters {
+        let [initial, min, max] = [initial, min, max].map(|value| grouped(*value));
+        let _ = writeln!(
+            out,
+            "    Definition {{\n        parameter: Parameter::{name},\n        name: \"{name}\",\n        \
+             unit: \"{unit}\",\n        min: {min},\n        max: {max},\n        \
+             initial: {initial},\n    }},"
+        );
+    }
+    out.push_str("];\n");
     out
 }
 
@@ -171,6 +215,10 @@ mod tests {
         let text = solidity(&parameters);
         assert!(text.contains("enum Parameter {\n    First,\n    Second\n}\n"), "{text}");
         assert!(text.contains("if (parameter == Parameter.First) {"), "{text}");
+        let text = rust(&parameters);
+        assert!(text.contains("    Second,\n}\n"), "{text}");
+        assert!(text.contains("        initial: 20_000,\n    },\n];\n"), "{text}");
+        let text = solidity(&parameters);
         let last = "max: 20_000, initial: 20_000\n        });\n    }\n}\n";
         assert!(text.ends_with(last), "{text}");
         assert!(markdown(&parameters).contains("| `Second` | 20,000 | 10 | 20,000 | seconds |"));

@@ -15,6 +15,8 @@ use crate::{contracts, process, xmtp};
 
 /// What the tests read to find the server.
 const POSTGRES_VARIABLE: &str = "TIDINGS_TEST_POSTGRES_URL";
+/// What the tests read to find an EVM node.
+const ANVIL_VARIABLE: &str = "TIDINGS_TEST_ANVIL";
 /// What makes seeded tests run their long schedules.
 const LONG_VARIABLE: &str = "TIDINGS_TEST_LONG";
 
@@ -93,8 +95,10 @@ fn steps(
     let config =
         postgres::Config { origin: options.postgres, keep_as: None, port: None, databases: &[] };
     let postgres = Postgres::start(root, &config)?;
+    let anvil = contracts::anvil(root, deadline)?;
     let prepare = |mut command: Command| {
         command.env(POSTGRES_VARIABLE, postgres.url()).stdin(Stdio::null());
+        command.env(ANVIL_VARIABLE, &anvil);
         if options.long {
             command.env(LONG_VARIABLE, "1");
         } else if std::env::var_os(SEED_VARIABLE).is_none() {

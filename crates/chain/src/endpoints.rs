@@ -1,0 +1,164 @@
+//! Several providers of one chain, of which some may lie, stall or lag.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::client::RpcClient;
+use alloy::transports::http::{Http, reqwest};
+use tokio::task::JoinSet;
+
+use crate::ChainError;
+
+/// How long a provider may take for one request.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Providers of one chain. What more than half of them say alike is believed; with one, it is
+/// trusted.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    providers: Vec<DynProvider>,
+    timeout: Duration,
+}
+
+impl Endpoints {
+    /// Providers at these HTTP URLs.
+    ///
+    /// # Errors
+    /// [`ChainError::Url`] for text that is no HTTP URL, and [`ChainError::NoEndpoint`].
+    pub fn connect(urls: &[String]) -> Result<Self, ChainError> {
+        Self::connect_within(urls, TIMEOUT_DEFAULT)
+    }
+
+    /// The same, with another time that a provider may take for one request.
+    ///
+    /// # Errors
+    /// [`ChainError::Url`] for text that is no HTTP URL, and [`ChainError::NoEndpoint`].
+    pub fn connect_within(urls: &[String], timeout: Duration) -> Result<Self, ChainError> {
+        let client = reqwest::Client::builder().timeout(timeout).build();
+        let client = client.map_err(|error| url_error("client", &error))?;
+        let providers: Vec<_> = urls
+            .iter()
+            .map(|url| provider(url, client.clone()))
+            .collect::<Result<_, ChainError>>()?;
+        if providers.is_empty() {
+            return Err(ChainError::NoEndpoint);
+        }
+        Ok(Self { providers, timeout })
+    }
+
+    /// How many must say the same: more than half.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.providers.len() / 2 + 1
+    }
+
+    /// All providers, for what is sent rather than asked.
+    #[must_use]
+    pub fn all(&self) -> &[DynProvider] {
+        &self.providers
+    }
+
+    /// The answer that a quorum of the providers gives alike to `ask`, which must not depend on
+    /// when it is asked.
+    ///
+    /// # Errors
+    /// [`ChainError::Disagreement`] when no answer has a quorum.
+    pub async fn agreed<T, E, F, A>(&self, ask: F) -> Result<T, ChainError>
+    where
+        T: PartialEq + Send + 'static,
+        E: Display + Send + 'static,
+        F: Fn(DynProvider) -> A,
+        A: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut asking = self.asking(ask);
+        let (mut answers, mut reason): (Vec<(T, usize)>, _) = (Vec::new(), None);
+        while let Some(answer) = asking.join_next().await {
+            match answer.unwrap_or_else(|error| Err(error.to_string())) {
+                Err(said) => reason = Some(said),
+                Ok(answer) => {
+                    let known = answers.iter().position(|(known, _)| *known == answer);
+                    let place = known.unwrap_or(answers.len());
+                    if known.is_none() {
+                        answers.push((answer, 0));
+                    }
+                    let (_, count) = &mut answers[place];
+                    *count += 1;
+                    if *count >= self.quorum() {
+                        return Ok(answers.swap_remove(place).0);
+                    }
+                }
+            }
+        }
+        Err(ChainError::Disagreement {
+            asked: self.providers.len(),
+            agreed: answers.iter().map(|(_, count)| *count).max().unwrap_or(0),
+            needed: self.quorum(),
+            reason: reason.unwrap_or_else(|| "their answers differ".into()),
+        })
+    }
+
+    /// The largest number that a quorum of the providers has reached, as they say in answer to
+    /// `ask`, such as the newest block: a minority can neither hold it back nor push it on.
+    ///
+    /// # Errors
+    /// [`ChainError::Disagreement`] when fewer than a quorum answer.
+    pub async fn reached<E, F, A>(&self, ask: F) -> Result<u64, ChainError>
+    where
+        E: Display + Send + 'static,
+        F: Fn(DynProvider) -> A,
+        A: Future<Output = Result<u64, E>> + Send + 'static,
+    {
+        let mut asking = self.asking(ask);
+        let (mut numbers, mut reason) = (Vec::new(), String::new());
+        while let Some(answer) = asking.join_next().await {
+            match answer.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(number) => numbers.push(number),
+                Err(said) => reason = said,
+            }
+        }
+        numbers.sort_unstable_by(|one, other| other.cmp(one));
+        let disagreement = ChainError::Disagreement {
+            asked: self.providers.len(),
+            agreed: numbers.len(),
+            needed: self.quorum(),
+            reason,
+        };
+        numbers.get(self.quorum() - 1).copied().ok_or(disagreement)
+    }
+
+    fn asking<T, E, F, A>(&self, ask: F) -> JoinSet<Result<T, String>>
+    where
+        T: Send + 'static,
+        E: Display + Send + 'static,
+        F: Fn(DynProvider) -> A,
+        A: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut asking = JoinSet::new();
+        for provider in &self.providers {
+            let (asked, timeout) = (ask(provider.clone()), self.timeout);
+            asking.spawn(async move {
+                match tokio::time::timeout(timeout, asked).await {
+                    Ok(answer) => answer.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f32())),
+                }
+            });
+        }
+        asking
+    }
+}
+
+fn provider(url: &str, client: reqwest::Client) -> Result<DynProvider, ChainError> {
+    let parsed = reqwest::Url::parse(url).map_err(|error| url_error(url, &error))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(url_error(url, &"the scheme is neither http nor https"));
+    }
+    let is_local = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let client = RpcClient::new(Http::with_client(client, parsed), is_local);
+    Ok(ProviderBuilder::new().disable_recommended_fillers().connect_client(client).erased())
+}
+
+fn url_error(url: &str, reason: &dyn Display) -> ChainError {
+    ChainError::Url { url: url.into(), reason: reason.to_string() }
+}

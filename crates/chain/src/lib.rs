@@ -1,0 +1,37 @@
+//! Talking to the settlement chain: where the contracts are, what they say, and how to act on them.
+//!
+//! [`Endpoints`] asks several providers and believes what most of them say; [`Watcher`] follows the
+//! registry with a depth of finality and turns each epoch into the [`Registry`] that nodes compute
+//! with; [`Submitter`] gets a call onto the chain exactly once, through crashes and lost answers;
+//! [`deploy`] puts a whole network there.
+//!
+//! Bindings are made from the committed artifacts, so no Solidity tools are needed.
+//!
+//! [`Registry`]: tidings_envelope::Registry
+
+pub mod contracts;
+mod convert;
+mod deploy;
+mod deployment;
+mod endpoints;
+mod error;
+mod journal;
+mod parameter;
+mod possession;
+mod snapshot;
+mod submitter;
+mod wallet;
+mod watcher;
+
+pub use convert::{address, ethereum_address};
+pub use deploy::{DeployError, Plan, Voting, deploy};
+pub use deployment::{Deployment, DeploymentMismatch};
+pub use endpoints::Endpoints;
+pub use error::ChainError;
+pub use journal::{Entries, FileJournal, Journal, JournalError, MemoryJournal};
+pub use parameter::{DEFINITIONS, Definition, Parameter};
+pub use possession::possession;
+pub use snapshot::{Parameters, UnusableRegistry};
+pub use submitter::{Call, Confirmed, SubmitError, Submitter, SubmitterConfig};
+pub use wallet::{Wallet, WalletError};
+pub use watcher::{WatchError, Watcher, WatcherConfig};

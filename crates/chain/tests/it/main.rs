@@ -1,0 +1,6 @@
+//! The chain crate against a real EVM node; `cargo xtask test` says where it is.
+
+mod anvil;
+mod endpoints;
+mod submitting;
+mod watching;
