@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
+use alloy::transports::TransportError;
 use alloy::transports::http::{Http, reqwest};
 use tokio::task::JoinSet;
 
@@ -147,6 +148,14 @@ impl Endpoints {
         }
         asking
     }
+}
+
+/// The EIP-155 id of a provider's chain.
+///
+/// # Errors
+/// When the provider does not answer.
+pub async fn chain_id(provider: DynProvider) -> Result<u64, TransportError> {
+    provider.get_chain_id().await
 }
 
 fn provider(url: &str, client: reqwest::Client) -> Result<DynProvider, ChainError> {

@@ -1,12 +1,13 @@
 //! What was signed and is not certain yet, on disk before it is sent.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::PathBuf;
 
 use alloy::primitives::{B256, Bytes};
 use serde::{Deserialize, Serialize};
+
+use crate::durable_file;
 
 /// How many finished calls are kept, the newest; older ones are forgotten.
 const FINISHED_MAX: usize = 4_096;
@@ -142,17 +143,6 @@ impl FileJournal {
     fn io(&self, source: std::io::Error) -> JournalError {
         JournalError::Io { path: self.path.clone(), source }
     }
-
-    fn replace(&self, text: &[u8]) -> std::io::Result<()> {
-        let mut next = self.path.clone().into_os_string();
-        next.push(".next");
-        let mut file = File::create(&next)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&next, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(".".as_ref()))?.sync_all()
-    }
 }
 
 impl Journal for FileJournal {
@@ -175,7 +165,7 @@ impl Journal for FileJournal {
             path: self.path.clone(),
             reason: error.to_string(),
         })?;
-        self.replace(&text).map_err(|source| self.io(source))
+        durable_file::replace(&self.path, &text).map_err(|source| self.io(source))
     }
 }
 

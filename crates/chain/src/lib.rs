@@ -2,7 +2,7 @@
 //!
 //! [`Endpoints`] asks several providers and believes what most of them say; [`Watcher`] follows the
 //! registry with a depth of finality and turns each epoch into the [`Registry`] that nodes compute
-//! with; [`Submitter`] gets a call onto the chain exactly once, through crashes and lost answers;
+//! with, which a [`RegistryKeeper`] keeps in a file; [`Submitter`] gets a call onto the chain exactly once, through crashes and lost answers;
 //! [`deploy`] puts a whole network there.
 //!
 //! Bindings are made from the committed artifacts, so no Solidity tools are needed.
@@ -13,9 +13,11 @@ pub mod contracts;
 mod convert;
 mod deploy;
 mod deployment;
+mod durable_file;
 mod endpoints;
 mod error;
 mod journal;
+mod keeper;
 mod parameter;
 mod possession;
 mod snapshot;
@@ -23,15 +25,17 @@ mod submitter;
 mod wallet;
 mod watcher;
 
+pub use alloy::contract::Error as ContractError;
 pub use convert::{address, ethereum_address};
 pub use deploy::{DeployError, Plan, Voting, deploy};
 pub use deployment::{Deployment, DeploymentMismatch};
-pub use endpoints::Endpoints;
+pub use endpoints::{Endpoints, chain_id};
 pub use error::ChainError;
 pub use journal::{Entries, FileJournal, Journal, JournalError, MemoryJournal};
+pub use keeper::{KeepError, RegistryKeeper};
 pub use parameter::{DEFINITIONS, Definition, Parameter};
 pub use possession::possession;
-pub use snapshot::{Parameters, UnusableRegistry};
+pub use snapshot::Parameters;
 pub use submitter::{Call, Confirmed, SubmitError, Submitter, SubmitterConfig};
 pub use wallet::{Wallet, WalletError};
 pub use watcher::{WatchError, Watcher, WatcherConfig};

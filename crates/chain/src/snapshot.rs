@@ -44,7 +44,7 @@ impl Parameters {
 
 /// The contracts' registry of one epoch cannot be computed with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnusableRegistry {
+pub(crate) enum UnusableRegistry {
     /// A number is larger than the network can have.
     #[error("{0} is too large")]
     TooLarge(&'static str),

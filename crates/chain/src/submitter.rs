@@ -20,6 +20,8 @@ use crate::{ChainError, Endpoints, Journal, JournalError, Wallet, WalletError, a
 
 /// The least that a replacement pays above what it replaces; nodes ask for a tenth or an eighth.
 const BUMP_PERCENT: u128 = 25;
+/// Before the chain is asked again for the first time: some make a block for each transaction.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Gas beyond the estimate, because state may change until the call is carried out.
 const GAS_MARGIN_PERCENT: u64 = 25;
 
@@ -28,7 +30,7 @@ const GAS_MARGIN_PERCENT: u64 = 25;
 pub struct SubmitterConfig {
     /// How many blocks must follow before a transaction is certain.
     pub confirmations: u64,
-    /// How often the chain is asked.
+    /// How often the chain is asked, once it has not answered at once.
     pub poll: Duration,
     /// How long a transaction may wait before another that pays more takes its place.
     pub bump_after: Duration,
@@ -193,6 +195,7 @@ impl Submitter {
         }
         let mut bump_at = Instant::now() + self.config.bump_after;
         self.send(&call.key).await;
+        let mut pause = FIRST_PAUSE.min(self.config.poll);
         loop {
             if let Some(confirmed) = self.look(call).await? {
                 return confirmed;
@@ -205,7 +208,8 @@ impl Submitter {
                 self.bump(call)?;
                 self.send(&call.key).await;
             }
-            tokio::time::sleep(self.config.poll).await;
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(self.config.poll);
         }
     }
 

@@ -12,7 +12,7 @@ use tidings_types::RegistryEpoch;
 
 use crate::contracts::{NodeRegistry, PayerVault};
 use crate::snapshot::{SessionKeys, read_epoch};
-use crate::{ChainError, Deployment, Endpoints, UnusableRegistry, address, ethereum_address};
+use crate::{ChainError, Deployment, Endpoints, address, ethereum_address};
 
 /// How many blocks are searched for events at once; providers refuse many more.
 const BLOCKS_PER_SEARCH: u64 = 1_000;
@@ -39,14 +39,6 @@ pub enum WatchError {
     /// The chain could not be asked, or took back what was final.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// An epoch cannot be computed with; those before it stay in force.
-    #[error("epoch {epoch} of the registry cannot be used: {reason}")]
-    Unusable {
-        /// Which epoch.
-        epoch: RegistryEpoch,
-        /// What is wrong.
-        reason: UnusableRegistry,
-    },
 }
 
 impl WatchError {
@@ -106,24 +98,39 @@ impl Watcher {
         self.searched.map(|(number, _)| number)
     }
 
-    /// Reads on to the newest final block, and gives the epochs that were opened, in order. After
-    /// an error the next look goes on where this one stood.
+    /// Reads on to the newest final block, and gives the epochs that were opened, in order. What
+    /// was read before an error is given, too; the next look goes on from there.
     ///
     /// # Errors
-    /// [`WatchError`]; where it is [`retryable`](WatchError::retryable), looking again may help.
+    /// [`WatchError`] when nothing could be read; where it is [`retryable`](WatchError::retryable),
+    /// looking again may help.
     pub async fn look(&mut self) -> Result<Vec<Registry>, WatchError> {
         self.check_history().await?;
         let mut opened = Vec::new();
-        while let Some((first, last)) = self.next_search().await? {
-            let hash = self.block_hash(last).await?;
-            let found = self.search(first, last).await?;
-            opened.extend(self.apply(found).await?);
-            self.searched = Some((last, hash));
+        loop {
+            match self.step().await {
+                Ok(Some(more)) => opened.extend(more),
+                Ok(None) => return Ok(opened),
+                Err(error) if opened.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "the rest is left for the next look");
+                    return Ok(opened);
+                }
+            }
         }
+    }
+
+    /// Reads the next stretch of blocks; none when all that are final were read.
+    async fn step(&mut self) -> Result<Option<Vec<Registry>>, WatchError> {
+        let Some((first, last)) = self.next_search().await? else { return Ok(None) };
+        let hash = self.block_hash(last).await?;
+        let found = self.search(first, last).await?;
+        let opened = self.apply(found).await?;
+        self.searched = Some((last, hash));
         if let Some(registry) = opened.last() {
             self.known = registry.epoch;
         }
-        Ok(opened)
+        Ok(Some(opened))
     }
 
     /// A final block must stay what it was.
@@ -197,7 +204,7 @@ impl Watcher {
                     }
                 }
                 Event::Epoch(epoch) if RegistryEpoch(epoch) > self.known => {
-                    opened.push(self.read(epoch, block, block_hash, &keys).await?);
+                    opened.extend(self.read(epoch, block, block_hash, &keys).await?);
                 }
                 Event::Epoch(_) => {}
             }
@@ -212,7 +219,7 @@ impl Watcher {
         block: u64,
         hash: B256,
         keys: &SessionKeys,
-    ) -> Result<Registry, WatchError> {
+    ) -> Result<Option<Registry>, WatchError> {
         let deployment = self.deployment;
         let (raw, opened_at) = self
             .endpoints
@@ -225,8 +232,14 @@ impl Watcher {
                 Ok::<_, String>((raw, header.header.timestamp))
             })
             .await?;
-        let registry = raw.registry(&deployment, keys, opened_at);
-        registry.map_err(|reason| WatchError::Unusable { epoch: RegistryEpoch(epoch), reason })
+        match raw.registry(&deployment, keys, opened_at) {
+            Ok(registry) => Ok(Some(registry)),
+            // Everybody passes over it alike, and the one before stays in force.
+            Err(reason) => {
+                tracing::error!(epoch, %reason, "an epoch of the registry cannot be used");
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use tidings_client::{Consent, Recipient};
 
 use crate::output::Output;
-use crate::{audit, devnet, gateway, group, inbox, inspect, message, node, xmtp_edge};
+use crate::{audit, chain, devnet, gateway, group, inbox, inspect, message, node, xmtp_edge};
 
 /// The folder of an inbox below the user's data folder.
 const HOME_DEFAULT: &str = "tidings";
@@ -46,6 +46,15 @@ pub enum Command {
     /// Run a server for XMTP clients
     #[command(subcommand)]
     XmtpEdge(xmtp_edge::EdgeCommand),
+    /// Put a network on a chain
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
+    /// Join a network with a node and a bond, and leave it
+    #[command(subcommand)]
+    Operator(chain::OperatorCommand),
+    /// Put money in for messages, and get it back
+    #[command(subcommand)]
+    Payer(chain::PayerCommand),
     /// Lay out a network on this machine: keys, registry, configuration
     DevnetInit(devnet::DevnetInit),
     /// Decode any wire structure from a file, a URL or standard input

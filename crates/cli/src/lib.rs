@@ -1,6 +1,7 @@
 //! The `tidings` command line: run a node or a gateway, keep an inbox, talk, inspect, audit.
 
 pub mod audit;
+pub mod chain;
 pub mod chat;
 pub mod cli;
 pub mod conversation;
@@ -66,6 +67,9 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Node(command) => node::run(command, passphrase_file.as_deref(), output).await,
         Command::Gateway(command) => gateway::run(command, output).await,
         Command::XmtpEdge(command) => xmtp_edge::run(command).await,
+        Command::Chain(command) => chain::run_chain(command, output).await,
+        Command::Operator(command) => chain::run_operator(command, output).await,
+        Command::Payer(command) => chain::run_payer(command, output).await,
         Command::DevnetInit(options) => devnet::run(&options, output).await,
         Command::Completions { shell } => cli::completions(shell, output),
     }

@@ -12,6 +12,9 @@ pub struct NodeConfig {
     pub node: u32,
     /// The registry file, re-read when it changes.
     pub registry_file: PathBuf,
+    /// The chain that the registry file follows; without, the file is kept by hand.
+    #[serde(default)]
+    pub chain: Option<ChainConfig>,
     /// Holds the hex secret of the secp256k1 signing key, mode 0600.
     pub signing_key_file: PathBuf,
     /// Holds the hex secret of the Ed25519 transport key, mode 0600.
@@ -40,6 +43,22 @@ pub struct NodeConfig {
     /// Requests per second that one address may make, and as many at once.
     #[serde(default = "requests_per_second")]
     pub requests_per_second: u32,
+}
+
+/// The settlement chain as a node reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// The file that says where the contracts are.
+    pub deployment_file: PathBuf,
+    /// HTTP URLs of providers; more than half must say the same, and one alone is trusted.
+    pub rpc: Vec<String>,
+    /// How many blocks must follow before a block counts.
+    #[serde(default = "finality_depth")]
+    pub finality_depth: u64,
+    /// How often the chain is asked, in milliseconds.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
 }
 
 /// Where a peer is to be called.
@@ -121,6 +140,9 @@ impl NodeConfig {
         {
             *path = folder.join(&*path);
         }
+        if let Some(chain) = &mut self.chain {
+            chain.deployment_file = folder.join(&chain.deployment_file);
+        }
         if let Some(tls) = &mut self.tls {
             tls.certificates = folder.join(&tls.certificates);
             tls.key = folder.join(&tls.key);
@@ -150,6 +172,15 @@ const NUMBERS: &[&str] = &["node", "publish_timeout_ms", "requests_per_second"];
 
 fn text() -> String {
     "text".into()
+}
+
+/// Two epochs of Ethereum.
+fn finality_depth() -> u64 {
+    64
+}
+
+fn poll_ms() -> u64 {
+    4_000
 }
 
 fn publish_timeout_ms() -> u64 {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use alloy::primitives::U256;
 use tidings_chain::contracts::{NetworkParameters, NodeRegistry, PayerVault};
-use tidings_chain::{ChainError, Parameter, WatchError, Watcher, WatcherConfig};
+use tidings_chain::{
+    ChainError, KeepError, Parameter, RegistryKeeper, WatchError, Watcher, WatcherConfig,
+};
+use tidings_envelope::RegistryDocument;
 use tidings_types::ed25519::PublicKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{NodeId, PicoDollars, RegistryEpoch};
@@ -130,6 +133,36 @@ async fn a_chain_that_takes_back_what_was_final_is_not_followed() {
         panic!("{refused:?}");
     };
     assert!(!WatchError::Chain(error).retryable());
+}
+
+#[tokio::test]
+async fn a_file_is_kept_as_new_as_the_chain() {
+    let mut stage = Stage::set().await;
+    stage.add_node(0, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.json");
+    let keeper = |stage: &Stage| {
+        let config = WatcherConfig { finality_depth: 0, poll: Duration::from_millis(5) };
+        RegistryKeeper::open(path.clone(), stage.anvil.endpoints(), stage.deployment, config)
+    };
+    let mut waiting = keeper(&stage).unwrap();
+    assert!(!waiting.look().await.unwrap() && !waiting.has_registry());
+    stage.open_epoch().await;
+    waiting.first().await.unwrap();
+    stage.open_epoch().await;
+    // Another one takes up where this one ended.
+    let mut next = keeper(&stage).unwrap();
+    assert!(next.has_registry() && next.look().await.unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let document: RegistryDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!(document.latest.epoch, RegistryEpoch(2));
+    let earlier: Vec<u64> = document.earlier.iter().map(|registry| registry.epoch.0).collect();
+    assert_eq!(earlier, [1]);
+    // A file of another network is left alone.
+    let other = text.replace("0707", "0808");
+    std::fs::write(&path, &other).unwrap();
+    assert!(matches!(keeper(&stage), Err(KeepError::OtherNetwork { .. })));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub struct Init {
     #[arg(long)]
     pub dir: PathBuf,
     /// The node's number in the registry
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long)]
     pub node: u32,
     /// A short name for people [default: node-NUMBER]
     #[arg(long)]
@@ -45,6 +45,12 @@ pub struct Init {
     /// The host and port that peers use from outside
     #[arg(long, value_name = "HOST:PORT")]
     pub quic: String,
+    /// The file that says where the network's contracts are; the registry file follows them
+    #[arg(long, value_name = "FILE", requires = "rpc")]
+    pub deployment: Option<PathBuf>,
+    /// A provider of the chain; more than half of several must say the same
+    #[arg(long, value_delimiter = ',', value_name = "URL", requires = "deployment")]
+    pub rpc: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -97,6 +103,16 @@ fn configuration(options: &Init) -> Result<NodeConfig> {
     table.insert("database".into(), options.database.clone().into());
     table.insert("http_listen".into(), options.http_listen.clone().into());
     table.insert("quic_listen".into(), options.quic_listen.clone().into());
+    if let Some(deployment) = &options.deployment {
+        let deployment = std::path::absolute(deployment)?.display().to_string();
+        table.insert(
+            "chain".into(),
+            toml::Value::try_from(serde_json::json!({
+                "deployment_file": deployment,
+                "rpc": options.rpc,
+            }))?,
+        );
+    }
     Ok(table.try_into()?)
 }
 

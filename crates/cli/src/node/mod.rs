@@ -13,7 +13,7 @@ use clap::Subcommand;
 use tidings_node::config::NodeConfig;
 
 use crate::output::Output;
-use crate::{logging, passphrase, shutdown};
+use crate::{chain, logging, passphrase, shutdown};
 
 pub use backup::{Export, Restore};
 pub use init::Init;
@@ -54,6 +54,7 @@ pub async fn run(
         NodeCommand::Run { config } => {
             let config = NodeConfig::load(&config, |name| std::env::var(name).ok())?;
             logging::start(&config.log_format)?;
+            chain::keep_registry(&config).await?;
             tidings_node::run(config, shutdown::signalled()?).await?;
             Ok(())
         }

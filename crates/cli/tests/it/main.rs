@@ -3,6 +3,7 @@
 mod devnet_init;
 mod inspecting;
 mod network;
+mod process_chain;
 mod process_chat;
 mod process_kills;
 mod process_talk;

@@ -14,7 +14,7 @@ use crate::program::{command, json, run, word};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Between two looks at whether a process is ready.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Below the ports that systems hand out by themselves, and away from those of xtask.
 const PORTS: std::ops::Range<u16> = 24_000..32_000;
@@ -126,7 +126,7 @@ impl Person {
 }
 
 /// Ports on which nobody listens, TCP and UDP.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     // Runs side by side begin at different places.
     let span = PORTS.end - PORTS.start;
     let offset = u16::try_from(std::process::id() % u32::from(span)).unwrap();
@@ -141,7 +141,7 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 /// Waits until `/readyz` answers 200.
-fn wait_ready(url: &str) {
+pub fn wait_ready(url: &str) {
     let deadline = Instant::now() + DEADLINE;
     let address = url.strip_prefix("http://").unwrap();
     while !is_ready(address).unwrap_or(false) {
@@ -151,9 +151,14 @@ fn wait_ready(url: &str) {
 }
 
 fn is_ready(address: &str) -> std::io::Result<bool> {
+    Ok(get(address, "/readyz")?.starts_with("HTTP/1.1 200"))
+}
+
+/// What a server answers, head and body.
+pub fn get(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    Ok(answer)
 }
