@@ -20,7 +20,6 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     providers: Vec<DynProvider>,
-    timeout: Duration,
 }
 
 impl Endpoints {
@@ -46,7 +45,7 @@ impl Endpoints {
         if providers.is_empty() {
             return Err(ChainError::NoEndpoint);
         }
-        Ok(Self { providers, timeout })
+        Ok(Self { providers })
     }
 
     /// How many must say the same: more than half.
@@ -138,16 +137,27 @@ impl Endpoints {
     {
         let mut asking = JoinSet::new();
         for provider in &self.providers {
-            let (asked, timeout) = (ask(provider.clone()), self.timeout);
-            asking.spawn(async move {
-                match tokio::time::timeout(timeout, asked).await {
-                    Ok(answer) => answer.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f32())),
-                }
-            });
+            // Each request in it has a time of its own.
+            let asked = ask(provider.clone());
+            asking.spawn(async move { asked.await.map_err(|error| brief(&error)) });
         }
         asking
     }
+}
+
+/// The longest part of what a provider says that is repeated, in characters.
+const SAID_CHARACTERS_MAX: usize = 200;
+
+/// What a provider or its failure says, short, on one line, and without the provider's address,
+/// which may hold a password.
+pub(crate) fn brief(said: &dyn Display) -> String {
+    let said = said.to_string();
+    let words = said.split_whitespace().map(|word| match word.contains("://") {
+        true => "(address)",
+        false => word,
+    });
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(SAID_CHARACTERS_MAX).collect()
 }
 
 /// The EIP-155 id of a provider's chain.
@@ -168,6 +178,30 @@ fn provider(url: &str, client: reqwest::Client) -> Result<DynProvider, ChainErro
     Ok(ProviderBuilder::new().disable_recommended_fillers().connect_client(client).erased())
 }
 
+/// The part of a URL that is no secret.
+fn host(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url).ok();
+    parsed.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| "(address)".into())
+}
+
 fn url_error(url: &str, reason: &dyn Display) -> ChainError {
-    ChainError::Url { url: url.into(), reason: reason.to_string() }
+    ChainError::Url { url: host(url), reason: brief(reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_providers_say_is_short_and_tells_no_secret() {
+        let said = "error sending request for url (https://rpc.example/v3/SECRET)\u{1b}[31m\nx";
+        let told = brief(&said);
+        assert!(
+            !told.contains("SECRET") && !told.contains('\n') && !told.contains('\u{1b}'),
+            "{told}"
+        );
+        assert_eq!(brief(&"x".repeat(10_000)).len(), SAID_CHARACTERS_MAX);
+        let refused = url_error("ws://user:SECRET@rpc.example/SECRET", &"the scheme");
+        assert!(!refused.to_string().contains("SECRET"), "{refused}");
+    }
 }

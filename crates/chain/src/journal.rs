@@ -46,9 +46,18 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
     /// Signed, and perhaps sent. All attempts share one nonce, so at most one is ever carried out.
-    Pending { nonce: u64, gas: u64, attempts: Vec<Attempt> },
+    Pending { call: B256, nonce: u64, gas: u64, attempts: Vec<Attempt> },
     /// On the chain, for good.
-    Finished { order: u64, hash: B256, block: u64, succeeded: bool },
+    Finished { call: B256, order: u64, hash: B256, block: u64, succeeded: bool },
+}
+
+impl Entry {
+    /// Which call it is, whatever its key.
+    pub(crate) fn call(&self) -> B256 {
+        match self {
+            Self::Pending { call, .. } | Self::Finished { call, .. } => *call,
+        }
+    }
 }
 
 /// All calls of one account, by the key that their caller gave them.
@@ -67,10 +76,6 @@ impl Entries {
         self.entries.insert(key.into(), entry);
     }
 
-    pub(crate) fn forget(&mut self, key: &str) {
-        self.entries.remove(key);
-    }
-
     /// Keys of what is not finished.
     pub(crate) fn pending(&self) -> Vec<String> {
         let pending =
@@ -87,10 +92,17 @@ impl Entries {
         self.entries.values().filter_map(after).max().unwrap_or(0)
     }
 
-    pub(crate) fn finish(&mut self, key: &str, hash: B256, block: u64, succeeded: bool) {
+    pub(crate) fn finish(
+        &mut self,
+        key: &str,
+        call: B256,
+        hash: B256,
+        block: u64,
+        succeeded: bool,
+    ) {
         self.finished += 1;
         let order = self.finished;
-        self.put(key, Entry::Finished { order, hash, block, succeeded });
+        self.put(key, Entry::Finished { call, order, hash, block, succeeded });
         let oldest = self.finished.saturating_sub(FINISHED_MAX as u64);
         self.entries
             .retain(|_, entry| !matches!(entry, Entry::Finished { order, .. } if *order <= oldest));
@@ -174,7 +186,7 @@ mod tests {
     use super::*;
 
     fn pending(nonce: u64) -> Entry {
-        Entry::Pending { nonce, gas: 21_000, attempts: Vec::new() }
+        Entry::Pending { call: B256::ZERO, nonce, gas: 21_000, attempts: Vec::new() }
     }
 
     #[test]
@@ -185,7 +197,7 @@ mod tests {
         assert_eq!(journal.load().unwrap(), Entries::default());
         let mut entries = Entries::default();
         entries.put("report 1", pending(7));
-        entries.finish("report 0", B256::ZERO, 12, true);
+        entries.finish("report 0", B256::ZERO, B256::ZERO, 12, true);
         journal.save(&entries).unwrap();
         assert_eq!(FileJournal::new(path.clone()).load().unwrap(), entries);
         assert_eq!(entries.next_nonce(), 8);
@@ -199,7 +211,7 @@ mod tests {
         let mut entries = Entries::default();
         entries.put("first", pending(0));
         for number in 0..FINISHED_MAX + 10 {
-            entries.finish(&number.to_string(), B256::ZERO, 1, true);
+            entries.finish(&number.to_string(), B256::ZERO, B256::ZERO, 1, true);
         }
         assert!(entries.get("first").is_some());
         assert_eq!(entries.entries.len(), FINISHED_MAX + 1);

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidings_envelope::{Registry, RegistryDocument};
-use tidings_types::NetworkId;
+use tidings_types::{NetworkId, NodeId};
 
 use crate::{Deployment, Endpoints, WatchError, Watcher, WatcherConfig, durable_file};
+
+/// The shortest pause between two looks.
+const POLL_MIN: Duration = Duration::from_millis(10);
 
 /// The longest pause after failures in a row.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -67,6 +70,8 @@ pub struct RegistryKeeper {
     watcher: Watcher,
     /// All epochs, the newest last.
     epochs: Vec<Registry>,
+    /// Whether the file lacks some of them.
+    is_behind: bool,
 }
 
 impl RegistryKeeper {
@@ -88,38 +93,42 @@ impl RegistryKeeper {
         }
         let known = epochs.last().map(|registry| registry.epoch);
         let watcher = Watcher::new(endpoints, deployment, config, known);
-        Ok(Self { path, network, poll: config.poll, watcher, epochs })
+        let poll = config.poll.max(POLL_MIN);
+        Ok(Self { path, network, poll, watcher, epochs, is_behind: false })
     }
 
-    /// Whether the file holds a registry that lists anything.
+    /// Whether the newest registry in the file lists this node.
     #[must_use]
-    pub fn has_registry(&self) -> bool {
-        !self.epochs.is_empty()
+    pub fn lists(&self, node: NodeId) -> bool {
+        let latest = self.epochs.last().filter(|_| !self.is_behind);
+        latest.is_some_and(|registry| registry.node(node).is_some())
     }
 
     /// Brings the file up to date once; whether it changed.
     ///
     /// # Errors
-    /// [`KeepError`]; the file is what it was.
+    /// [`KeepError`]; the file is what it was, and is brought up to date by a later look.
     pub async fn look(&mut self) -> Result<bool, KeepError> {
         let opened = self.watcher.look().await?;
-        if opened.is_empty() {
+        self.is_behind |= !opened.is_empty();
+        self.epochs.extend(opened);
+        if !self.is_behind {
             return Ok(false);
         }
-        self.epochs.extend(opened);
         self.write()?;
+        self.is_behind = false;
         Ok(true)
     }
 
-    /// Waits for the first registry, however long the chain has none.
+    /// Waits until the registry lists this node, however long that takes.
     ///
     /// # Errors
     /// [`KeepError`] that does not pass.
-    pub async fn first(&mut self) -> Result<(), KeepError> {
+    pub async fn listing(&mut self, node: NodeId) -> Result<(), KeepError> {
         let mut pause = self.poll;
-        while !self.has_registry() {
+        while !self.lists(node) {
             pause = self.try_look(pause).await?;
-            if !self.has_registry() {
+            if !self.lists(node) {
                 tokio::time::sleep(pause).await;
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! [`Endpoints`] asks several providers and believes what most of them say; [`Watcher`] follows the
 //! registry with a depth of finality and turns each epoch into the [`Registry`] that nodes compute
-//! with, which a [`RegistryKeeper`] keeps in a file; [`Submitter`] gets a call onto the chain exactly once, through crashes and lost answers;
-//! [`deploy`] puts a whole network there.
+//! with, which a [`RegistryKeeper`] keeps in a file; [`Submitter`] gets a call onto the chain
+//! exactly once, through crashes and lost answers; [`deploy`] puts a whole network there.
 //!
 //! Bindings are made from the committed artifacts, so no Solidity tools are needed.
 //!

@@ -9,17 +9,24 @@ use std::time::Duration;
 
 use alloy::consensus::TxEip1559;
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{B256, Bytes, TxKind, U256};
+use alloy::primitives::{B256, Bytes, TxKind, U256, keccak256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::transports::TransportError;
 use tidings_types::EthereumAddress;
 use tokio::time::Instant;
 
+use crate::endpoints::brief;
 use crate::journal::{Attempt, Entries, Entry};
 use crate::{ChainError, Endpoints, Journal, JournalError, Wallet, WalletError, address};
 
 /// The least that a replacement pays above what it replaces; nodes ask for a tenth or an eighth.
 const BUMP_PERCENT: u128 = 25;
+/// How many looks in a row must find that nothing of ours can happen any more before a call is
+/// signed again: behind one address may be servers that are not equally far.
+const IMPOSSIBLE_LOOKS: u32 = 5;
+/// More gas than any call here takes; a provider that says more is wrong.
+const GAS_MAX: u64 = 30_000_000;
 /// Before the chain is asked again for the first time: some make a block for each transaction.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Gas beyond the estimate, because state may change until the call is carried out.
@@ -103,6 +110,9 @@ pub enum SubmitError {
         /// The block that it is in.
         block: u64,
     },
+    /// The journal has another call under the same key: of another plan, account or chain.
+    #[error("“{0}” was begun with other contents, or for another account or chain")]
+    OtherCall(String),
     /// It was not carried out in time, and is still pending.
     #[error("no certainty about the call within {} s; it stays pending", .0.as_secs())]
     TimedOut(Duration),
@@ -112,7 +122,7 @@ impl SubmitError {
     /// Whether the same call may be carried out later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Chain(_) | Self::Journal(_) | Self::TimedOut(_))
+        matches!(self, Self::Chain(_) | Self::Journal(JournalError::Io { .. }) | Self::TimedOut(_))
     }
 }
 
@@ -124,6 +134,8 @@ pub struct Submitter {
     journal: Box<dyn Journal>,
     entries: Entries,
     config: SubmitterConfig,
+    /// How many looks in a row found the nonce used and nothing of ours.
+    impossible_looks: u32,
 }
 
 impl Submitter {
@@ -139,7 +151,7 @@ impl Submitter {
         config: SubmitterConfig,
     ) -> Result<Self, SubmitError> {
         let entries = journal.load()?;
-        Ok(Self { endpoints, chain_id, wallet, journal, entries, config })
+        Ok(Self { endpoints, chain_id, wallet, journal, entries, config, impossible_looks: 0 })
     }
 
     /// The account.
@@ -160,6 +172,20 @@ impl Submitter {
         self.entries.pending()
     }
 
+    /// How many transactions of the account providers hold that are in no block yet.
+    ///
+    /// # Errors
+    /// [`SubmitError::Chain`] when too few providers answer.
+    pub async fn waiting(&self) -> Result<u64, SubmitError> {
+        let account = address(self.address());
+        let ask = move |provider: DynProvider| async move {
+            let latest = provider.get_transaction_count(account).await?;
+            let pending = provider.get_transaction_count(account).pending().await?;
+            Ok::<_, TransportError>(pending.saturating_sub(latest))
+        };
+        Ok(self.endpoints.reached(ask).await?)
+    }
+
     /// What a call would cost in gas; nothing is signed.
     ///
     /// # Errors
@@ -172,12 +198,13 @@ impl Submitter {
         let mut last = ChainError::NoEndpoint.to_string();
         for provider in self.endpoints.all() {
             match provider.estimate_gas(request.clone()).await {
-                Ok(gas) => return Ok(gas + gas / 100 * GAS_MARGIN_PERCENT),
+                Ok(gas) if gas <= GAS_MAX => return Ok(gas + gas / 100 * GAS_MARGIN_PERCENT),
+                Ok(gas) => last = format!("an endpoint says that a call takes {gas} gas"),
                 // The contract said no; another endpoint would say the same.
-                Err(error) if error.as_error_resp().is_some() => {
+                Err(error) if is_revert(&error) => {
                     return Err(SubmitError::Refused(reason(&error)));
                 }
-                Err(error) => last = error.to_string(),
+                Err(error) => last = brief(&error),
             }
         }
         Err(ChainError::Contract(last).into())
@@ -190,8 +217,12 @@ impl Submitter {
     /// [`SubmitError`]; where it is [`retryable`](SubmitError::retryable), the same call goes on.
     pub async fn submit(&mut self, call: &Call) -> Result<Confirmed, SubmitError> {
         let deadline = Instant::now() + self.config.give_up_after;
-        if self.entries.get(&call.key).is_none() {
-            self.sign_first(call).await?;
+        match self.entries.get(&call.key) {
+            None => self.sign_first(call).await?,
+            Some(entry) if entry.call() != self.digest(call) => {
+                return Err(SubmitError::OtherCall(call.key.clone()));
+            }
+            Some(_) => {}
         }
         let mut bump_at = Instant::now() + self.config.bump_after;
         self.send(&call.key).await;
@@ -218,8 +249,25 @@ impl Submitter {
         let nonce = self.next_nonce().await?;
         let (max_fee, priority_fee) = self.fees().await?;
         let attempt = self.sign(call, nonce, gas, max_fee, priority_fee)?;
-        self.entries.put(&call.key, Entry::Pending { nonce, gas, attempts: vec![attempt] });
-        Ok(self.journal.save(&self.entries)?)
+        let digest = self.digest(call);
+        let entry = Entry::Pending { call: digest, nonce, gas, attempts: vec![attempt] };
+        self.keep(|entries| entries.put(&call.key, entry))
+    }
+
+    /// Changes what is known, once the changed form is saved: nothing is sent that is not.
+    fn keep(&mut self, change: impl FnOnce(&mut Entries)) -> Result<(), SubmitError> {
+        let mut next = self.entries.clone();
+        change(&mut next);
+        self.journal.save(&next)?;
+        self.entries = next;
+        Ok(())
+    }
+
+    /// What tells a call from another under the same key: chain, account, contract and data.
+    fn digest(&self, call: &Call) -> B256 {
+        let chain_id = self.chain_id.to_be_bytes();
+        let to = call.to.map_or_else(Vec::new, |to| to.0.to_vec());
+        keccak256([&chain_id[..], &self.address().0, &to, &call.data].concat())
     }
 
     fn sign(
@@ -262,7 +310,7 @@ impl Submitter {
                     let max_fee = fees.max_fee_per_gas.min(self.config.max_fee);
                     return Ok((max_fee, fees.max_priority_fee_per_gas.min(max_fee)));
                 }
-                Err(error) => last = error.to_string(),
+                Err(error) => last = brief(&error),
             }
         }
         Err(ChainError::Contract(last).into())
@@ -270,8 +318,8 @@ impl Submitter {
 
     /// Signs the call again for the same nonce, with a fee that makes nodes replace the last one.
     fn bump(&mut self, call: &Call) -> Result<(), SubmitError> {
-        let Some(Entry::Pending { nonce, gas, attempts }) = self.entries.get(&call.key).cloned()
-        else {
+        let entry = self.entries.get(&call.key).cloned();
+        let Some(Entry::Pending { call: digest, nonce, gas, attempts }) = entry else {
             return Ok(());
         };
         let Some(last) = attempts.last() else { return Ok(()) };
@@ -283,8 +331,8 @@ impl Submitter {
         let attempt = self.sign(call, nonce, gas, max_fee, priority_fee.min(max_fee))?;
         tracing::info!(key = call.key, nonce, %max_fee, "a transaction waits too long; paying more");
         let attempts = attempts.into_iter().chain([attempt]).collect();
-        self.entries.put(&call.key, Entry::Pending { nonce, gas, attempts });
-        Ok(self.journal.save(&self.entries)?)
+        let entry = Entry::Pending { call: digest, nonce, gas, attempts };
+        self.keep(|entries| entries.put(&call.key, entry))
     }
 
     /// Sends the newest form of a call to all endpoints. What they answer proves nothing: whether
@@ -294,7 +342,8 @@ impl Submitter {
         let Some(attempt) = attempts.last() else { return };
         for provider in self.endpoints.all() {
             if let Err(error) = provider.send_raw_transaction(&attempt.bytes).await {
-                tracing::debug!(key, %error, "an endpoint did not take a transaction");
+                let error = brief(&error);
+                tracing::debug!(key, error, "an endpoint did not take a transaction");
             }
         }
     }
@@ -313,18 +362,24 @@ impl Submitter {
         };
         match self.fate(nonce, &attempts).await {
             Ok(Fate::Settled { hash, block, succeeded }) => {
-                self.entries.finish(&call.key, hash, block, succeeded);
-                self.journal.save(&self.entries)?;
+                let digest = self.digest(call);
+                self.keep(|entries| entries.finish(&call.key, digest, hash, block, succeeded))?;
                 Ok(Some(outcome(hash, block, succeeded)))
             }
             Ok(Fate::Impossible) => {
-                tracing::warn!(key = call.key, nonce, "another transaction took the nonce");
-                self.entries.forget(&call.key);
-                self.sign_first(call).await?;
-                self.send(&call.key).await;
+                self.impossible_looks += 1;
+                if self.impossible_looks >= IMPOSSIBLE_LOOKS {
+                    tracing::warn!(key = call.key, nonce, "another transaction took the nonce");
+                    self.impossible_looks = 0;
+                    self.sign_first(call).await?;
+                    self.send(&call.key).await;
+                }
                 Ok(None)
             }
-            Ok(Fate::Open) => Ok(None),
+            Ok(Fate::Open) => {
+                self.impossible_looks = 0;
+                Ok(None)
+            }
             // It passes; the call is sent and looked up again until there is no time left.
             Err(error) => {
                 tracing::warn!(%error, key = call.key, "cannot look up a transaction");
@@ -337,37 +392,33 @@ impl Submitter {
     /// What became of what was signed for one nonce.
     async fn fate(&self, nonce: u64, attempts: &[Attempt]) -> Result<Fate, ChainError> {
         let Some(settled) = self.settled_block().await? else { return Ok(Fate::Open) };
-        // The nonce comes first: if one of ours has used it by then, its receipt is there now.
-        let nonce_is_gone = self.nonce_is_gone(nonce, settled).await?;
-        Ok(match self.receipt(attempts).await? {
-            Some((hash, block, succeeded)) if block <= settled => {
+        let account = address(self.address());
+        let hashes: Vec<B256> = attempts.iter().map(|attempt| attempt.hash).collect();
+        let ask = move |provider: DynProvider| {
+            let hashes = hashes.clone();
+            async move {
+                // The nonce comes first: if one of ours has used it by then, the receipt is there.
+                let block = BlockNumberOrTag::Number(settled);
+                let used = provider.get_transaction_count(account).block_id(block.into()).await?;
+                for hash in hashes {
+                    let found: Option<TransactionReceipt> =
+                        provider.get_transaction_receipt(hash).await?;
+                    let carried_out =
+                        found.and_then(|it| Some((hash, it.block_number?, it.status())));
+                    if carried_out.is_some() {
+                        return Ok::<_, TransportError>((used > nonce, carried_out));
+                    }
+                }
+                Ok((used > nonce, None))
+            }
+        };
+        Ok(match self.endpoints.agreed(ask).await? {
+            (_, Some((hash, block, succeeded))) if block <= settled => {
                 Fate::Settled { hash, block, succeeded }
             }
-            None if nonce_is_gone => Fate::Impossible,
+            (true, None) => Fate::Impossible,
             _ => Fate::Open,
         })
-    }
-
-    /// The transaction that was carried out, its block and whether it succeeded.
-    async fn receipt(&self, attempts: &[Attempt]) -> Result<Option<(B256, u64, bool)>, ChainError> {
-        let hashes: Vec<B256> = attempts.iter().map(|attempt| attempt.hash).collect();
-        self.endpoints
-            .agreed(move |provider| {
-                let hashes = hashes.clone();
-                async move {
-                    for hash in hashes {
-                        let found: Option<TransactionReceipt> =
-                            provider.get_transaction_receipt(hash).await?;
-                        let carried_out =
-                            found.and_then(|it| Some((hash, it.block_number?, it.status())));
-                        if carried_out.is_some() {
-                            return Ok::<_, alloy::transports::TransportError>(carried_out);
-                        }
-                    }
-                    Ok(None)
-                }
-            })
-            .await
     }
 
     /// The newest block with enough blocks after it.
@@ -375,19 +426,6 @@ impl Submitter {
         let ask = |provider: DynProvider| async move { provider.get_block_number().await };
         let head = self.endpoints.reached(ask).await?;
         Ok(head.checked_sub(self.config.confirmations))
-    }
-
-    /// Whether the chain had carried out something with this nonce by block `settled`.
-    async fn nonce_is_gone(&self, nonce: u64, settled: u64) -> Result<bool, ChainError> {
-        let account = address(self.address());
-        let used = self
-            .endpoints
-            .agreed(move |provider| async move {
-                let block = BlockNumberOrTag::Number(settled);
-                provider.get_transaction_count(account).block_id(block.into()).await
-            })
-            .await?;
-        Ok(used > nonce)
     }
 }
 
@@ -409,10 +447,17 @@ fn outcome(hash: B256, block: u64, succeeded: bool) -> Result<Confirmed, SubmitE
     }
 }
 
+/// Whether a contract refused, and not the provider.
+fn is_revert(error: &TransportError) -> bool {
+    error.as_error_resp().is_some_and(|response| {
+        response.as_revert_data().is_some() || response.message.contains("revert")
+    })
+}
+
 /// What a contract said, by the name of its error where it is one of ours.
-fn reason(error: &alloy::transports::TransportError) -> String {
-    let Some(response) = error.as_error_resp() else { return error.to_string() };
+fn reason(error: &TransportError) -> String {
+    let Some(response) = error.as_error_resp() else { return brief(error) };
     let data = response.as_revert_data();
     let named = data.as_ref().and_then(|data| crate::contracts::named_error(data));
-    named.unwrap_or_else(|| response.message.to_string())
+    named.unwrap_or_else(|| brief(&response.message))
 }

@@ -89,6 +89,43 @@ async fn the_same_key_is_the_same_call() {
 }
 
 #[tokio::test]
+async fn a_key_stands_for_one_call() {
+    let bench = Bench::set().await;
+    bench.submitter(quick()).submit(&bench.mint("one", 5)).await.unwrap();
+    let refused = bench.submitter(quick()).submit(&bench.mint("one", 6)).await;
+    assert!(matches!(refused, Err(SubmitError::OtherCall(_))), "{refused:?}");
+    assert_eq!(bench.minted().await, 5);
+}
+
+/// A journal on a full disk.
+struct Full;
+
+impl Journal for Full {
+    fn load(&mut self) -> Result<Entries, JournalError> {
+        Ok(Entries::default())
+    }
+
+    fn save(&mut self, _: &Entries) -> Result<(), JournalError> {
+        Err(JournalError::Io {
+            path: PathBuf::new(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_saved_is_never_sent() {
+    let bench = Bench::set().await;
+    let mut submitter = bench.submitter_with(Box::new(Full), quick());
+    for _ in 0..2 {
+        let refused = submitter.submit(&bench.mint("one", 5)).await;
+        assert!(matches!(refused, Err(SubmitError::Journal(_))), "{refused:?}");
+        assert!(submitter.pending().is_empty());
+    }
+    assert_eq!(bench.minted().await, 0);
+}
+
+#[tokio::test]
 async fn a_crash_between_signing_and_sending_loses_and_doubles_nothing() {
     let bench = Bench::set().await;
     let journal = Box::new(KilledAfterSave(FileJournal::new(bench.journal.clone())));

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use alloy::primitives::U256;
-use tidings_chain::contracts::{NetworkParameters, NodeRegistry, PayerVault};
+use tidings_chain::contracts::{
+    AccessManager, NetworkParameters, NodeRegistry, PayerVault, TimelockController,
+};
 use tidings_chain::{
-    ChainError, KeepError, Parameter, RegistryKeeper, WatchError, Watcher, WatcherConfig,
+    ChainError, KeepError, Parameter, RegistryKeeper, WatchError, Watcher, WatcherConfig, address,
 };
 use tidings_envelope::RegistryDocument;
 use tidings_types::ed25519::PublicKey;
@@ -146,18 +148,27 @@ async fn a_file_is_kept_as_new_as_the_chain() {
         RegistryKeeper::open(path.clone(), stage.anvil.endpoints(), stage.deployment, config)
     };
     let mut waiting = keeper(&stage).unwrap();
-    assert!(!waiting.look().await.unwrap() && !waiting.has_registry());
+    assert!(!waiting.look().await.unwrap() && !waiting.lists(NodeId(0)));
     stage.open_epoch().await;
-    waiting.first().await.unwrap();
+    waiting.listing(NodeId(0)).await.unwrap();
     stage.open_epoch().await;
     // Another one takes up where this one ended.
     let mut next = keeper(&stage).unwrap();
-    assert!(next.has_registry() && next.look().await.unwrap());
+    assert!(next.lists(NodeId(0)) && next.look().await.unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
     let document: RegistryDocument = serde_json::from_str(&text).unwrap();
     assert_eq!(document.latest.epoch, RegistryEpoch(2));
     let earlier: Vec<u64> = document.earlier.iter().map(|registry| registry.epoch.0).collect();
     assert_eq!(earlier, [1]);
+    // What could not be written is written later.
+    stage.open_epoch().await;
+    std::fs::create_dir(folder.path().join("registry.json.next")).unwrap();
+    assert!(matches!(next.look().await, Err(KeepError::Io { .. })));
+    std::fs::remove_dir(folder.path().join("registry.json.next")).unwrap();
+    assert!(next.look().await.unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let document: RegistryDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!(document.latest.epoch, RegistryEpoch(3));
     // A file of another network is left alone.
     let other = text.replace("0707", "0808");
     std::fs::write(&path, &other).unwrap();
@@ -175,4 +186,21 @@ async fn nobody_but_the_timelock_governs_in_the_end() {
     };
     let refused = stage.try_call(parameters, &set).await.unwrap_err().to_string();
     assert!(refused.contains("AccessManagedUnauthorized"), "{refused}");
+    let (access, timelock) = (stage.deployment.access, stage.deployment.timelock);
+    let (me, governor) = (stage.submitter.address(), stage.deployment.governor);
+    let (access, at) = (address(access), address(timelock));
+    let ask = move |provider: alloy::providers::DynProvider| async move {
+        let access = AccessManager::new(access, &provider);
+        let timelock = TimelockController::new(at, &provider);
+        let is_admin = |who| access.hasRole(0, who);
+        let proposer = alloy::primitives::keccak256("PROPOSER_ROLE");
+        Ok::<_, tidings_chain::ContractError>([
+            is_admin(at).call().await?.isMember,
+            is_admin(address(me)).call().await?.isMember,
+            timelock.hasRole(proposer, address(governor)).call().await?,
+            timelock.hasRole(Default::default(), address(me)).call().await?,
+        ])
+    };
+    let roles = stage.anvil.endpoints().agreed(ask).await.unwrap();
+    assert_eq!(roles, [true, false, true, false]);
 }

@@ -1,7 +1,7 @@
 //! What somebody is about to sign, in words, and doing it.
 
 use alloy_sol_types::SolCall;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tidings_chain::{Call, Deployment, SubmitError, Submitter};
 use tidings_types::EthereumAddress;
@@ -55,6 +55,13 @@ pub(super) async fn perform(
     deeds: Vec<Deed>,
 ) -> Result<Vec<Done>> {
     let mut submitter = account.signer.submitter(deployment.chain_id)?;
+    // What was sent before, perhaps by a command that was interrupted, would be done twice.
+    let waiting = submitter.waiting().await?;
+    ensure!(
+        waiting == 0,
+        "{waiting} transactions of {} wait in the chain's pool; try again when they are through",
+        submitter.address()
+    );
     let mut done = Vec::new();
     for (index, deed) in deeds.into_iter().enumerate() {
         let call = Call::new(index.to_string(), deed.to, deed.data);

@@ -133,39 +133,64 @@ async fn make(
         }
         None => PlanFile::default(),
     };
-    let plan = file.plan(signer.address()?)?;
+    // The same salt when a deployment goes on: the network's id depends on it.
+    let salt = match file.salt {
+        Some(salt) => salt,
+        None => {
+            let kept = out.with_extension("salt");
+            GenesisSalt(*secret_file::read_or_create(&kept, secret_file::random)?)
+        }
+    };
+    let plan = file.plan(signer.address()?, salt)?;
     // Beside the result, so that a deployment that was interrupted goes on.
     let journal = Box::new(FileJournal::new(out.with_extension("journal")));
     let config =
         SubmitterConfig { confirmations: signer.confirmations, ..SubmitterConfig::default() };
     let mut submitter = Submitter::new(endpoints, chain_id, signer.wallet()?, journal, config)?;
     let deployment = deploy(&mut submitter, chain_id, &plan).await?;
+    deployment.check(submitter.endpoints()).await?;
     std::fs::write(out, serde_json::to_string_pretty(&deployment)? + "\n")
         .with_context(|| format!("cannot write {}", out.display()))?;
     Ok(deployment)
 }
 
 impl PlanFile {
-    fn plan(self, deployer: EthereumAddress) -> Result<Plan> {
+    fn plan(self, deployer: EthereumAddress, salt: GenesisSalt) -> Result<Plan> {
         let parameters = self.parameters.into_iter().map(|(name, value)| parameter(&name, value));
+        let parameters = parameters.collect::<Result<Vec<_>>>()?;
+        let timelock_seconds = self.timelock_seconds.unwrap_or(TIMELOCK_SECONDS);
+        // Who disagrees with a vote must be able to leave before it is carried out (SET-022).
+        for leaving in [Parameter::UnbondingSeconds, Parameter::WithdrawalSeconds] {
+            let takes = first_value(&parameters, leaving);
+            ensure!(
+                timelock_seconds > takes,
+                "what is voted must wait longer than the {takes} seconds of {leaving:?}"
+            );
+        }
         let tokens = self.proposal_threshold_tokens.unwrap_or(1_000_000);
         Ok(Plan {
-            salt: self.salt.unwrap_or_else(|| GenesisSalt(*secret_file::random())),
+            salt,
             holder: self.holder.unwrap_or(deployer),
             council: self.council.unwrap_or(deployer),
             keeper: self.keeper.unwrap_or(deployer),
             keeper_until: self.keeper_until.unwrap_or_default(),
             dollar: self.dollar,
-            timelock_seconds: self.timelock_seconds.unwrap_or(TIMELOCK_SECONDS),
+            timelock_seconds,
             voting: Voting {
                 delay_seconds: self.voting_delay_seconds.unwrap_or(DAY_SECONDS),
                 period_seconds: self.voting_period_seconds.unwrap_or(7 * DAY_SECONDS),
                 proposal_threshold: U256::from(tokens).saturating_to::<u128>() * 10u128.pow(18),
                 quorum_percent: self.quorum_percent.unwrap_or(4),
             },
-            parameters: parameters.collect::<Result<_>>()?,
+            parameters,
         })
     }
+}
+
+/// What a parameter begins with.
+fn first_value(changed: &[(Parameter, u64)], which: Parameter) -> u64 {
+    let changed = changed.iter().find(|(changed, _)| *changed == which);
+    changed.map_or(DEFINITIONS[which as usize].initial, |(_, value)| *value)
 }
 
 fn parameter(name: &str, value: u64) -> Result<(Parameter, u64)> {
@@ -186,7 +211,7 @@ mod tests {
         let file: PlanFile =
             toml::from_str("quorum_percent = 9\n[parameters]\nPeriodMs = 10000").unwrap();
         let me = EthereumAddress([1; 20]);
-        let plan = file.plan(me).unwrap();
+        let plan = file.plan(me, GenesisSalt([3; 32])).unwrap();
         assert_eq!((plan.holder, plan.voting.quorum_percent), (me, 9));
         assert_eq!(plan.parameters, [(Parameter::PeriodMs, 10_000)]);
         assert_eq!(plan.voting.proposal_threshold, 10u128.pow(24));
@@ -197,9 +222,14 @@ mod tests {
         for text in ["colour = 1", "[parameters]\nPeriodMs = \"x\""] {
             assert!(toml::from_str::<PlanFile>(text).is_err(), "{text}");
         }
-        for text in ["[parameters]\nColour = 1", "[parameters]\nPeriodMs = 1"] {
+        for text in
+            ["[parameters]\nColour = 1", "[parameters]\nPeriodMs = 1", "timelock_seconds = 604800"]
+        {
             let file: PlanFile = toml::from_str(text).unwrap();
-            assert!(file.plan(EthereumAddress::default()).is_err(), "{text}");
+            assert!(
+                file.plan(EthereumAddress::default(), GenesisSalt::default()).is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -16,8 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tidings_chain::{Deployment, Endpoints, RegistryKeeper, WatcherConfig};
+use tidings_chain::{Deployment, DeploymentMismatch, Endpoints, RegistryKeeper, WatcherConfig};
 use tidings_node::config::NodeConfig;
+use tidings_types::NodeId;
 
 /// Where the contracts are, from a file.
 fn deployment(path: &Path) -> Result<Deployment> {
@@ -28,7 +29,7 @@ fn deployment(path: &Path) -> Result<Deployment> {
 }
 
 /// Has a node's registry file follow the chain, if its configuration names one; waits until the
-/// file holds a registry.
+/// file lists the node.
 ///
 /// # Errors
 /// When the contracts are not those of the deployment's file, or the registry file is of another
@@ -43,14 +44,39 @@ pub async fn keep_registry(config: &NodeConfig) -> Result<()> {
     };
     let path = config.registry_file.clone();
     let mut keeper = RegistryKeeper::open(path, endpoints.clone(), deployment, watching)?;
-    if !keeper.has_registry() {
+    let node = NodeId(config.node);
+    if !keeper.lists(node) {
         // With a registry from before, a node starts whether or not the chain can be reached.
         deployment.check(&endpoints).await?;
-        keeper.first().await?;
+        tracing::info!(%node, "waiting until the registry on the chain lists this node");
+        keeper.listing(node).await?;
     }
     tokio::spawn(async move {
-        let Err(error) = keeper.follow().await;
-        tracing::error!(%error, "the registry follows the chain no more; the last one stays in force");
+        let ended = match checked(&deployment, &endpoints).await {
+            Ok(()) => keeper.follow().await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let Err(error) = ended;
+        tracing::error!(
+            error,
+            "the registry follows the chain no more; the last one stays in force"
+        );
     });
     Ok(())
 }
+
+/// Waits until the chain can be asked whether it has the contracts.
+async fn checked(deployment: &Deployment, endpoints: &Endpoints) -> Result<(), DeploymentMismatch> {
+    loop {
+        match deployment.check(endpoints).await {
+            Err(DeploymentMismatch::Chain(error)) => {
+                tracing::warn!(%error, "the chain cannot be asked now");
+                tokio::time::sleep(CHECK_PAUSE).await;
+            }
+            checked => return checked,
+        }
+    }
+}
+
+/// The pause before a chain that did not answer is asked again.
+const CHECK_PAUSE: Duration = Duration::from_secs(15);

@@ -18,6 +18,8 @@ const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2f
 const PLAN: &str = "timelock_seconds = 10
 [parameters]
 BondMin = 5
+UnbondingSeconds = 0
+WithdrawalSeconds = 0
 ProbationSeconds = 0
 EpochSeconds = 0
 EpochChurnMax = 4
