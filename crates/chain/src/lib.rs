@@ -35,7 +35,6 @@ pub use journal::{Entries, FileJournal, Journal, JournalError, MemoryJournal};
 pub use keeper::{KeepError, RegistryKeeper};
 pub use parameter::{DEFINITIONS, Definition, Parameter};
 pub use possession::possession;
-pub use snapshot::Parameters;
 pub use submitter::{Call, Confirmed, SubmitError, Submitter, SubmitterConfig};
 pub use wallet::{Wallet, WalletError};
 pub use watcher::{WatchError, Watcher, WatcherConfig};

@@ -17,12 +17,11 @@ use crate::{DEFINITIONS, Deployment, Parameter, address, ethereum_address};
 
 /// The values of all governed numbers at one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameters([u64; DEFINITIONS.len()]);
+pub(crate) struct Parameters([u64; DEFINITIONS.len()]);
 
 impl Parameters {
     /// One value, in the unit of its definition.
-    #[must_use]
-    pub fn value(&self, parameter: Parameter) -> u64 {
+    pub(crate) fn value(&self, parameter: Parameter) -> u64 {
         self.0[parameter as usize]
     }
 

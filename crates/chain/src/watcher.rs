@@ -92,12 +92,6 @@ impl Watcher {
         Self { endpoints, deployment, config, known, searched: None, keys: SessionKeys::new() }
     }
 
-    /// The last block that was taken into account.
-    #[must_use]
-    pub fn block(&self) -> Option<u64> {
-        self.searched.map(|(number, _)| number)
-    }
-
     /// Reads on to the newest final block, and gives the epochs that were opened, in order. What
     /// was read before an error is given, too; the next look goes on from there.
     ///

@@ -1,28 +1,19 @@
-//! On whose account to act, and through which providers.
+//! Through which providers to reach which contracts, and on whose account to act.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use tidings_chain::{Deployment, Endpoints, MemoryJournal, Submitter, SubmitterConfig, Wallet};
+use tidings_chain::{
+    Deployment, Endpoints, Journal, MemoryJournal, Submitter, SubmitterConfig, Wallet,
+};
 use tidings_types::EthereumAddress;
 
 use crate::secret_file;
 
-/// How to reach the chain, and who acts.
+/// How to reach the chain.
 #[derive(Debug, Clone, Args)]
-pub struct Account {
-    /// The file that says where the network's contracts are
-    #[arg(long, env = "TIDINGS_DEPLOYMENT", value_name = "FILE")]
-    pub deployment: PathBuf,
-    /// How to reach the chain, and whose key signs.
-    #[command(flatten)]
-    pub signer: Signer,
-}
-
-/// How to reach the chain, and whose key signs.
-#[derive(Debug, Clone, Args)]
-pub struct Signer {
+pub struct Providers {
     /// A provider of the chain; more than half of several must say the same
     #[arg(
         long = "rpc",
@@ -32,6 +23,22 @@ pub struct Signer {
         value_name = "URL"
     )]
     pub rpc: Vec<String>,
+}
+
+/// A network's contracts, and how to reach them.
+#[derive(Debug, Clone, Args)]
+pub struct Contracts {
+    /// The file that says where the network's contracts are
+    #[arg(long, env = "TIDINGS_DEPLOYMENT", value_name = "FILE")]
+    pub deployment: PathBuf,
+    /// How to reach the chain.
+    #[command(flatten)]
+    pub providers: Providers,
+}
+
+/// Whose key signs, and what for.
+#[derive(Debug, Clone, Args)]
+pub struct Key {
     /// The file with the account's key in hex
     #[arg(long, env = "TIDINGS_ACCOUNT_KEY_FILE", value_name = "FILE")]
     pub key_file: PathBuf,
@@ -43,21 +50,51 @@ pub struct Signer {
     pub dry_run: bool,
 }
 
-impl Account {
-    /// The contracts, once the chain was seen to have them.
-    pub(super) async fn deployment(&self) -> Result<Deployment> {
-        let deployment = super::deployment(&self.deployment)?;
-        deployment.check(&self.signer.endpoints()?).await?;
-        Ok(deployment)
-    }
+/// Which contracts to act on, and who acts.
+#[derive(Debug, Clone, Args)]
+pub struct Account {
+    /// The contracts.
+    #[command(flatten)]
+    pub contracts: Contracts,
+    /// Whose key signs.
+    #[command(flatten)]
+    pub key: Key,
 }
 
-impl Signer {
+impl Providers {
     pub(super) fn endpoints(&self) -> Result<Endpoints> {
         Ok(Endpoints::connect(&self.rpc)?)
     }
+}
 
-    pub(super) fn wallet(&self) -> Result<Wallet> {
+impl Contracts {
+    /// The contracts as the file has them.
+    pub(super) fn deployment(&self) -> Result<Deployment> {
+        super::deployment(&self.deployment)
+    }
+
+    pub(super) fn endpoints(&self) -> Result<Endpoints> {
+        self.providers.endpoints()
+    }
+}
+
+impl Account {
+    /// The contracts, once the chain was seen to have them.
+    pub(super) async fn deployment(&self) -> Result<Deployment> {
+        let deployment = self.contracts.deployment()?;
+        deployment.check(&self.contracts.endpoints()?).await?;
+        Ok(deployment)
+    }
+
+    /// Acts once, with a person who looks on: nothing is kept of it.
+    pub(super) fn submitter(&self, chain_id: u64) -> Result<Submitter> {
+        let journal = Box::new(MemoryJournal::default());
+        self.key.submitter(self.contracts.endpoints()?, chain_id, journal)
+    }
+}
+
+impl Key {
+    fn wallet(&self) -> Result<Wallet> {
         Ok(Wallet::from_secret(&*secret_file::read(&self.key_file)?)?)
     }
 
@@ -65,10 +102,14 @@ impl Signer {
         Ok(self.wallet()?.address())
     }
 
-    pub(super) fn submitter(&self, chain_id: u64) -> Result<Submitter> {
+    pub(super) fn submitter(
+        &self,
+        endpoints: Endpoints,
+        chain_id: u64,
+        journal: Box<dyn Journal>,
+    ) -> Result<Submitter> {
         let config =
             SubmitterConfig { confirmations: self.confirmations, ..SubmitterConfig::default() };
-        let journal = Box::new(MemoryJournal::default());
-        Ok(Submitter::new(self.endpoints()?, chain_id, self.wallet()?, journal, config)?)
+        Ok(Submitter::new(endpoints, chain_id, self.wallet()?, journal, config)?)
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn perform(
     deployment: &Deployment,
     deeds: Vec<Deed>,
 ) -> Result<Vec<Done>> {
-    let mut submitter = account.signer.submitter(deployment.chain_id)?;
+    let mut submitter = account.submitter(deployment.chain_id)?;
     // What was sent before, perhaps by a command that was interrupted, would be done twice.
     let waiting = submitter.waiting().await?;
     ensure!(
@@ -65,7 +65,7 @@ pub(super) async fn perform(
     let mut done = Vec::new();
     for (index, deed) in deeds.into_iter().enumerate() {
         let call = Call::new(index.to_string(), deed.to, deed.data);
-        done.push(match account.signer.dry_run {
+        done.push(match account.key.dry_run {
             true => foretell(&submitter, deed.words, &call).await?,
             false => carry_out(&mut submitter, deed.words, &call).await?,
         });

@@ -9,12 +9,11 @@ use clap::Subcommand;
 use serde::Deserialize;
 use tidings_chain::contracts::DevnetDollar;
 use tidings_chain::{
-    DEFINITIONS, Deployment, Endpoints, FileJournal, Parameter, Plan, Submitter, SubmitterConfig,
-    Voting, address, deploy,
+    DEFINITIONS, Deployment, Endpoints, FileJournal, Parameter, Plan, Voting, address, deploy,
 };
 use tidings_types::{EthereumAddress, GenesisSalt};
 
-use super::account::{Account, Signer};
+use super::account::{Account, Contracts, Key, Providers};
 use super::amount::Dollars;
 use super::deed::{Deed, act};
 use crate::output::Output;
@@ -27,7 +26,10 @@ pub enum ChainCommand {
     Deploy {
         /// How to reach the chain, and who acts.
         #[command(flatten)]
-        signer: Signer,
+        providers: Providers,
+        /// Whose key signs.
+        #[command(flatten)]
+        key: Key,
         /// What the network is to be, a TOML file [default: as in production, all for the deployer]
         #[arg(long, value_name = "FILE")]
         plan: Option<PathBuf>,
@@ -37,18 +39,9 @@ pub enum ChainCommand {
     },
     /// Check that a chain has the contracts of a file
     Check {
-        /// The file that says where the network's contracts are
-        #[arg(long, env = "TIDINGS_DEPLOYMENT", value_name = "FILE")]
-        deployment: PathBuf,
-        /// A provider of the chain; more than half of several must say the same
-        #[arg(
-            long = "rpc",
-            env = "TIDINGS_RPC",
-            value_delimiter = ',',
-            required = true,
-            value_name = "URL"
-        )]
-        rpc: Vec<String>,
+        /// The contracts.
+        #[command(flatten)]
+        contracts: Contracts,
     },
     /// Make devnet dollars, on a chain that has no stable token
     Mint {
@@ -90,9 +83,9 @@ const TIMELOCK_SECONDS: u64 = 29 * DAY_SECONDS as u64;
 /// When the chain or a contract refuses.
 pub async fn run(command: ChainCommand, output: Output) -> Result<()> {
     match command {
-        ChainCommand::Deploy { signer, plan, out } => {
-            ensure!(!signer.dry_run, "a deployment has no dry run; try it on a chain of your own");
-            let deployment = make(&signer, plan.as_deref(), &out).await?;
+        ChainCommand::Deploy { providers, key, plan, out } => {
+            ensure!(!key.dry_run, "a deployment has no dry run; try it on a chain of your own");
+            let deployment = make(providers.endpoints()?, &key, plan.as_deref(), &out).await?;
             output.answer(&deployment, |deployment| {
                 let network = deployment.genesis().network_id();
                 format!(
@@ -102,9 +95,9 @@ pub async fn run(command: ChainCommand, output: Output) -> Result<()> {
                 )
             })
         }
-        ChainCommand::Check { deployment, rpc } => {
-            let deployment = super::deployment(&deployment)?;
-            deployment.check(&Endpoints::connect(&rpc)?).await?;
+        ChainCommand::Check { contracts } => {
+            let deployment = contracts.deployment()?;
+            deployment.check(&contracts.endpoints()?).await?;
             output.answer(&deployment, |_| "The chain has these contracts.".into())
         }
         ChainCommand::Mint { account, to, amount } => {
@@ -118,12 +111,12 @@ pub async fn run(command: ChainCommand, output: Output) -> Result<()> {
 }
 
 async fn make(
-    signer: &Signer,
+    endpoints: Endpoints,
+    key: &Key,
     plan: Option<&std::path::Path>,
     out: &std::path::Path,
 ) -> Result<Deployment> {
     ensure!(!out.exists(), "{} is there already", out.display());
-    let endpoints = signer.endpoints()?;
     let chain_id = endpoints.agreed(tidings_chain::chain_id).await?;
     let file: PlanFile = match plan {
         Some(path) => {
@@ -141,12 +134,10 @@ async fn make(
             GenesisSalt(*secret_file::read_or_create(&kept, secret_file::random)?)
         }
     };
-    let plan = file.plan(signer.address()?, salt)?;
+    let plan = file.plan(key.address()?, salt)?;
     // Beside the result, so that a deployment that was interrupted goes on.
     let journal = Box::new(FileJournal::new(out.with_extension("journal")));
-    let config =
-        SubmitterConfig { confirmations: signer.confirmations, ..SubmitterConfig::default() };
-    let mut submitter = Submitter::new(endpoints, chain_id, signer.wallet()?, journal, config)?;
+    let mut submitter = key.submitter(endpoints, chain_id, journal)?;
     let deployment = deploy(&mut submitter, chain_id, &plan).await?;
     deployment.check(submitter.endpoints()).await?;
     std::fs::write(out, serde_json::to_string_pretty(&deployment)? + "\n")

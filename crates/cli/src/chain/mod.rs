@@ -7,7 +7,7 @@ mod deploy;
 mod operator;
 mod payer;
 
-pub use account::Account;
+pub use account::{Account, Contracts, Key, Providers};
 pub use deploy::{ChainCommand, run as run_chain};
 pub use operator::{OperatorCommand, run as run_operator};
 pub use payer::{PayerCommand, run as run_payer};

@@ -12,7 +12,7 @@ use tidings_types::EthereumAddress;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 
-use super::account::Account;
+use super::account::{Account, Contracts};
 use super::amount::{Amount, Tokens};
 use super::deed::{Deed, Done, act, in_words, perform};
 use crate::output::Output;
@@ -49,18 +49,9 @@ pub enum OperatorCommand {
     WithdrawBond(Numbered),
     /// Say how a node stands
     Status {
-        /// The file that says where the network's contracts are
-        #[arg(long, env = "TIDINGS_DEPLOYMENT", value_name = "FILE")]
-        deployment: PathBuf,
-        /// A provider of the chain; more than half of several must say the same
-        #[arg(
-            long = "rpc",
-            env = "TIDINGS_RPC",
-            value_delimiter = ',',
-            required = true,
-            value_name = "URL"
-        )]
-        rpc: Vec<String>,
+        /// The contracts.
+        #[command(flatten)]
+        contracts: Contracts,
         /// The node's number [default: all nodes]
         node: Option<u32>,
     },
@@ -137,9 +128,9 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<()> {
             let call = NodeRegistry::withdrawBondCall { id: it.node };
             on_registry(&it.account, words, &call, output).await
         }
-        OperatorCommand::Status { deployment, rpc, node } => {
-            let deployment = super::deployment(&deployment)?;
-            let found = standing(&deployment, &Endpoints::connect(&rpc)?, node).await?;
+        OperatorCommand::Status { contracts, node } => {
+            let deployment = contracts.deployment()?;
+            let found = standing(&deployment, &contracts.endpoints()?, node).await?;
             output.answer(&found, |found| found.iter().map(words).collect::<Vec<_>>().join("\n"))
         }
     }
@@ -159,7 +150,7 @@ async fn on_registry<C: alloy_sol_types::SolCall>(
 async fn register(options: Register, output: Output) -> Result<()> {
     let Register { account, name, quic, http, weight, payout, .. } = &options;
     let deployment = account.deployment().await?;
-    let operator = account.signer.address()?;
+    let operator = account.key.address()?;
     let signing = NodeKey::from_secret(&*secret_file::read(&options.signing_key_file)?)?;
     let transport = secret_file::read(&options.transport_key_file)?;
     let transport = SigningKey::from_secret(&transport).public_key();
@@ -182,7 +173,7 @@ async fn register(options: Register, output: Output) -> Result<()> {
     );
     let deed = Deed::new(words, deployment.registry, &call);
     let done = perform(account, &deployment, vec![deed]).await?;
-    let nodes = standing(&deployment, &account.signer.endpoints()?, None).await?;
+    let nodes = standing(&deployment, &account.contracts.endpoints()?, None).await?;
     let node = nodes.iter().find(|node| node.signing == signing.address()).map(|node| node.node);
     output.answer(&Registered { node, done }, |registered| {
         let done = in_words(&registered.done);

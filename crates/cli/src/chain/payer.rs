@@ -1,7 +1,5 @@
 //! `tidings payer`: money for messages.
 
-use std::path::PathBuf;
-
 use alloy_primitives::U256;
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -11,7 +9,7 @@ use tidings_chain::{Deployment, Endpoints, address};
 use tidings_types::EthereumAddress;
 use tidings_types::ed25519::PublicKey;
 
-use super::account::Account;
+use super::account::{Account, Contracts};
 use super::amount::Dollars;
 use super::deed::{Deed, act};
 use crate::output::Output;
@@ -77,18 +75,9 @@ pub enum PayerCommand {
     },
     /// Say what a payer has and what is kept of it
     Status {
-        /// The file that says where the network's contracts are
-        #[arg(long, env = "TIDINGS_DEPLOYMENT", value_name = "FILE")]
-        deployment: PathBuf,
-        /// A provider of the chain; more than half of several must say the same
-        #[arg(
-            long = "rpc",
-            env = "TIDINGS_RPC",
-            value_delimiter = ',',
-            required = true,
-            value_name = "URL"
-        )]
-        rpc: Vec<String>,
+        /// The contracts.
+        #[command(flatten)]
+        contracts: Contracts,
         /// Whose money
         payer: EthereumAddress,
     },
@@ -102,7 +91,7 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
     match command {
         PayerCommand::Deposit { account, amount, payer } => {
             let deployment = account.deployment().await?;
-            let payer = payer.map_or_else(|| account.signer.address(), Ok)?;
+            let payer = payer.map_or_else(|| account.key.address(), Ok)?;
             act(&account, &deployment, deposit(&deployment, payer, amount), output).await
         }
         PayerCommand::RequestWithdrawal { account, amount } => {
@@ -110,7 +99,7 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
             on_vault(&account, format!("ask for {amount} dollars back"), &call, output).await
         }
         PayerCommand::Withdraw { account, to } => {
-            let to = to.map_or_else(|| account.signer.address(), Ok)?;
+            let to = to.map_or_else(|| account.key.address(), Ok)?;
             let call = PayerVault::withdrawCall { to: address(to) };
             on_vault(&account, format!("fetch what was asked for, to {to}"), &call, output).await
         }
@@ -132,9 +121,9 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
             let words = format!("let key {} sign no more", hex::encode(key.0));
             on_vault(&account, words, &call, output).await
         }
-        PayerCommand::Status { deployment, rpc, payer } => {
-            let deployment = super::deployment(&deployment)?;
-            let purse = purse(&deployment, &Endpoints::connect(&rpc)?, payer).await?;
+        PayerCommand::Status { contracts, payer } => {
+            let deployment = contracts.deployment()?;
+            let purse = purse(&deployment, &contracts.endpoints()?, payer).await?;
             output.answer(&purse, words)
         }
     }
