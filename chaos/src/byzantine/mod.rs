@@ -60,7 +60,7 @@ pub async fn run(
     }
     config.quic_listen = inner.to_string();
     let proxying = tokio::spawn(Arc::new(proxy).run());
-    let result = tidings_node::run(config, shutdown).await;
+    let result = tidings_node::run(config, Arc::default(), shutdown).await;
     proxying.abort();
     Ok(result?)
 }

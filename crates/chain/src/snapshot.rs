@@ -7,7 +7,9 @@ use alloy::eips::BlockId;
 use alloy::primitives::Address;
 use alloy::providers::DynProvider;
 use tidings_envelope::Registry;
-use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, RegistryInvalid};
+use tidings_envelope::registry::{
+    FeeSchedule, FeeShares, NodeRecord, PayerRecord, RegistryInvalid,
+};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{EthereumAddress, NodeId, PicoDollars, RegistryEpoch};
 
@@ -197,6 +199,11 @@ fn fees(parameters: &Parameters) -> Result<FeeSchedule, UnusableRegistry> {
         byte_day: PicoDollars(parameters.value(Parameter::FeeByteDay)),
         ordered_permille: narrow(parameters, Parameter::OrderedPermille)?,
         stamp_permille: narrow(parameters, Parameter::StampPermille)?,
+        shares: FeeShares {
+            originate_permille: narrow(parameters, Parameter::OriginateSharePermille)?,
+            store_permille: narrow(parameters, Parameter::StoreSharePermille)?,
+            order_permille: narrow(parameters, Parameter::OrderSharePermille)?,
+        },
         ..FeeSchedule::default()
     })
 }

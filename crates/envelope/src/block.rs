@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use alloy_sol_types::sol;
-use tidings_types::constants::{
-    BLOCK_OPERATIONS_MAX, COMMITTEE_MEMBERS_MAX, MARKER_PINS_MAX, PROTOCOL_VERSION,
-};
+use tidings_types::constants::{BLOCK_OPERATIONS_MAX, COMMITTEE_MEMBERS_MAX, PROTOCOL_VERSION};
 use tidings_types::node_key::{NodeKey, NodeSignature, NodeSignatureInvalid, digest};
 use tidings_types::{
-    BlockHash, BoundedVec, ErrorCode, Hash, Height, Incarnation, NetworkId, NodeId, OperationHash,
-    Period, Position, RegistryEpoch, Round, ShardId, Wire, labelled_hash, merkle,
+    BlockHash, BoundedBytes, BoundedVec, ErrorCode, Hash, Height, Incarnation, NetworkId, NodeId,
+    OperationHash, Period, Position, RegistryEpoch, Round, ShardId, Wire, labelled_hash, merkle,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
-use crate::{Checkpoint, Evidence, OrderedReceipt, PayerEnvelope, Registry, Step, Vote};
+use crate::{
+    Evidence, OrderedReceipt, PayerEnvelope, PeriodStatement, Registry, ReportAttestation, Step,
+    Vote,
+};
 
 mod eip712 {
     //! The EIP-712 types, named as wallets and contracts see them.
@@ -137,13 +138,21 @@ impl IncarnationRequest {
     }
 }
 
-/// The end of a period, with the logs that are closed for billing.
+/// The end of a period and the begin of the next.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct PeriodMarker {
     /// The period that begins; one more than the last (ORD-006).
     pub period: Period,
-    /// Checkpoints that f+1 replicas acknowledged.
-    pub pins: BoundedVec<Checkpoint, MARKER_PINS_MAX>,
+    /// Room for what a later version says of the period; empty in this one.
+    pub extension: BoundedBytes<0>,
+}
+
+impl PeriodMarker {
+    /// The marker of a period.
+    #[must_use]
+    pub fn new(period: Period) -> Self {
+        Self { period, extension: BoundedBytes::default() }
+    }
 }
 
 /// Something to be ordered.
@@ -166,6 +175,12 @@ pub enum Operation {
     /// A node is shown to have signed what no honest node signs; kept for ever (EVD-006).
     #[tls_codec(discriminant = 4)]
     Evidence(Box<Evidence>),
+    /// A member says what it holds and how others served (SET-023).
+    #[tls_codec(discriminant = 5)]
+    Statement(Box<PeriodStatement>),
+    /// A member came to this usage report too (SET-024).
+    #[tls_codec(discriminant = 6)]
+    Attestation(Box<ReportAttestation>),
 }
 
 impl Operation {

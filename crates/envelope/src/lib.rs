@@ -20,6 +20,7 @@ pub mod registry;
 mod registry_history;
 mod state_key;
 mod state_proof;
+mod statement;
 mod topic;
 mod usage_report;
 mod vote;
@@ -45,6 +46,7 @@ pub use state_key::{StateKey, TopicHead, state_value_hash};
 pub use state_proof::{
     StateBranch, StateContent, StateLeaf, StatePath, StateProof, StateProofInvalid,
 };
+pub use statement::{PeerService, PeriodStatement, ReportAttestation, Service};
 pub use topic::{Lane, Topic, TopicKind};
 pub use usage_report::{SignedAttestation, UsageReport};
 pub use vote::{Proposal, SignedProposal, SignedVote, Step, Vote};

@@ -70,6 +70,52 @@ pub struct FeeSchedule {
     pub stamp_permille: u32,
     /// Factor for congestion, in thousandths; 1000 when the shard is not busy.
     pub congestion_permille: u32,
+    /// Who is paid for what.
+    #[serde(default)]
+    pub shares: FeeShares,
+}
+
+/// Which part of an uncongested fee each kind of work earns, in thousandths; what is left is the
+/// protocol's (SET-006).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeShares {
+    /// For taking an envelope in.
+    pub originate_permille: u32,
+    /// For keeping it.
+    pub store_permille: u32,
+    /// For ordering.
+    pub order_permille: u32,
+}
+
+/// The shares add up to more than a fee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shares exceed 1000 thousandths")]
+pub struct SharesTooLarge;
+
+impl FeeShares {
+    /// Shares that leave the protocol nothing less than nothing.
+    ///
+    /// # Errors
+    /// [`SharesTooLarge`] when they add up to more than 1000.
+    pub fn new(originate: u32, store: u32, order: u32) -> Result<Self, SharesTooLarge> {
+        let shares =
+            Self { originate_permille: originate, store_permille: store, order_permille: order };
+        match shares.leave_enough() {
+            true => Ok(shares),
+            false => Err(SharesTooLarge),
+        }
+    }
+
+    fn leave_enough(self) -> bool {
+        let parts = [self.originate_permille, self.store_permille, self.order_permille];
+        parts.into_iter().map(u64::from).sum::<u64>() <= 1_000
+    }
+}
+
+impl Default for FeeShares {
+    fn default() -> Self {
+        Self { originate_permille: 250, store_permille: 500, order_permille: 200 }
+    }
 }
 
 impl Default for FeeSchedule {
@@ -80,6 +126,7 @@ impl Default for FeeSchedule {
             ordered_permille: 4_000,
             stamp_permille: 10_000,
             congestion_permille: 1_000,
+            shares: FeeShares::default(),
         }
     }
 }
@@ -238,6 +285,9 @@ impl Registry {
         if self.committee(ShardId(0)).is_empty() {
             return Err(RegistryInvalid::NoNode);
         }
+        if !self.fees.shares.leave_enough() {
+            return Err(RegistryInvalid::Shares);
+        }
         match (self.period_ms, self.mailbox_buckets) {
             (0, _) | (_, 0) => Err(RegistryInvalid::Zero),
             _ => Ok(()),
@@ -269,6 +319,9 @@ pub enum RegistryInvalid {
     /// Nobody would keep a shard.
     #[error("no node is active")]
     NoNode,
+    /// More would be paid out of a fee than it is.
+    #[error("the shares exceed 1000 thousandths")]
+    Shares,
     /// The period length or the number of buckets is zero.
     #[error("period and buckets must not be zero")]
     Zero,

@@ -48,6 +48,12 @@ pub enum StateKey {
     /// A digest of the decisions on all envelopes with one expiry.
     #[tls_codec(discriminant = 8)]
     Decisions(Period),
+    /// The period of which a member spoke last.
+    #[tls_codec(discriminant = 9)]
+    Statement(NodeId),
+    /// The last period of the usage report that a member attested last.
+    #[tls_codec(discriminant = 10)]
+    Attestation(NodeId),
 }
 
 impl StateKey {

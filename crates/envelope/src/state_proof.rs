@@ -170,7 +170,9 @@ pub enum StateContent {
 impl StateContent {
     fn from_value(key: &StateKey, bytes: &[u8]) -> Option<Self> {
         match key {
-            StateKey::Period => Some(Self::Period(Period::from_wire(bytes).ok()?)),
+            StateKey::Period | StateKey::Statement(_) | StateKey::Attestation(_) => {
+                Some(Self::Period(Period::from_wire(bytes).ok()?))
+            }
             StateKey::Topic(_) => Some(Self::Topic(TopicHead::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Some(Self::Account(InboxId::from_wire(bytes).ok()?)),
             StateKey::Incarnation(_) => {

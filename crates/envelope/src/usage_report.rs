@@ -76,6 +76,25 @@ impl UsageReport {
         ReportDigest(digest(&statement, network))
     }
 
+    /// The first field in which `other` differs, if any.
+    #[must_use]
+    pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
+        let fields = [
+            ("version", self.version == other.version),
+            ("shard", self.shard == other.shard),
+            ("first", self.first == other.first),
+            ("last", self.last == other.last),
+            ("epoch", self.epoch == other.epoch),
+            ("previous", self.previous == other.previous),
+            ("ranges", self.ranges == other.ranges),
+            ("usage", self.usage == other.usage),
+            ("earnings", self.earnings == other.earnings),
+            ("measurements", self.measurements == other.measurements),
+            ("billed", self.billed == other.billed),
+        ];
+        fields.iter().find(|(_, is_equal)| !is_equal).map(|(name, _)| *name)
+    }
+
     /// Whether this follows `before`, the shard's last report, or none (SET-003).
     #[must_use]
     pub fn follows(&self, before: Option<&Self>, network: NetworkId) -> bool {

@@ -7,6 +7,7 @@ pub mod hub;
 pub mod link;
 pub mod metrics;
 mod runtime;
+pub mod settlement;
 pub mod storage;
 
 pub use runtime::{

@@ -266,7 +266,27 @@ impl Execution<'_> {
             Operation::OpenIncarnation(request) => self.open_incarnation(request),
             Operation::Evidence(evidence) => self.record_offence(evidence, index),
             Operation::Envelope(envelope) => self.apply_envelope(envelope, operation, index),
+            Operation::Statement(statement) => {
+                self.move_on(StateKey::Statement(statement.node), statement.period)
+            }
+            Operation::Attestation(attested) => {
+                let key = StateKey::Attestation(attested.attestation.node);
+                self.move_on(key, attested.report.last)
+            }
         }
+    }
+
+    /// A member speaks once of each period, and of none before the last (SET-023, SET-024).
+    fn move_on(&mut self, key: StateKey, to: Period) -> Outcome {
+        let before = match self.value(&key) {
+            Some(StateValue::Period(period)) => *period,
+            _ => Period::default(),
+        };
+        if to <= before {
+            return Outcome::Conflict { position: Position(before.0) };
+        }
+        self.set(key, StateValue::Period(to));
+        Outcome::Applied { position: Position(to.0) }
     }
 
     /// A marker applies only for the next period (ORD-006).

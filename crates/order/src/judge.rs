@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tidings_envelope::{
     Lane, Operation, ParsedEnvelope, PayerBatch, PayerEnvelope, Registry, Target,
 };
-use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
+use tidings_types::constants::{NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION};
 use tidings_types::{ErrorCode, Hash, NetworkId, Period, ShardId, Wire, mutant, sha256};
 
 /// Checks an operation's form, signatures, payer and expiry for a block in `period` (ORD-007).
@@ -86,10 +86,27 @@ pub(crate) fn judge_again(
             of_shard(evidence.shard())?;
             registry.node(evidence.accused()).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
         }
-        Operation::PeriodMarker(marker) => match marker.pins.is_empty() {
-            true => Ok(()),
-            false => Err(ErrorCode::OperationInvalid),
-        },
+        Operation::PeriodMarker(_) => Ok(()),
+        Operation::Statement(statement) => {
+            of_shard(statement.shard)?;
+            let is_member = registry.committee(shard).contains(&statement.node);
+            let is_timely = statement.period == period;
+            holds(is_member && is_timely && statement.is_well_formed())
+        }
+        Operation::Attestation(attested) => {
+            let report = &attested.report;
+            of_shard(report.shard)?;
+            let is_known = registry.node(attested.attestation.node).is_some();
+            let is_over = report.first <= report.last && report.last < period;
+            holds(is_known && is_over && report.version == PROTOCOL_VERSION)
+        }
+    }
+}
+
+fn holds(condition: bool) -> Result<(), ErrorCode> {
+    match condition {
+        true => Ok(()),
+        false => Err(ErrorCode::OperationInvalid),
     }
 }
 
@@ -120,6 +137,12 @@ fn judge_signatures(
             verdict.map_err(|_| ErrorCode::OperationInvalid)
         }
         Operation::PeriodMarker(_) => Ok(()),
+        Operation::Statement(statement) => {
+            statement.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+        }
+        Operation::Attestation(attested) => {
+            attested.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+        }
     }
 }
 

@@ -22,7 +22,8 @@ enum Claim {
 /// What an operation is sorted by; arrival decides among equals.
 type Rank = (u8, Hash, Option<Claim>);
 
-/// Markers first, then incarnations, evidence, commits by their lottery numbers, and the rest.
+/// Markers first, then incarnations, evidence, commits by their lottery numbers, proposals, and
+/// what members say about the shard.
 ///
 /// Commits go before proposals, so that nobody can invalidate a commit by a flood of proposals.
 fn rank(operation: &Operation, parent: BlockHash) -> Rank {
@@ -40,6 +41,8 @@ fn rank(operation: &Operation, parent: BlockHash) -> Rank {
             }
             None => (4, [0; 32], None),
         },
+        Operation::Statement(_) => (5, [0; 32], None),
+        Operation::Attestation(_) => (6, [0; 32], None),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::state_tree::StateTree;
 /// What the ordered state maps to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateValue {
-    /// For [`StateKey::Period`].
+    /// For [`StateKey::Period`], [`StateKey::Statement`] and [`StateKey::Attestation`].
     Period(Period),
     /// For [`StateKey::Topic`].
     Topic(TopicHead),
@@ -54,7 +54,9 @@ impl StateValue {
 
     fn from_bytes(key: &StateKey, bytes: &[u8]) -> Option<Self> {
         Some(match key {
-            StateKey::Period => Self::Period(Period::from_wire(bytes).ok()?),
+            StateKey::Period | StateKey::Statement(_) | StateKey::Attestation(_) => {
+                Self::Period(Period::from_wire(bytes).ok()?)
+            }
             StateKey::Topic(_) => Self::Topic(TopicHead::from_wire(bytes).ok()?),
             StateKey::Inbox(_) => Self::Inbox(Box::new(AssociationState::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Self::Account(InboxId::from_wire(bytes).ok()?),
@@ -172,7 +174,24 @@ impl LaneState {
     /// The current period.
     #[must_use]
     pub fn period(&self) -> Period {
-        match self.value(&StateKey::Period) {
+        self.period_at(&StateKey::Period)
+    }
+
+    /// The last period of which a member made its statement (SET-023); 0 before the first.
+    #[must_use]
+    pub fn stated(&self, node: NodeId) -> Period {
+        self.period_at(&StateKey::Statement(node))
+    }
+
+    /// The last period of the usage report that a member attested last (SET-024); 0 before the
+    /// first.
+    #[must_use]
+    pub fn attested(&self, node: NodeId) -> Period {
+        self.period_at(&StateKey::Attestation(node))
+    }
+
+    fn period_at(&self, key: &StateKey) -> Period {
+        match self.value(key) {
             Some(StateValue::Period(period)) => *period,
             _ => Period::default(),
         }

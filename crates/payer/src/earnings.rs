@@ -2,47 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use tidings_envelope::registry::FeeShares;
 use tidings_types::{MoneyOverflow, NodeId, PicoDollarsTotal};
 
 /// The number under which the protocol's share stands in the tree of earnings.
 pub const PROTOCOL: NodeId = NodeId(u32::MAX);
 
 const PERMILLE: u128 = 1_000;
-
-/// Which part of an uncongested fee each kind of work earns, in thousandths; what is left is the
-/// protocol's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shares {
-    /// For taking an envelope in.
-    pub originate_permille: u32,
-    /// For keeping it.
-    pub store_permille: u32,
-    /// For ordering.
-    pub order_permille: u32,
-}
-
-/// The shares add up to more than a fee.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the shares exceed 1000 thousandths")]
-pub struct SharesTooLarge;
-
-impl Shares {
-    /// Shares that leave the protocol nothing less than nothing.
-    ///
-    /// # Errors
-    /// [`SharesTooLarge`] when they add up to more than 1000.
-    pub fn new(originate: u32, store: u32, order: u32) -> Result<Self, SharesTooLarge> {
-        let sum = u64::from(originate) + u64::from(store) + u64::from(order);
-        match sum <= PERMILLE as u64 {
-            true => Ok(Self {
-                originate_permille: originate,
-                store_permille: store,
-                order_permille: order,
-            }),
-            false => Err(SharesTooLarge),
-        }
-    }
-}
 
 /// What a committee did in a period and what was billed for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,7 +34,7 @@ impl Work {
     /// [`MoneyOverflow`] when a product does not fit, or more was earned than billed.
     pub fn earnings(
         &self,
-        shares: Shares,
+        shares: FeeShares,
     ) -> Result<BTreeMap<NodeId, PicoDollarsTotal>, MoneyOverflow> {
         let mut earned = BTreeMap::new();
         let mut plain = PicoDollarsTotal::default();
@@ -122,10 +88,12 @@ fn credit(
 
 #[cfg(test)]
 mod tests {
+    use tidings_envelope::registry::SharesTooLarge;
+
     use super::*;
 
-    fn shares() -> Shares {
-        Shares::new(250, 500, 200).unwrap()
+    fn shares() -> FeeShares {
+        FeeShares::new(250, 500, 200).unwrap()
     }
 
     fn by_node<T>(values: impl IntoIterator<Item = (u32, T)>) -> BTreeMap<NodeId, T> {
@@ -160,7 +128,7 @@ mod tests {
     #[test]
     fn nobody_earns_more_than_was_billed() {
         // covers: SET-006
-        assert_eq!(Shares::new(500, 500, 1), Err(SharesTooLarge));
+        assert_eq!(FeeShares::new(500, 500, 1), Err(SharesTooLarge));
         let originated = by_node([(1, PicoDollarsTotal(1_000))]);
         let work = Work { billed: PicoDollarsTotal(100), originated, ..Work::default() };
         assert_eq!(work.earnings(shares()), Err(MoneyOverflow));

@@ -89,6 +89,7 @@ mod tests {
             ordered_permille: ordered,
             stamp_permille: 10_000,
             congestion_permille: congestion,
+            ..FeeSchedule::default()
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::UsageReport;
+use tidings_envelope::registry::FeeShares;
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{
     EthereumAddress, Hash, MoneyOverflow, NetworkId, NodeId, Period, PicoDollarsTotal,
@@ -11,7 +12,7 @@ use tidings_types::{
 
 use crate::measurement::{Measurement, measurement_tree};
 use crate::settlement_tree::{SettlementTree, Word, leaf_hash, word};
-use crate::{Shares, UsageTally, Work};
+use crate::{UsageTally, Work};
 
 /// What payers were billed and nodes earned on one shard, since it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Closing {
     /// What the committee did.
     pub work: Work,
     /// How it is paid.
-    pub shares: Shares,
+    pub shares: FeeShares,
     /// What peers measured of each node, by node.
     pub measurements: Vec<Measurement>,
 }
@@ -51,6 +52,12 @@ impl Ledger {
             billed: PicoDollarsTotal::default(),
             last: None,
         }
+    }
+
+    /// Which shard.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.shard
     }
 
     /// The shard's last report.
@@ -186,7 +193,7 @@ mod tests {
                 originated: [(NodeId(1), PicoDollarsTotal(fee))].into(),
                 ..Work::default()
             },
-            shares: Shares::new(250, 500, 200).unwrap(),
+            shares: FeeShares::new(250, 500, 200).unwrap(),
             measurements: Vec::new(),
         }
     }

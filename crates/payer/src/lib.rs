@@ -1,25 +1,33 @@
 //! What messaging costs, who used how much of it, and which entries may be billed.
 //!
 //! [`fee`] is the one formula, in integers; [`UsageTally`] adds up what entry headers say;
-//! [`judge`] gives the verdict that originator, replica, report and audit share; and [`Ledger`]
-//! closes periods into the reports that the settlement contract takes.
+//! [`judge`] gives the verdict that originator, replica, report and audit share; [`Meter`] reads
+//! blocks and pinned entries, and [`Ledger`] closes periods into the reports that the settlement
+//! contract takes.
 //! Nothing here holds a balance or moves money.
 #![deny(clippy::disallowed_methods)]
 
+mod attestations;
 mod congestion;
+mod counting;
 mod earnings;
 mod fee;
+mod holdings;
 mod ledger;
 mod measurement;
+mod meter;
 mod settlement_tree;
 mod usage;
 mod verdict;
 
+pub use attestations::Attestations;
 pub use congestion::{CongestionRule, UNCONGESTED_PERMILLE};
-pub use earnings::{PROTOCOL, Shares, SharesTooLarge, Work};
+pub use earnings::{PROTOCOL, Work};
 pub use fee::{FeeClass, entry_fee, fee};
+pub use holdings::Pin;
 pub use ledger::{Closing, Ledger, earnings_leaf, usage_leaf};
-pub use measurement::{Measurement, Service, measurement_tree, medians};
+pub use measurement::{Measurement, measurement_tree, medians};
+pub use meter::{Meter, MeterError};
 pub use settlement_tree::{SettlementTree, Word, leaf_hash, root_from_proof, word};
 pub use usage::{Usage, UsageTally};
 pub use verdict::{Verdict, VerdictContext, judge};

@@ -2,35 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tidings_envelope::Service;
 use tidings_types::NodeId;
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::settlement_tree::{SettlementTree, leaf_hash, word};
-
-/// How well a node serves.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    TlsSize,
-    TlsSerialize,
-    TlsDeserializeBytes,
-)]
-pub struct Service {
-    /// Attempts that reached it, in thousandths.
-    pub reachability_permille: u32,
-    /// How long it took to acknowledge, in milliseconds.
-    pub acknowledgement_ms: u32,
-    /// Checkpoints that came when due, in thousandths.
-    pub cadence_permille: u32,
-    /// Asked-for ranges that it served, in thousandths.
-    pub served_permille: u32,
-}
 
 /// What a report says of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -32,7 +32,7 @@ impl Usage {
         })
     }
 
-    fn of(header: &EntryHeader) -> Self {
+    pub(crate) fn of(header: &EntryHeader) -> Self {
         Self { envelopes: 1, bytes: u64::from(header.payload_length), fee: header.fee }
     }
 }

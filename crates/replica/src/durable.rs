@@ -41,6 +41,9 @@ impl Replica {
         match after {
             AfterWrite::OwnFlush(shard, size) => {
                 self.serve(set);
+                if let Some(speaker) = self.speakers.get_mut(&shard) {
+                    speaker.service.published(size, now.monotonic_ms);
+                }
                 if let Some(own) = self.own.get_mut(&shard) {
                     let served = own.is_durable(size);
                     self.settle_served(served);

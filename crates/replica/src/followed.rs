@@ -250,13 +250,16 @@ impl FollowedLog {
     }
 
     /// Turns to another source when the present one sends nothing of what it offers (LOG-017).
-    pub(crate) fn check_source(&mut self, now_ms: u64) {
+    ///
+    /// Answers the one that stalled.
+    pub(crate) fn check_source(&mut self, now_ms: u64) -> Option<NodeId> {
         let waited_ms = now_ms.saturating_sub(self.moved_at_ms);
         let is_stalled = !self.subscription.missing().is_empty() && waited_ms >= STALL_MS;
-        if is_stalled && !mutant!(KeepSource) {
-            self.moved_at_ms = now_ms;
-            self.subscription.stalled();
+        if !is_stalled || mutant!(KeepSource) {
+            return None;
         }
+        self.moved_at_ms = now_ms;
+        self.subscription.stalled()
     }
 
     /// Takes a stretch that `from` sent (REP-003, REP-004).

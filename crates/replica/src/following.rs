@@ -3,7 +3,7 @@
 use tidings_envelope::{Evidence, InclusionProof, LogId, SignedCheckpoint};
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::HAVE_LOGS_MAX;
-use tidings_types::{BoundedVec, LogIndex, LogSize, NodeId, mutant};
+use tidings_types::{BoundedVec, LogIndex, LogSize, NodeId, ShardId, mutant};
 
 use crate::claims::Compared;
 use crate::effect::{Alarm, Effect, Now};
@@ -76,6 +76,7 @@ impl Replica {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 self.refused.remove(&(log, from));
+                self.rate(log.shard, from, true);
                 self.taken(log, taken);
             }
             Err(refusal) => {
@@ -131,8 +132,16 @@ impl Replica {
             }
             _ => {}
         }
+        self.rate(log.shard, from, false);
         if self.refused.insert((log, from), code) != Some(code) {
             self.alarm(Alarm::FeedRefused { from, log, code });
+        }
+    }
+
+    /// Notes that a peer served what was asked of it, or did not (SET-007).
+    fn rate(&mut self, shard: ShardId, peer: NodeId, is_good: bool) {
+        if let Some(speaker) = self.speakers.get_mut(&shard) {
+            speaker.service.served(peer, is_good);
         }
     }
 
@@ -293,8 +302,12 @@ impl Replica {
         }
         // While this node's own disk is behind, nobody else is to blame for the pace.
         if self.writes.is_empty() {
-            for followed in self.followed.values_mut() {
-                followed.check_source(now.monotonic_ms);
+            let followed = self.followed.iter_mut();
+            let stalled: Vec<_> = followed
+                .filter_map(|(log, it)| Some((log.shard, it.check_source(now.monotonic_ms)?)))
+                .collect();
+            for (shard, peer) in stalled {
+                self.rate(shard, peer, false);
             }
         }
     }

@@ -99,6 +99,9 @@ impl Replica {
 
     /// A control frame came from a peer.
     pub fn control(&mut self, from: NodeId, frame: ControlFrame, now: Now) {
+        for speaker in self.speakers.values_mut() {
+            speaker.service.spoke(from);
+        }
         match frame {
             ControlFrame::Hello { .. } => {}
             ControlFrame::Have(logs) => self.offered(from, &logs, now),
@@ -109,7 +112,7 @@ impl Replica {
             ControlFrame::Entry(proof) => self.entry_proved(from, proof, now),
             ControlFrame::Acknowledge { log, size, acknowledgement, .. } => {
                 if acknowledgement.replica == from {
-                    self.acknowledged(log, size, acknowledgement);
+                    self.acknowledged(log, size, acknowledgement, now);
                 }
             }
             ControlFrame::Lane { shard, message } => {
@@ -121,10 +124,19 @@ impl Replica {
         self.advance(now);
     }
 
-    fn acknowledged(&mut self, log: LogId, size: LogSize, acknowledgement: SignedAcknowledgement) {
+    fn acknowledged(
+        &mut self,
+        log: LogId,
+        size: LogSize,
+        acknowledgement: SignedAcknowledgement,
+        now: Now,
+    ) {
         let Some(own) = self.own.get_mut(&log.shard).filter(|own| own.id() == log) else {
             return;
         };
+        if let Some(speaker) = self.speakers.get_mut(&log.shard) {
+            speaker.service.acknowledged(acknowledgement.replica, size, now.monotonic_ms);
+        }
         let served = own.acknowledge(size, acknowledgement);
         self.settle_served(served);
     }
@@ -181,6 +193,7 @@ impl Replica {
             self.effects.push_back(Effect::Reply(request, response));
         }
         self.submit_evidence(now);
+        self.speak(now);
         self.tick_following(now);
         self.forget_old();
         self.advance(now);
@@ -249,6 +262,7 @@ impl Replica {
             LaneEffect::Decided(decided) => {
                 let places = decided.places.clone();
                 let evidence = self.read_evidence(&decided.certified);
+                self.read_statements(&decided.certified);
                 let set = WriteSet { decided: vec![*decided], evidence, ..WriteSet::default() };
                 self.persist(set, AfterWrite::Decided(shard, places));
             }

@@ -20,6 +20,8 @@ mod own_log;
 mod publish;
 mod replica;
 mod requests;
+mod service;
+mod statement;
 pub mod store;
 pub mod wire;
 

@@ -109,8 +109,13 @@ impl OwnLog {
     }
 
     pub(crate) fn size(&self) -> LogSize {
+        self.durable_checkpoint().map(|signed| signed.checkpoint.size).unwrap_or_default()
+    }
+
+    /// The newest checkpoint that is durable here; none before the first flush.
+    pub(crate) fn durable_checkpoint(&self) -> Option<SignedCheckpoint> {
         let durable = self.flushes.iter().rev().find(|flush| flush.durable);
-        durable.map(|flush| flush.checkpoint.checkpoint.size).unwrap_or_default()
+        durable.map(|flush| flush.checkpoint)
     }
 
     /// The newest checkpoint that a quorum holds, with as many signatures as say so.

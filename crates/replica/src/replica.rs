@@ -20,6 +20,7 @@ use crate::lane::Lane;
 use crate::offences::Offences;
 use crate::own_log::{OwnLog, Signing};
 use crate::requests::Requests;
+use crate::statement::Speaker;
 use crate::store::{OrderedPlace, Restored, WriteSet};
 
 /// Who the replica is, and what it is told once.
@@ -104,6 +105,8 @@ pub struct Replica {
     pub(crate) storage_failing: bool,
     pub(crate) draining: bool,
     pub(crate) offences: Offences,
+    /// What this node says of each of its shards.
+    pub(crate) speakers: BTreeMap<ShardId, Speaker>,
     /// Comparisons of logs with peers that are under way.
     pub(crate) inquiries: BTreeMap<(LogId, NodeId), Inquiry>,
     /// What a peer has shown of a log and was found to contradict nothing.
@@ -171,6 +174,7 @@ impl Replica {
             storage_failing: false,
             draining: false,
             offences: Offences::default(),
+            speakers: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             settled: BTreeMap::new(),
             proofs_for: BTreeMap::new(),

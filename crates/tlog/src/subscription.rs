@@ -154,15 +154,16 @@ impl Subscription {
 
     /// Notes that the source has sent nothing for too long by the shell's clock.
     ///
-    /// Changes nothing unless another peer offers more than has come.
-    pub fn stalled(&mut self) {
-        let Some(source) = self.source else { return };
+    /// Changes nothing unless another peer offers more than has come; answers the source.
+    pub fn stalled(&mut self) -> Option<NodeId> {
+        let source = self.source?;
         let others = self.offers.keys().filter(|peer| **peer != source);
         if others.filter(|peer| self.can_serve(**peer)).count() > 0 {
             self.stalled.insert(source);
             self.closing = Some(source);
             self.source = None;
         }
+        Some(source)
     }
 
     /// The next thing to do, if anything (LOG-017).

@@ -201,10 +201,10 @@ pub const DEVNET_PERIOD_MS: u64 = 10_000;
 /// Unit: bytes. Source: spec/03-envelopes.md.
 pub const ENTRY_PAYLOAD_BYTES_MAX: usize = 1_054_720;
 
-/// Every log that a committee of 31 keeps open in a period, with room for restarts.
+/// Every log that a committee of 31 writes in a period, with room for restarts.
 ///
-/// Unit: checkpoints. Source: spec/06-ordered-lane.md.
-pub const MARKER_PINS_MAX: usize = 4_096;
+/// Unit: checkpoints. Source: spec/15-settlement.md.
+pub const STATEMENT_LOGS_MAX: usize = 256;
 
 /// Every log of a shard in a year: 31 replicas that each restart every three days.
 ///

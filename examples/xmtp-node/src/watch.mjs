@@ -50,6 +50,9 @@ export class Watch {
     settle();
     try {
       return await within(what, found);
+    } catch (error) {
+      const errors = this.errors.map(String).join('; ') || 'none';
+      throw new Error(`${error.message}; ${this.seen.length} values came in all, errors: ${errors}`, { cause: error });
     } finally {
       this.#waiting.delete(settle);
     }

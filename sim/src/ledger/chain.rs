@@ -206,7 +206,7 @@ impl Chain {
                     format!("{} begins period {number}", name(header))
                 })
             }
-            Operation::Evidence(_) => Ok(()),
+            Operation::Evidence(_) | Operation::Statement(_) | Operation::Attestation(_) => Ok(()),
         }
     }
 

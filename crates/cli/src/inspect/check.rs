@@ -215,14 +215,14 @@ impl Check for Operation {
                 vec![Finding::of("node's signature", result)]
             }
             Self::Evidence(evidence) => evidence.check(registries),
-            Self::PeriodMarker(marker) => {
-                let log = |log: LogId| format!("pin of log {log}");
-                let known = |log: LogId| match registries.node(log.node) {
-                    Some(_) => Ok(()),
-                    None => Err("its node is not in the registry"),
-                };
-                let logs = marker.pins.iter().map(|pin| pin.log);
-                logs.map(|id| Finding::of(log(id), known(id))).collect()
+            Self::PeriodMarker(_) => Vec::new(),
+            Self::Statement(statement) => {
+                let result = statement.verify(registries.network(), registries.latest());
+                vec![Finding::of("signatures of the node and of what it holds", result)]
+            }
+            Self::Attestation(attested) => {
+                let result = attested.verify(registries.network(), registries.latest());
+                vec![Finding::of("attestation", result)]
             }
         }
     }

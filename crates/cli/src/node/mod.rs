@@ -7,10 +7,12 @@ mod snapshot;
 mod verify;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Subcommand;
 use tidings_node::config::NodeConfig;
+use tidings_node::settlement::SettlementBook;
 
 use crate::output::Output;
 use crate::{chain, logging, passphrase, shutdown};
@@ -55,7 +57,8 @@ pub async fn run(
             let config = NodeConfig::load(&config, |name| std::env::var(name).ok())?;
             logging::start(&config.log_format)?;
             chain::keep_registry(&config).await?;
-            tidings_node::run(config, shutdown::signalled()?).await?;
+            let book = Arc::new(SettlementBook::default());
+            tidings_node::run(config, book, shutdown::signalled()?).await?;
             Ok(())
         }
         NodeCommand::Snapshot(options) => snapshot::run(&options, output).await,

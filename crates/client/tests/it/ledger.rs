@@ -97,8 +97,8 @@ impl Ledger {
     /// Lets periods begin until this one has.
     pub(crate) fn begin(&mut self, period: Period) {
         while self.period() < period {
-            let (period, pins) = (self.period().plus(1), BoundedVec::default());
-            self.decide(Operation::PeriodMarker(PeriodMarker { period, pins }));
+            let period = self.period().plus(1);
+            self.decide(Operation::PeriodMarker(PeriodMarker::new(period)));
         }
     }
 

@@ -9,10 +9,7 @@ use crate::network::{Network, PERIOD, node_key};
 /// A block of `count` markers at height 3 of shard 0.
 fn block(network: &Network, count: u64) -> Block {
     let decided = |period| DecidedOperation {
-        operation: Operation::PeriodMarker(PeriodMarker {
-            period: Period(period),
-            pins: BoundedVec::default(),
-        }),
+        operation: Operation::PeriodMarker(PeriodMarker::new(Period(period))),
         outcome: Outcome::Applied { position: Position(period) },
     };
     let operations: Vec<_> = (0..count).map(decided).collect();

@@ -34,6 +34,12 @@ macro_rules! draw_number {
 }
 draw_number!(u16, u32, u64);
 
+impl Draw for u128 {
+    fn draw(rng: &mut ChaCha20Rng) -> Self {
+        Self::from_be_bytes(Draw::draw(rng))
+    }
+}
+
 impl Draw for u8 {
     fn draw(rng: &mut ChaCha20Rng) -> Self {
         rng.next_u32().to_be_bytes()[0]
@@ -112,6 +118,8 @@ draw_newtype!(
     RegistryEpoch,
     TimestampSeconds,
     PicoDollars,
+    PicoDollarsTotal,
+    ReportDigest,
 );
 
 macro_rules! draw_struct {
@@ -151,7 +159,15 @@ draw_struct! {
         next_committee, operations_count, operations_root, state_root,
     }
     IncarnationRequest { node, shard, previous, nonce, signature }
-    PeriodMarker { period, pins }
+    PeriodMarker { period, extension }
+    Service { reachability_permille, acknowledgement_ms, cadence_permille, served_permille }
+    PeerService { node, service }
+    PeriodStatement { version, node, shard, period, held, measured, signature }
+    UsageReport {
+        version, shard, first, last, epoch, previous, ranges, usage, earnings, measurements, billed,
+    }
+    SignedAttestation { node, signature }
+    ReportAttestation { report, attestation }
     DecidedOperation { operation, outcome }
     Block { header, operations }
     CommitSignature { node, signature }
@@ -217,11 +233,13 @@ draw_enum!(
     1 => Self::Shard(Draw::draw(rng)),
 );
 draw_enum!(
-    Operation, 4, rng,
+    Operation, 6, rng,
     0 => Self::Envelope(Draw::draw(rng)),
     1 => Self::OpenIncarnation(Draw::draw(rng)),
     2 => Self::PeriodMarker(Draw::draw(rng)),
     3 => Self::Evidence(Box::new(Draw::draw(rng))),
+    4 => Self::Statement(Box::new(Draw::draw(rng))),
+    5 => Self::Attestation(Box::new(Draw::draw(rng))),
 );
 draw_enum!(
     Outcome, 3, rng,

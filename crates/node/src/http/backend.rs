@@ -14,6 +14,8 @@ use tidings_types::{
     ErrorCode, Hash, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
 };
 
+use crate::settlement::SettlementBook;
+
 /// The answer of a [`Backend`], or the code that the caller is refused with.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, ErrorCode>>;
 
@@ -93,6 +95,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// At most `max` consecutive final blocks of a shard from a height on.
     fn blocks(&self, shard: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>>;
+
+    /// The reports that this node came to, if it makes any.
+    fn settlement(&self) -> Option<&SettlementBook> {
+        None
+    }
 
     /// What a shard's ordered state holds under a key, with its proof.
     fn look_up(&self, query: StateQuery) -> Answer<'_, StateAnswer>;

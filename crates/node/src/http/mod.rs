@@ -25,6 +25,7 @@ mod look_up;
 mod refusal;
 mod routes;
 mod server;
+mod settlement;
 mod socket;
 mod subscriber;
 mod topics;

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use tidings_types::ErrorCode;
 
 use super::refusal::Refusal;
-use super::{Api, about, audit, cors, follow, guard, look_up, socket, topics};
+use super::{Api, about, audit, cors, follow, guard, look_up, settlement, socket, topics};
 
 /// The API's OpenAPI 3.1 document (API-020).
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -38,6 +38,10 @@ fn table() -> Vec<Route> {
         ("GET", "/v1/logs/{node}/{shard}/{incarnation}/inclusion", get(audit::inclusion)),
         ("GET", "/v1/logs/{node}/{shard}/{incarnation}/consistency", get(audit::consistency)),
         ("GET", "/v1/blocks/{shard}", get(audit::blocks)),
+        ("GET", "/v1/settlement/{shard}", get(settlement::reports)),
+        ("GET", "/v1/settlement/{shard}/{last}", get(settlement::report)),
+        ("GET", "/v1/settlement/{shard}/{last}/usage/{payer}", get(settlement::usage)),
+        ("GET", "/v1/settlement/{shard}/{last}/earnings/{node}", get(settlement::earnings)),
         ("GET", "/healthz", get(about::healthz)),
         ("GET", "/readyz", get(about::readyz)),
         ("GET", "/metrics", get(about::metrics)),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{
-    CertifiedBlock, EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt, RegistryHistory,
+    CertifiedBlock, EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt,
+    RegistryHistory, UsageReport,
 };
 use tidings_replica::store::{OrderedPlace, TopicHeads, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
@@ -21,6 +22,7 @@ use crate::feed::{FeedSubject, Feeds};
 use crate::hub::Hub;
 use crate::link::{LinkEvent, LinkEvents, Links};
 use crate::metrics::Counter;
+use crate::settlement::SettlementBook;
 use crate::storage::Storage;
 
 /// How often time is let pass when nothing else happens, in milliseconds.
@@ -54,6 +56,8 @@ pub(super) enum Command {
     TopicHeads { log: LogId, found: Option<TopicHeads> },
     /// What [`Effect::Recall`] asked for.
     Recalled { request: RequestId, item: usize, found: Option<Box<OrderedReceipt>> },
+    /// Attest this usage report, which this node came to.
+    Attest(UsageReport),
     /// Take nothing more, and say when everything taken is answered.
     Drain(oneshot::Sender<()>),
 }
@@ -92,6 +96,9 @@ pub(super) struct Surroundings {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) view: Arc<RwLock<View>>,
     pub(super) alarms: Arc<Counter>,
+    /// Told of every final block.
+    pub(super) blocks: watch::Sender<()>,
+    pub(super) book: Arc<SettlementBook>,
 }
 
 /// Where inputs come from.
@@ -269,6 +276,7 @@ impl Actor {
             Command::Recalled { request, item, found } => {
                 self.replica.recalled(request, item, found.map(|receipt| *receipt));
             }
+            Command::Attest(report) => self.replica.attest(report, now),
             Command::Drain(drained) => {
                 self.replica.drain();
                 self.drained = Some(drained);
@@ -397,6 +405,7 @@ impl Actor {
         let receipts: Vec<OrderedReceipt> =
             places.iter().filter_map(|place| proofs.get(place.index)).collect();
         self.around.hub.ordered(&receipts);
+        self.around.blocks.send_replace(());
     }
 
     fn alarm(&self, alarm: Alarm) {
@@ -405,6 +414,7 @@ impl Actor {
             Alarm::Evidence(evidence) => {
                 let (node, offence) = (evidence.accused(), evidence.offence());
                 tracing::error!(%node, %offence, "there is evidence against a node");
+                self.around.book.add_evidence(&evidence);
             }
             Alarm::InvalidEntry { log, index, code } => {
                 tracing::error!(%log, %index, %code, "a log holds an invalid entry");

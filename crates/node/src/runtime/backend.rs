@@ -23,6 +23,7 @@ use crate::feed::{FeedSource, SourceUnavailable};
 use crate::http::{Answer, Backend, LogStatus, NodeStatus, Sample, ShardStatus};
 use crate::link::LinkCounters;
 use crate::metrics::Counter;
+use crate::settlement::SettlementBook;
 use crate::storage::{Storage, StorageError};
 
 /// A running node, as seen by its HTTP API.
@@ -34,6 +35,7 @@ pub(super) struct RunningNode {
     pub(super) view: Arc<RwLock<View>>,
     pub(super) links: Arc<LinkCounters>,
     pub(super) alarms: Arc<Counter>,
+    pub(super) book: Arc<SettlementBook>,
 }
 
 impl RunningNode {
@@ -208,6 +210,10 @@ impl Backend for RunningNode {
     fn blocks(&self, shard: ShardId, from: Height, max: usize) -> Answer<'_, Vec<CertifiedBlock>> {
         async move { self.storage.blocks(shard, from, max, BLOCK_BYTES_MAX).await.map_err(code) }
             .boxed()
+    }
+
+    fn settlement(&self) -> Option<&SettlementBook> {
+        Some(&self.book)
     }
 
     fn look_up(&self, query: StateQuery) -> Answer<'_, StateAnswer> {

@@ -5,14 +5,14 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
-use tidings_envelope::{Registry, RegistryHistory};
+use tidings_envelope::{Registry, RegistryHistory, UsageReport};
 use tidings_replica::store::WriteSet;
 use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{NodeId, TimestampSeconds};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::actor::{Actor, Command, Inputs, Surroundings, View};
@@ -26,10 +26,14 @@ use crate::http::{HttpConfig, HttpServer, StartError, TlsFiles};
 use crate::hub::Hub;
 use crate::link::{LinkConfig, LinkLimits, LinkStartError, Links};
 use crate::metrics::{Counter, Metrics};
+use crate::settlement::{self, MeteringInputs, SettlementBook};
 use crate::storage::{Storage, StorageError};
 
 /// Commands that may wait for the replica; more waits in the HTTP API, which is limited too.
 const COMMANDS_MAX: usize = 1024;
+
+/// Reports that may wait to be attested.
+const REPORTS_MAX: usize = 16;
 
 /// How often payloads whose retention ended are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
@@ -71,10 +75,13 @@ pub enum NodeError {
 
 /// Runs a node until `shutdown` completes, then drains it.
 ///
+/// What settlement needs is written into `book` meanwhile.
+///
 /// # Errors
 /// [`NodeError`] says what to put right before the next try.
 pub async fn run(
     config: NodeConfig,
+    book: Arc<SettlementBook>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
     let source = RegistryFile::open(config.registry_file.clone())?;
@@ -83,6 +90,7 @@ pub async fn run(
     let registries = registries(&source, &storage).await?;
     let keys = Keys::load(&config, registries.latest())?;
     let replica = restore(&config, keys.signing, registries, &storage).await?;
+    storage.evidence().await?.iter().for_each(|evidence| book.add_evidence(evidence));
     let link = LinkConfig {
         id: NodeId(config.node),
         key: keys.transport,
@@ -92,7 +100,7 @@ pub async fn run(
     };
     let http = http_config(&config)?;
     let hub = Hub::new(http.limits.outbox());
-    let (tasks, node) = Tasks::start(replica, storage, &source, link, hub.clone())?;
+    let (tasks, node) = Tasks::start(replica, storage, &source, link, hub.clone(), book)?;
     let server = HttpServer::start(http, Arc::new(node), hub, Arc::new(Metrics::default())).await?;
     tracing::info!(node = config.node, http = %server.local_address(), "node started");
     let pruning = tokio::spawn(prune(tasks.storage.clone()));
@@ -124,6 +132,7 @@ impl Tasks {
         source: &RegistryFile,
         link: LinkConfig,
         hub: Arc<Hub>,
+        book: Arc<SettlementBook>,
     ) -> Result<(Self, RunningNode), NodeError> {
         let (id, network, storage) = (link.id, replica.network(), Arc::new(storage));
         let feeds = Feeds::new(StoredFeeds(storage.clone()));
@@ -144,6 +153,18 @@ impl Tasks {
             view: view.clone(),
             links: links.counters(),
             alarms: Arc::new(Counter::default()),
+            book: book.clone(),
+        };
+        let (final_block, blocks) = watch::channel(());
+        let (reports, came_to) = mpsc::channel(REPORTS_MAX);
+        let metering = MeteringInputs {
+            node: id,
+            network,
+            storage: storage.clone(),
+            registries: source.history(),
+            blocks,
+            reports,
+            book: book.clone(),
         };
         let around = Surroundings {
             storage: storage.clone(),
@@ -155,12 +176,17 @@ impl Tasks {
             commands: commands.clone(),
             view,
             alarms: node.alarms.clone(),
+            blocks: final_block,
+            book,
         };
         let registries = source.history();
         let inputs =
             Inputs { events, written, examined, commands: command_inputs, registries, stopped };
         let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
         let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
+        // Both end when the replica's task does.
+        tokio::spawn(settlement::run(metering));
+        tokio::spawn(attest(came_to, commands.clone()));
         Ok((Self { storage, commands, stop, acting, persisting }, node))
     }
 
@@ -176,6 +202,15 @@ impl Tasks {
             tracing::error!("the persister did not end in order");
         }
         self.storage.close().await;
+    }
+}
+
+/// Hands reports to the replica, for as long as it runs.
+async fn attest(mut reports: mpsc::Receiver<UsageReport>, commands: mpsc::Sender<Command>) {
+    while let Some(report) = reports.recv().await {
+        if commands.send(Command::Attest(report)).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -162,6 +162,23 @@ impl Storage {
         Ok(hashes)
     }
 
+    /// The headers of `log` from `from` to below `to`; fewer where the log ends.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database fails or what it holds cannot be read.
+    pub async fn headers(
+        &self,
+        log: LogId,
+        from: LogIndex,
+        to: LogIndex,
+    ) -> Result<Vec<EntryHeader>, StorageError> {
+        let Some(key) = self.log_key(log).await? else { return Ok(Vec::new()) };
+        let Ok(range) = key.range(from, to) else { return Ok(Vec::new()) };
+        let sql = "SELECT header FROM entries WHERE key >= $1 AND key < $2 ORDER BY key";
+        let rows = self.fetch(sql, range.into()).await?;
+        rows.into_iter().map(|mut row| row.wire(0, "an entry's header")).collect()
+    }
+
     /// The entries of `node`'s logs, oldest log first, whose fee period is `since` or later.
     ///
     /// Relies on `node` being honest: it signs no checkpoint in an earlier period than that of

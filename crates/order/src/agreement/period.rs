@@ -1,7 +1,7 @@
 //! When a period is over, by this member's own monotonic clock.
 
 use tidings_envelope::{Block, Operation, Outcome, PeriodMarker};
-use tidings_types::{BoundedVec, mutant};
+use tidings_types::mutant;
 
 use super::Agreement;
 use crate::orderer::OrderContext;
@@ -37,8 +37,7 @@ impl Agreement {
         let period_ms = context.latest().period_ms;
         let tolerance_ms = TOLERANCE_MS_MAX.min(period_ms / 4);
         let due = self.marker_due_ms(period_ms)?.saturating_sub(tolerance_ms);
-        let marker =
-            PeriodMarker { period: self.state.period().plus(1), pins: BoundedVec::default() };
+        let marker = PeriodMarker::new(self.state.period().plus(1));
         (due <= context.now_ms).then_some(Operation::PeriodMarker(marker))
     }
 

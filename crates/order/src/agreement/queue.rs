@@ -20,7 +20,10 @@ impl QueueKey {
         match operation {
             Operation::Envelope(envelope) => Self::Envelope(envelope.envelope.body.id()),
             Operation::Evidence(evidence) => Self::Offence(evidence.offence()),
-            Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => Self::Other(hash),
+            Operation::OpenIncarnation(_)
+            | Operation::PeriodMarker(_)
+            | Operation::Statement(_)
+            | Operation::Attestation(_) => Self::Other(hash),
         }
     }
 }

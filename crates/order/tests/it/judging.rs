@@ -2,16 +2,17 @@
 
 use tidings_envelope::{
     BatchHeader, Checkpoint, ClientEnvelope, EnvelopeBody, Lane as Order, LogId, Operation,
-    PayerEnvelope, PeriodMarker, Target, Topic, WriteProof,
+    PayerEnvelope, PeriodStatement, ReportAttestation, Target, Topic, UsageReport, WriteProof,
 };
 use tidings_order::judge_operation;
 use tidings_types::ed25519::Signature;
 use tidings_types::{
-    ErrorCode, EthereumAddress, Incarnation, LogSize, NodeId, Period, Position, ShardId,
+    BoundedVec, ErrorCode, EthereumAddress, Incarnation, LogSize, NodeId, Period, PicoDollarsTotal,
+    Position, ReportDigest, ShardId,
 };
 
-use crate::lane::{Lane, marker};
-use crate::network::{ordered, paid, signing_key};
+use crate::lane::{Lane, applied, conflict, marker};
+use crate::network::{node_key, ordered, paid, signing_key};
 
 fn judge(lane: &Lane, operation: &Operation) -> Result<(), ErrorCode> {
     let period = lane.state.period();
@@ -143,13 +144,88 @@ fn an_operation_is_for_this_shard() {
 }
 
 #[test]
-fn a_marker_pins_nothing_yet() {
+fn a_marker_is_in_form() {
     // covers: ORD-007
-    let lane = Lane::new();
-    assert_eq!(judge(&lane, &marker(2)), Ok(()));
+    assert_eq!(judge(&Lane::new(), &marker(2)), Ok(()));
+}
+
+/// Node 2's statement of a period about node 1's log, after a change.
+fn statement(lane: &Lane, period: u64, change: impl FnOnce(&mut PeriodStatement)) -> Operation {
     let log = LogId { node: NodeId(1), shard: ShardId(0), incarnation: Incarnation(1) };
-    let pin = Checkpoint::new(log, LogSize(1), [0; 32], Period(1));
-    let pins = vec![pin].try_into().unwrap();
-    let pinned = Operation::PeriodMarker(PeriodMarker { period: Period(2), pins });
-    assert_eq!(judge(&lane, &pinned), Err(ErrorCode::OperationInvalid));
+    let held = Checkpoint::new(log, LogSize(1), [0; 32], Period(1));
+    let held = vec![held.sign(&node_key(NodeId(1)), lane.network)].try_into().unwrap();
+    let about = (NodeId(2), ShardId(0), Period(period));
+    let key = node_key(NodeId(2));
+    let mut statement =
+        PeriodStatement::sign(about, held, BoundedVec::default(), &key, lane.network);
+    change(&mut statement);
+    Operation::Statement(Box::new(statement))
+}
+
+#[test]
+fn members_speak_of_the_period_that_it_is() {
+    // covers: SET-023
+    // covers: ORD-007
+    let mut lane = Lane::new();
+    let period = lane.begin_period().0;
+    let check = |operation: Operation, expected| assert_eq!(judge(&lane, &operation), expected);
+    check(statement(&lane, period, |_| {}), Ok(()));
+    let invalid = Err(ErrorCode::OperationInvalid);
+    check(statement(&lane, period + 1, |_| {}), invalid);
+    check(statement(&lane, period - 1, |_| {}), invalid);
+    check(statement(&lane, period, |it| it.node = NodeId(1)), invalid);
+    check(statement(&lane, period, |it| it.node = NodeId(99)), invalid);
+    check(statement(&lane, period, |it| it.version = 2), invalid);
+    check(statement(&lane, period, |it| it.held = BoundedVec::default()), invalid);
+    check(statement(&lane, period, |it| it.shard = ShardId(1)), Err(ErrorCode::WrongShard));
+    let said = statement(&lane, period, |_| {});
+    assert_eq!(lane.apply_one(said.clone()), applied(period));
+    assert_eq!(lane.apply_one(said), conflict(period), "it is said once");
+    assert_eq!(lane.state.stated(NodeId(2)), Period(period));
+}
+
+fn attestation(lane: &Lane, last: u64, change: impl FnOnce(&mut ReportAttestation)) -> Operation {
+    let report = UsageReport {
+        version: 1,
+        shard: ShardId(0),
+        first: Period(last),
+        last: Period(last),
+        epoch: lane.registry.epoch,
+        previous: ReportDigest::default(),
+        ranges: [1; 32],
+        usage: [2; 32],
+        earnings: [3; 32],
+        measurements: [4; 32],
+        billed: PicoDollarsTotal(5),
+    };
+    let mut attested =
+        ReportAttestation::sign(NodeId(2), report, &node_key(NodeId(2)), lane.network);
+    change(&mut attested);
+    Operation::Attestation(Box::new(attested))
+}
+
+#[test]
+fn reports_are_attested_when_their_periods_are_over() {
+    // covers: SET-024
+    // covers: ORD-007
+    let mut lane = Lane::new();
+    while lane.state.period() < Period(4) {
+        lane.begin_period();
+    }
+    let check = |operation: Operation, expected| assert_eq!(judge(&lane, &operation), expected);
+    check(attestation(&lane, 3, |_| {}), Ok(()));
+    let invalid = Err(ErrorCode::OperationInvalid);
+    check(attestation(&lane, 4, |_| {}), invalid);
+    check(attestation(&lane, 3, |it| it.report.first = Period(4)), invalid);
+    check(attestation(&lane, 3, |it| it.report.version = 2), invalid);
+    check(attestation(&lane, 3, |it| it.report.billed.0 += 1), invalid);
+    check(attestation(&lane, 3, |it| it.attestation.node = NodeId(99)), invalid);
+    check(attestation(&lane, 3, |it| it.attestation.node = NodeId(1)), invalid);
+    let elsewhere = attestation(&lane, 3, |it| it.report.shard = ShardId(1));
+    check(elsewhere, Err(ErrorCode::WrongShard));
+    let (second, third) = (attestation(&lane, 2, |_| {}), attestation(&lane, 3, |_| {}));
+    assert_eq!(lane.apply_one(third.clone()), applied(3));
+    assert_eq!(lane.apply_one(third), conflict(3));
+    assert_eq!(lane.apply_one(second), conflict(3), "nobody goes back");
+    assert_eq!(lane.state.attested(NodeId(2)), Period(3));
 }

@@ -9,9 +9,7 @@ use tidings_envelope::{
     Registry, RegistryHistory, Topic,
 };
 use tidings_order::{LaneContext, LaneState, Staged, judge_operation};
-use tidings_types::{
-    BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId, sha256,
-};
+use tidings_types::{Incarnation, NetworkId, NodeId, Period, Position, ShardId, sha256};
 
 use crate::network::{node_key, ordered, paid, registry, signing_key};
 
@@ -153,8 +151,7 @@ fn subtree(leaves: &[([u8; 32], [u8; 32])], depth: usize) -> [u8; 32] {
 }
 
 pub fn marker(period: u64) -> Operation {
-    let pins = BoundedVec::default();
-    Operation::PeriodMarker(PeriodMarker { period: Period(period), pins })
+    Operation::PeriodMarker(PeriodMarker::new(Period(period)))
 }
 
 pub fn applied(position: u64) -> Outcome {

@@ -50,6 +50,7 @@ fn schedules() -> impl Strategy<Value = FeeSchedule> {
             ordered_permille,
             stamp_permille,
             congestion_permille,
+            ..FeeSchedule::default()
         },
     )
 }
@@ -97,6 +98,7 @@ proptest! {
             ordered_permille,
             stamp_permille: 1_000,
             congestion_permille,
+            ..FeeSchedule::default()
         };
         let stamped = fee(&schedule, bytes, days, FeeClass::Stamped);
         let plain = fee(&schedule, bytes, days, FeeClass::Broadcast);

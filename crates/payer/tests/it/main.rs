@@ -1,6 +1,7 @@
 //! Fees, usage and verdicts, as nodes and gateways use them.
 
 mod fees;
+mod metering;
 mod network;
 mod settlement;
 mod usage;

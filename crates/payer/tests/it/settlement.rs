@@ -1,10 +1,9 @@
 //! Settlement trees against their vectors, which the contracts read too.
 
 use serde::Deserialize;
-use tidings_envelope::UsageReport;
+use tidings_envelope::{Service, UsageReport};
 use tidings_payer::{
-    Measurement, Service, SettlementTree, earnings_leaf, measurement_tree, root_from_proof,
-    usage_leaf,
+    Measurement, SettlementTree, earnings_leaf, measurement_tree, root_from_proof, usage_leaf,
 };
 use tidings_types::{
     EthereumAddress, Hash, NetworkId, NodeId, Period, PicoDollarsTotal, RegistryEpoch,

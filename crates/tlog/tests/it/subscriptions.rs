@@ -151,7 +151,9 @@ impl World {
                 let skipped = self.subscription.receive(NodeId(peer), LogIndex(position + 5), 1);
                 assert!(skipped.is_err());
             }
-            Event::Stall => self.subscription.stalled(),
+            Event::Stall => {
+                self.subscription.stalled();
+            }
         }
         self.obey();
     }

@@ -44,7 +44,8 @@ export async function run(network) {
     }),
   );
   for (const watch of [single, messages]) {
-    const given = (await watch.count('texts', TEXTS, ({ id }) => sent.includes(id))).map(({ id }) => id);
+    const fits = ({ id }) => sent.includes(id);
+    const given = (await watch.count('texts', TEXTS, fits).catch((error) => explain(error, watch, one, sent))).map(({ id }) => id);
     assert.equal(new Set(given).size, given.length, `${watch.what} gives a message twice`);
   }
 
@@ -52,4 +53,13 @@ export async function run(network) {
     await watch.end();
     assert.deepEqual(watch.errors, [], `${watch.what} reports an error`);
   }
+}
+
+// Whether a text that a stream did not give can be read at all, and which one it was.
+async function explain(error, watch, conversation, sent) {
+  await conversation.sync();
+  const readable = (await conversation.messages()).map(({ id }) => id);
+  const given = watch.seen.map(({ id }) => id);
+  const missing = sent.flatMap((id, place) => (given.includes(id) ? [] : [`${place}${readable.includes(id) ? '' : ' (not readable)'}`]));
+  throw new Error(`${error.message}; missing of ${sent.length}: ${missing.join(', ')}`, { cause: error });
 }

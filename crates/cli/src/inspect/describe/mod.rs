@@ -5,6 +5,7 @@ mod envelope;
 mod identity;
 mod log;
 mod ordered;
+mod settlement;
 
 use tidings_types::ed25519::{PublicKey, Signature};
 use tidings_types::node_key::NodeSignature;

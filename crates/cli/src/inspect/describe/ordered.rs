@@ -49,7 +49,7 @@ impl Describe for IncarnationRequest {
 
 impl Describe for PeriodMarker {
     fn describe(&self) -> Tree {
-        record! { "period" => self.period, "pins" => self.pins }
+        record! { "period" => self.period }
     }
 }
 
@@ -60,6 +60,8 @@ impl Describe for Operation {
             Self::OpenIncarnation(request) => record! { "open_incarnation" => *request },
             Self::PeriodMarker(marker) => record! { "period_marker" => *marker },
             Self::Evidence(evidence) => record! { "evidence" => **evidence },
+            Self::Statement(statement) => record! { "statement" => **statement },
+            Self::Attestation(attested) => record! { "attestation" => **attested },
         }
     }
 }

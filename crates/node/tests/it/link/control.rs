@@ -1,23 +1,29 @@
 //! Control frames: both ways, in order, of any legal size, and never without bound.
 
-use tidings_envelope::{Checkpoint, DecidedOperation, Operation, Outcome, PeriodMarker};
+use tidings_envelope::{Checkpoint, DecidedOperation, Operation, Outcome, PeriodStatement};
 use tidings_node::link::{LinkEvent, LinkLimits, LinkSendError};
 use tidings_order::OrderMessage;
 use tidings_replica::wire::ControlFrame;
-use tidings_types::constants::{BLOCK_BYTES_MAX, MARKER_PINS_MAX};
-use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, Position, ShardId, Wire};
+use tidings_types::constants::{BLOCK_BYTES_MAX, STATEMENT_LOGS_MAX};
+use tidings_types::node_key::NodeKey;
+use tidings_types::{
+    BoundedVec, ErrorCode, LogSize, NetworkId, NodeId, Period, Position, ShardId, Wire,
+};
 
 use super::fixture::{Network, block, log_of, numbered, transport_key};
 use super::raw::{self, Raw};
 
-/// A proposal of so many full period markers, about a quarter of a megabyte each.
-fn proposal(markers: usize) -> ControlFrame {
-    let pin = Checkpoint::new(log_of(1), LogSize(1), [0; 32], Period(1));
-    let pins = BoundedVec::new(vec![pin; MARKER_PINS_MAX]).unwrap();
-    let operation = Operation::PeriodMarker(PeriodMarker { period: Period(2), pins });
+/// A proposal of so many full statements, some forty kilobytes each.
+fn proposal(statements: usize) -> ControlFrame {
+    let (key, network) = (NodeKey::from_secret(&[1; 32]).unwrap(), NetworkId([1; 32]));
+    let held = Checkpoint::new(log_of(1), LogSize(1), [0; 32], Period(1)).sign(&key, network);
+    let held = BoundedVec::new(vec![held; STATEMENT_LOGS_MAX]).unwrap();
+    let about = (NodeId(1), ShardId(0), Period(2));
+    let statement = PeriodStatement::sign(about, held, BoundedVec::default(), &key, network);
+    let operation = Operation::Statement(Box::new(statement));
     let outcome = Outcome::Applied { position: Position(2) };
     let mut block = block(1).block;
-    let decided = vec![DecidedOperation { operation, outcome }; markers];
+    let decided = vec![DecidedOperation { operation, outcome }; statements];
     block.operations = BoundedVec::new(decided).unwrap();
     ControlFrame::Lane { shard: ShardId(0), message: OrderMessage::Block(block) }
 }
@@ -51,14 +57,14 @@ async fn frames_come_both_ways_and_in_order() {
 async fn the_largest_block_passes_and_more_does_not() {
     // covers: REP-012
     let mut network = Network::linked(2).await;
-    let length = |markers| proposal(markers).to_wire().len();
-    let markers = BLOCK_BYTES_MAX / (length(2) - length(1));
-    assert!(length(markers) > BLOCK_BYTES_MAX - (length(2) - length(1)));
-    let largest = proposal(markers);
+    let length = |statements| proposal(statements).to_wire().len();
+    let statements = BLOCK_BYTES_MAX / (length(2) - length(1));
+    assert!(length(statements) > BLOCK_BYTES_MAX - (length(2) - length(1)));
+    let largest = proposal(statements);
     network.node(1).links.send(NodeId(2), &largest).unwrap();
     let event = network.node(2).event().await;
     assert!(event == LinkEvent::Control(NodeId(1), largest), "another frame came");
-    let sent = network.node(1).links.send(NodeId(2), &proposal(markers * 2));
+    let sent = network.node(1).links.send(NodeId(2), &proposal(statements * 2));
     assert_eq!(sent, Err(LinkSendError::TooLarge));
     network.node(1).links.send(NodeId(2), &numbered(1, 1)).unwrap();
     let event = network.node(2).event().await;
@@ -76,7 +82,7 @@ async fn who_does_not_read_loses_the_link() {
     peer.hello().await;
     assert_eq!(node.event().await, LinkEvent::Up(NodeId(1)));
     // The peer reads nothing, so that at most a window of these leaves the queue.
-    let frame = proposal(4);
+    let frame = proposal(24);
     let refused = loop {
         if let Err(error) = node.links.send(NodeId(1), &frame) {
             break error;

@@ -176,7 +176,7 @@ impl LaneWriter {
                 let position = positions.entry(topic(*number)).or_default();
                 *position = position.plus(1);
                 let period = Period(self.blocks.len() as u64 * 1000 + index);
-                let marker = PeriodMarker { period, pins: Vec::new().try_into().unwrap() };
+                let marker = PeriodMarker::new(period);
                 let outcome = Outcome::Applied { position: *position };
                 DecidedOperation { operation: Operation::PeriodMarker(marker), outcome }
             })

@@ -1,0 +1,146 @@
+//! The newest reports with their sums and attestations, and the offences that are proved here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
+use tidings_payer::Ledger;
+use tidings_types::{OffenceId, Period, ShardId};
+use tokio::sync::watch;
+
+/// Reports that are kept with all sums, so that claims can be proved from them.
+const LEDGERS_KEPT: usize = 64;
+
+/// Reports that are kept with their attestations: a chain may stand still for so many periods.
+const REPORTS_KEPT: usize = 4_096;
+
+/// A report that this node came to, and who else did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestedReport {
+    /// The report.
+    pub report: UsageReport,
+    /// Those who attested it, by node.
+    pub attestations: Vec<SignedAttestation>,
+    /// Whether they are so many that a contract takes it (SET-002).
+    pub is_attested: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    reports: BTreeMap<Period, AttestedReport>,
+    ledgers: BTreeMap<Period, Arc<Ledger>>,
+}
+
+/// What settlement needs of a node, shared between the tasks that write and read it.
+#[derive(Debug)]
+pub struct SettlementBook {
+    shards: RwLock<BTreeMap<ShardId, Shard>>,
+    evidence: RwLock<BTreeMap<OffenceId, Arc<Evidence>>>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for SettlementBook {
+    fn default() -> Self {
+        Self {
+            shards: RwLock::default(),
+            evidence: RwLock::default(),
+            changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl SettlementBook {
+    /// Tells when a report was added or attested, or an offence proved.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The shards that have reports.
+    #[must_use]
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.read().keys().copied().collect()
+    }
+
+    /// At most `max` reports of a shard whose last period is `from` or later, oldest first.
+    #[must_use]
+    pub fn reports(&self, shard: ShardId, from: Period, max: usize) -> Vec<AttestedReport> {
+        let shards = self.read();
+        let reports = shards.get(&shard).map(|shard| shard.reports.range(from..));
+        reports.into_iter().flatten().take(max).map(|(_, report)| report.clone()).collect()
+    }
+
+    /// The last period of a shard that has a report; none before the first.
+    #[must_use]
+    pub fn last(&self, shard: ShardId) -> Option<Period> {
+        self.read().get(&shard)?.reports.last_key_value().map(|(last, _)| *last)
+    }
+
+    /// The report of a shard whose last period is `last`.
+    #[must_use]
+    pub fn report(&self, shard: ShardId, last: Period) -> Option<AttestedReport> {
+        self.read().get(&shard)?.reports.get(&last).cloned()
+    }
+
+    /// The sums under a report, if it is among the newest.
+    #[must_use]
+    pub fn ledger(&self, shard: ShardId, last: Period) -> Option<Arc<Ledger>> {
+        self.read().get(&shard)?.ledgers.get(&last).cloned()
+    }
+
+    /// Every offence that is proved here.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<Arc<Evidence>> {
+        let evidence = self.evidence.read().unwrap_or_else(PoisonError::into_inner);
+        evidence.values().cloned().collect()
+    }
+
+    pub(crate) fn add_evidence(&self, evidence: &Evidence) {
+        let mut known = self.evidence.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(evidence.offence()).or_insert_with(|| Arc::new(evidence.clone()));
+        drop(known);
+        self.changed.send_replace(());
+    }
+
+    /// A period is closed.
+    pub(crate) fn add_report(&self, report: AttestedReport, ledger: Ledger) {
+        let mut shards = self.write();
+        let shard = shards.entry(report.report.shard).or_default();
+        let last = report.report.last;
+        shard.ledgers.insert(last, Arc::new(ledger));
+        shard.reports.insert(last, report);
+        while shard.ledgers.len() > LEDGERS_KEPT {
+            shard.ledgers.pop_first();
+        }
+        while shard.reports.len() > REPORTS_KEPT {
+            shard.reports.pop_first();
+        }
+        drop(shards);
+        self.changed.send_replace(());
+    }
+
+    /// Others attested a report.
+    pub(crate) fn set_attestations(
+        &self,
+        (shard, last): (ShardId, Period),
+        attestations: Vec<SignedAttestation>,
+        is_attested: bool,
+    ) {
+        let mut shards = self.write();
+        let known = shards.get_mut(&shard).and_then(|shard| shard.reports.get_mut(&last));
+        if let Some(known) = known {
+            known.attestations = attestations;
+            known.is_attested = is_attested;
+        }
+        drop(shards);
+        self.changed.send_replace(());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<ShardId, Shard>> {
+        self.shards.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<ShardId, Shard>> {
+        self.shards.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

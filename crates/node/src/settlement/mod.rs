@@ -1,0 +1,7 @@
+//! Usage reports as this node comes to them, and what is proved from them.
+
+mod book;
+mod metering;
+
+pub use book::{AttestedReport, SettlementBook};
+pub(crate) use metering::{MeteringInputs, run};

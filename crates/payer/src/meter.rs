@@ -1,0 +1,330 @@
+//! From the ordered lane and the pinned entries to a shard's usage reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidings_envelope::{
+    Block, DecidedOperation, EntryHeader, Lane, LogId, Operation, Outcome, PayerEnvelope,
+    PeriodStatement, Registry, RegistryHistory, Service, UsageReport,
+};
+use tidings_types::{
+    BlockHash, ErrorCode, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, PicoDollars,
+    RegistryEpoch, ShardId, Wire, labelled_hash,
+};
+
+use crate::counting::{Charge, Count, Counter};
+use crate::holdings::{Holdings, Pin};
+use crate::{Closing, FeeClass, Ledger, Usage, fee, medians};
+
+/// How many periods after a period its report is made: evidence against who signed two histories
+/// of a log in it is on record by then.
+const REPORT_DELAY_PERIODS: u64 = 2;
+
+/// Blocks or entries were handed over that do not follow what was taken before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MeterError {
+    /// The block is not the next one.
+    #[error("height {0} does not follow")]
+    Height(Height),
+    /// A period is over, and its entries have not been counted yet.
+    #[error("period {0} is to be closed first")]
+    Unclosed(Period),
+    /// An entry is not the next one of the pins.
+    #[error("entry {index} of log {log} is not the next one that is pinned")]
+    Entry {
+        /// Its log.
+        log: LogId,
+        /// Its index.
+        index: u64,
+    },
+    /// The registry of an epoch is not known here yet.
+    #[error("the registry of epoch {0} is not known here")]
+    Registry(RegistryEpoch),
+    /// A sum exceeds all money.
+    #[error(transparent)]
+    Overflow(#[from] MoneyOverflow),
+}
+
+/// What was ordered in one period.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct PeriodRecord {
+    statements: BTreeMap<NodeId, PeriodStatement>,
+    charges: Vec<Charge>,
+}
+
+/// A period whose entries are to be counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Open {
+    pins: Vec<Pin>,
+    next: (usize, u64),
+    count: Count,
+    epoch: RegistryEpoch,
+    block: BlockHash,
+}
+
+/// Computes one shard's reports: a pure function of its blocks, of the headers that they pin, and
+/// of registries (SET-004).
+///
+/// Give it every block in order; when a block ends a period, [`Meter::pins`] says which entries
+/// are to be counted before the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meter {
+    network: NetworkId,
+    ledger: Ledger,
+    shard: ShardId,
+    height: Height,
+    period: Period,
+    records: BTreeMap<Period, PeriodRecord>,
+    holdings: Holdings,
+    convicted: BTreeSet<NodeId>,
+    counter: Counter,
+    open: Option<Open>,
+}
+
+impl Meter {
+    /// The meter of a shard before its first block.
+    #[must_use]
+    pub fn new(shard: ShardId, network: NetworkId) -> Self {
+        Self {
+            network,
+            ledger: Ledger::new(shard),
+            shard,
+            height: Height::default(),
+            period: Period::default(),
+            records: BTreeMap::new(),
+            holdings: Holdings::default(),
+            convicted: BTreeSet::new(),
+            counter: Counter::default(),
+            open: None,
+        }
+    }
+
+    /// The height of the last block taken.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// The sums up to the last period that was closed.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Takes the next final block.
+    ///
+    /// # Errors
+    /// [`MeterError`] when it does not follow, a period is to be closed first, or a registry is
+    /// missing; nothing has changed then.
+    pub fn take_block(
+        &mut self,
+        block: &Block,
+        registries: &RegistryHistory,
+    ) -> Result<(), MeterError> {
+        let header = &block.header;
+        if let Some(open) = &self.open {
+            return Err(MeterError::Unclosed(open.count.last));
+        }
+        if header.shard != self.shard || header.height != self.height.plus(1) {
+            return Err(MeterError::Height(header.height));
+        }
+        let epoch = header.registry_epoch;
+        let registry = registries.at(epoch).ok_or(MeterError::Registry(epoch))?;
+        if let Some(missing) = missing_registry(block, registries) {
+            return Err(MeterError::Registry(missing));
+        }
+        self.height = header.height;
+        for decided in block.operations.iter() {
+            self.take_operation(decided, header.height, registry, registries);
+        }
+        let closes = self.period.0.checked_sub(REPORT_DELAY_PERIODS).map(Period);
+        let next = self.ledger.last().map_or(Period(1), |report| report.last.plus(1));
+        if closes == Some(next) {
+            self.open = Some(self.begin(next, registry, header.hash()));
+        }
+        Ok(())
+    }
+
+    fn take_operation(
+        &mut self,
+        decided: &DecidedOperation,
+        height: Height,
+        registry: &Registry,
+        registries: &RegistryHistory,
+    ) {
+        let is_applied = matches!(decided.outcome, Outcome::Applied { .. });
+        match &decided.operation {
+            Operation::PeriodMarker(marker) if is_applied => self.period = marker.period,
+            Operation::Evidence(evidence) if is_applied => {
+                self.convicted.insert(evidence.accused());
+            }
+            Operation::Statement(statement) if is_applied => {
+                let record = self.records.entry(statement.period).or_default();
+                record.statements.insert(statement.node, (**statement).clone());
+            }
+            Operation::Envelope(envelope) => {
+                let turn = turn(height, registry, self.shard);
+                let charge = charge(envelope, decided.outcome, self.period, turn, registries);
+                // What was ordered before the first marker is billed with the first period.
+                let period = self.period.max(Period(1));
+                self.records.entry(period).or_default().charges.extend(charge);
+            }
+            _ => {}
+        }
+    }
+
+    /// Pins what was stated in `last`, and counts what was ordered in it.
+    fn begin(&mut self, last: Period, registry: &Registry, block: BlockHash) -> Open {
+        let record = self.records.remove(&last).unwrap_or_default();
+        let committee = registry.committee(self.shard);
+        for (_, statement) in record.statements.iter().filter(|(it, _)| committee.contains(it)) {
+            self.holdings.note(statement);
+        }
+        let needed = registry.durability_quorum(self.shard);
+        let pins = self.holdings.pin(&committee, needed, &self.convicted);
+        let mut count = self.counter.begin(last);
+        for mut charge in record.charges {
+            // Whoever was not there in the period took nothing in.
+            charge.originator = charge.originator.filter(|it| record.statements.contains_key(it));
+            self.counter.add(charge, &mut count);
+        }
+        count.work.votes = record.statements.keys().map(|member| (*member, 1)).collect();
+        self.records.insert(last, PeriodRecord { charges: Vec::new(), ..record });
+        let next = (0, pins.first().map_or(0, |pin| pin.from.0));
+        Open { pins, next, count, epoch: registry.epoch, block }
+    }
+
+    /// The stretches of logs to be counted now, in this order; none while no period is to be
+    /// closed.
+    #[must_use]
+    pub fn pins(&self) -> Option<&[Pin]> {
+        self.open.as_ref().map(|open| open.pins.as_slice())
+    }
+
+    /// Counts the next pinned entry, pin by pin and in each by rising index.
+    ///
+    /// # Errors
+    /// [`MeterError::Entry`] when it is another one; nothing has changed then.
+    pub fn count(&mut self, log: LogId, header: &EntryHeader) -> Result<(), MeterError> {
+        let wrong = MeterError::Entry { log, index: header.index.0 };
+        let open = self.open.as_mut().ok_or(wrong)?;
+        let (place, index) = open.next;
+        let pin = open.pins.get(place).filter(|pin| pin.log == log).ok_or(wrong)?;
+        if header.index.0 != index {
+            return Err(wrong);
+        }
+        self.counter.add(Charge::of_entry(pin, header), &mut open.count);
+        open.next = match index + 1 == pin.size.0 {
+            true => (place + 1, open.pins.get(place + 1).map_or(0, |pin| pin.from.0)),
+            false => (place, index + 1),
+        };
+        Ok(())
+    }
+
+    /// Closes the period once everything that is pinned was counted; answers its report.
+    ///
+    /// # Errors
+    /// [`MeterError`] when entries are missing, a registry is, or a sum does not fit.
+    pub fn close(&mut self, registries: &RegistryHistory) -> Result<UsageReport, MeterError> {
+        let Some(open) = &self.open else { return Err(MeterError::Unclosed(self.period)) };
+        if let Some(pin) = open.pins.get(open.next.0) {
+            return Err(MeterError::Entry { log: pin.log, index: open.next.1 });
+        }
+        let registry = registries.at(open.epoch).ok_or(MeterError::Registry(open.epoch))?;
+        let last = open.count.last;
+        let statements = self.records.get(&last).map(|record| &record.statements);
+        let closing = Closing {
+            last,
+            epoch: open.epoch,
+            ranges: ranges(open),
+            work: open.count.work.clone(),
+            shares: registry.fees.shares,
+            measurements: medians(&said(statements.into_iter().flat_map(BTreeMap::values))),
+        };
+        let ledger = self.ledger.close(&open.count.tally, &closing, self.network)?;
+        let report = *ledger.last().ok_or(MeterError::Unclosed(last))?;
+        self.ledger = ledger;
+        self.records.remove(&last);
+        self.open = None;
+        Ok(report)
+    }
+}
+
+/// The first registry that judging this block's envelopes takes and is not known here.
+fn missing_registry(block: &Block, registries: &RegistryHistory) -> Option<RegistryEpoch> {
+    let epochs = block.operations.iter().filter_map(|decided| match &decided.operation {
+        Operation::Envelope(envelope) => Some(envelope.batch.header.registry_epoch),
+        _ => None,
+    });
+    let mut missing = epochs.filter(|epoch| registries.at(*epoch).is_none());
+    missing.next()
+}
+
+/// Whose turn it was to propose the block at `height`, in its first round (ORD-016).
+fn turn(height: Height, registry: &Registry, shard: ShardId) -> Option<NodeId> {
+    let mut members = registry.committee(shard);
+    members.sort_unstable();
+    let count = members.len() as u64;
+    let place = height.0.checked_rem(count)?;
+    members.get(usize::try_from(place).ok()?).copied()
+}
+
+/// What an operation costs: the fee if it took effect, the base fee if it came second or was
+/// refused, nothing if it was decided before (SET-004); never more than its payer signed for.
+fn charge(
+    envelope: &PayerEnvelope,
+    outcome: Outcome,
+    period: Period,
+    originator: Option<NodeId>,
+    registries: &RegistryHistory,
+) -> Option<Charge> {
+    let header = &envelope.batch.header;
+    let body = &envelope.envelope.body;
+    let fees = &registries.at(header.registry_epoch)?.fees;
+    let bytes = u32::try_from(envelope.to_wire().len()).ok()?;
+    let class = FeeClass::of(&body.topic, Lane::Ordered);
+    let (owed, bytes) = match outcome {
+        Outcome::Applied { .. } => (fee(fees, bytes, body.retention_days, class).ok()?, bytes),
+        Outcome::Refused { code: ErrorCode::Repeated } => return None,
+        Outcome::Conflict { .. } | Outcome::Refused { .. } => (fee(fees, 0, 0, class).ok()?, 0),
+    };
+    let owed = PicoDollars(owed.0.min(header.max_fee.0));
+    Some(Charge {
+        id: body.id(),
+        period,
+        payer: body.payer,
+        usage: Usage { envelopes: 1, bytes: bytes.into(), fee: owed },
+        originator,
+        holders: Vec::new(),
+        byte_days: 0,
+    })
+}
+
+/// A digest of what a report is computed from.
+fn ranges(open: &Open) -> Hash {
+    let pins: Vec<u8> = open.pins.iter().flat_map(pin_bytes).collect();
+    labelled_hash("report ranges", &[&open.block.0, &pins])
+}
+
+fn pin_bytes(pin: &Pin) -> Vec<u8> {
+    let mut bytes = pin.log.to_wire();
+    bytes.extend(pin.from.to_wire());
+    bytes.extend(pin.size.to_wire());
+    bytes.extend(pin.root);
+    for (node, size) in &pin.holders {
+        bytes.extend(node.to_wire());
+        bytes.extend(size.to_wire());
+    }
+    bytes
+}
+
+fn said<'a>(
+    statements: impl Iterator<Item = &'a PeriodStatement>,
+) -> BTreeMap<(NodeId, NodeId), Service> {
+    let mut said = BTreeMap::new();
+    for statement in statements {
+        for peer in statement.measured.iter() {
+            said.insert((statement.node, peer.node), peer.service);
+        }
+    }
+    said
+}

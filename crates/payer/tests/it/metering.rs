@@ -1,0 +1,346 @@
+//! From blocks and pinned entries to reports: what is billed, to whom, once, and alike everywhere.
+
+use std::sync::Arc;
+
+use tidings_envelope::{
+    Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Evidence, LogId, Operation,
+    Outcome, PeerService, PeriodMarker, PeriodStatement, Registry, RegistryHistory, Service,
+    SignedCheckpoint, UsageReport,
+};
+use tidings_payer::{Meter, MeterError, PROTOCOL};
+use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::node_key::NodeKey;
+use tidings_types::{
+    BlockHash, EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, Incarnation, LogIndex,
+    LogSize, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, ShardId,
+};
+
+use crate::network::{PAYER, batch, entry, message, network, registry};
+
+const SHARD: ShardId = ShardId(0);
+
+fn key(node: u32) -> NodeKey {
+    NodeKey::from_secret(&[u8::try_from(node).unwrap(); 32]).unwrap()
+}
+
+/// Four nodes keep the shard.
+fn committee() -> Registry {
+    let mut registry = registry();
+    let node = registry.nodes.remove(0);
+    registry.replication_factor = 4;
+    registry.nodes = (1..=4)
+        .map(|id| {
+            let mut node = node.clone();
+            (node.id, node.signing) = (NodeId(id), key(id).address());
+            node
+        })
+        .collect();
+    registry
+}
+
+fn log(node: u32) -> LogId {
+    LogId { node: NodeId(node), shard: SHARD, incarnation: Incarnation(1) }
+}
+
+fn header(index: u64, id: u8, period: u64, fee: u64) -> EntryHeader {
+    let envelope = batch(&[message("text")], PicoDollars(u64::MAX)).remove(0);
+    EntryHeader {
+        envelope_id: EnvelopeId([id; 32]),
+        fee_period: Period(period),
+        fee: PicoDollars(fee),
+        payload_length: 100,
+        retention_days: 10,
+        ..entry(&envelope, index).header
+    }
+}
+
+/// A lane without agreement: blocks with the outcomes that they are given.
+struct Lane {
+    meter: Meter,
+    registries: RegistryHistory,
+    period: u64,
+}
+
+impl Lane {
+    fn new() -> Self {
+        let registries = RegistryHistory::new(Arc::new(committee()));
+        let mut lane = Self { meter: Meter::new(SHARD, network()), registries, period: 0 };
+        lane.begin_period();
+        lane
+    }
+
+    fn block(&mut self, decided: Vec<(Operation, Outcome)>) -> Result<(), MeterError> {
+        let decided =
+            decided.into_iter().map(|(operation, outcome)| DecidedOperation { operation, outcome });
+        let operations: Vec<_> = decided.collect();
+        let epoch = self.registries.latest().epoch;
+        let header = BlockHeader {
+            version: PROTOCOL_VERSION,
+            shard: SHARD,
+            height: self.meter.height().plus(1),
+            parent: BlockHash([0; 32]),
+            period: Period(self.period),
+            chain_reference: None,
+            registry_epoch: epoch,
+            next_epoch: epoch,
+            next_committee: [0; 32],
+            operations_count: u32::try_from(operations.len()).unwrap(),
+            operations_root: [0; 32],
+            state_root: [0; 32],
+        };
+        let block = Block { header, operations: operations.try_into().unwrap() };
+        self.meter.take_block(&block, &self.registries)
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        self.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
+    }
+
+    fn begin_period(&mut self) {
+        self.period += 1;
+        self.apply(Operation::PeriodMarker(PeriodMarker::new(Period(self.period))));
+    }
+
+    fn state(&mut self, node: u32, held: &[(u32, u64, Hash)], measured: &[(u32, u32)]) {
+        let signed = |(node, size, root): &(u32, u64, Hash)| -> SignedCheckpoint {
+            Checkpoint::new(log(*node), LogSize(*size), *root, Period(self.period))
+                .sign(&key(*node), network())
+        };
+        let held: Vec<_> = held.iter().map(signed).collect();
+        let measured: Vec<_> = measured
+            .iter()
+            .map(|(node, permille)| PeerService {
+                node: NodeId(*node),
+                service: Service {
+                    reachability_permille: *permille,
+                    acknowledgement_ms: 1,
+                    cadence_permille: 1_000,
+                    served_permille: 1_000,
+                },
+            })
+            .collect();
+        let about = (NodeId(node), SHARD, Period(self.period));
+        let (held, measured) = (held.try_into().unwrap(), measured.try_into().unwrap());
+        let statement = PeriodStatement::sign(about, held, measured, &key(node), network());
+        self.apply(Operation::Statement(Box::new(statement)));
+    }
+
+    /// Counts `entries` where they are pinned and closes the period.
+    fn close(&mut self, entries: &[(u32, EntryHeader)]) -> UsageReport {
+        for (node, header) in entries {
+            self.meter.count(log(*node), header).unwrap();
+        }
+        self.meter.close(&self.registries).unwrap()
+    }
+
+    fn billed(&self) -> u128 {
+        self.meter.ledger().billed_to(PAYER).0
+    }
+
+    fn earned(&self, node: u32) -> u128 {
+        self.meter.ledger().earned_by(NodeId(node)).0
+    }
+}
+
+/// The lane after a period in which nodes 1 and 2 hold so much of node 1's log.
+fn stated(sizes: (u64, u64)) -> Lane {
+    let mut lane = Lane::new();
+    lane.state(1, &[(1, sizes.0, [7; 32])], &[]);
+    lane.state(2, &[(1, sizes.1, [7; 32])], &[]);
+    lane.begin_period();
+    lane.begin_period();
+    lane
+}
+
+#[test]
+fn pinned_entries_are_billed_and_who_worked_earns() {
+    // covers: SET-004
+    // covers: SET-006
+    let mut lane = stated((2, 2));
+    let pins = lane.meter.pins().unwrap();
+    assert_eq!((pins.len(), pins[0].from, pins[0].size), (1, LogIndex(0), LogSize(2)));
+    let report = lane.close(&[(1, header(0, 1, 1, 1_000)), (1, header(1, 2, 1, 2_000))]);
+    assert_eq!((report.first, report.last), (Period(1), Period(1)));
+    assert_eq!((report.billed, lane.billed()), (PicoDollarsTotal(3_000), 3_000));
+    // A quarter for taking in, half for storing and a fifth for ordering, each by two members.
+    assert_eq!((lane.earned(1), lane.earned(2)), (750 + 750 + 300, 750 + 300));
+    assert_eq!(lane.earned(3), 0, "it said nothing in the period");
+    assert_eq!(lane.earned(PROTOCOL.0), 150);
+}
+
+#[test]
+fn what_a_member_does_not_hold_it_is_not_paid_for() {
+    // covers: SET-006
+    let mut lane = stated((2, 1));
+    let report = lane.close(&[(1, header(0, 1, 1, 1_000))]);
+    assert_eq!(report.billed, PicoDollarsTotal(1_000));
+    assert_eq!(lane.earned(2), 250 + 100);
+    // The second entry waits for another holder.
+    lane.state(2, &[(1, 2, [7; 32])], &[]);
+    lane.begin_period();
+    lane.close(&[]);
+    lane.begin_period();
+    assert_eq!(lane.meter.pins().unwrap()[0].from, LogIndex(1));
+    lane.close(&[(1, header(1, 2, 1, 1_000))]);
+    assert_eq!(lane.billed(), 2_000, "late, but not too late");
+}
+
+#[test]
+fn an_id_is_billed_once_wherever_it_comes_again() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    for member in 1..=2 {
+        lane.state(member, &[(1, 2, [7; 32]), (2, 1, [8; 32])], &[]);
+    }
+    lane.begin_period();
+    lane.state(1, &[(3, 1, [9; 32])], &[]);
+    lane.begin_period();
+    let copies =
+        [(1, header(0, 1, 1, 1_000)), (1, header(1, 1, 1, 1_000)), (2, header(0, 1, 1, 1_000))];
+    lane.close(&copies);
+    assert_eq!(lane.billed(), 1_000);
+    lane.begin_period();
+    lane.close(&[(3, header(0, 1, 2, 1_000))]);
+    assert_eq!(lane.billed(), 1_000, "nor in the next period");
+}
+
+#[test]
+fn what_comes_too_late_or_too_early_is_not_billed_now() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    while lane.period < 6 {
+        lane.begin_period();
+        lane.close(&[]);
+    }
+    for member in 1..=2 {
+        lane.state(member, &[(1, 3, [7; 32])], &[]);
+    }
+    lane.begin_period();
+    lane.close(&[]);
+    lane.begin_period();
+    let entries =
+        [header(0, 1, 1, 1), header(1, 2, 2, 20), header(2, 3, 7, 300)].map(|header| (1, header));
+    lane.close(&entries);
+    assert_eq!(lane.billed(), 20, "five periods are too many, and period 7 is not over");
+    lane.begin_period();
+    lane.close(&[]);
+    assert_eq!(lane.billed(), 320);
+}
+
+#[test]
+fn operations_pay_by_what_became_of_them() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    lane.state(1, &[], &[]);
+    let envelopes = batch(&["a", "b", "c", "d"].map(message), PicoDollars(u64::MAX));
+    let outcomes = [
+        Outcome::Applied { position: Position(1) },
+        Outcome::Conflict { position: Position(1) },
+        Outcome::Refused { code: ErrorCode::TopicInvalid },
+        Outcome::Refused { code: ErrorCode::Repeated },
+    ];
+    let operations = envelopes.into_iter().map(Operation::Envelope).zip(outcomes);
+    lane.block(operations.collect()).unwrap();
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    let base = 4 * 2_000_000;
+    assert!(lane.billed() > 3 * base && lane.billed() < 4 * base, "{}", lane.billed());
+    let usage: u128 = (1..=4).map(|node| lane.earned(node)).sum();
+    assert_eq!(usage + lane.earned(PROTOCOL.0), lane.billed());
+}
+
+#[test]
+fn the_payer_never_pays_more_than_it_signed_for() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    let envelope = batch(&[message("a")], PicoDollars(5)).remove(0);
+    lane.apply(Operation::Envelope(envelope));
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    assert_eq!(lane.billed(), 5);
+}
+
+#[test]
+fn logs_of_convicts_are_left_alone() {
+    // covers: SET-023
+    let mut lane = Lane::new();
+    lane.state(1, &[(1, 2, [7; 32])], &[]);
+    lane.state(2, &[(1, 2, [7; 32])], &[]);
+    lane.begin_period();
+    let signed = |root| {
+        let checkpoint = Checkpoint::new(log(1), LogSize(2), [root; 32], Period(1));
+        checkpoint.sign(&key(1), network())
+    };
+    let evidence = Evidence::Checkpoints(signed(7), signed(8));
+    lane.apply(Operation::Evidence(Box::new(evidence)));
+    lane.begin_period();
+    assert_eq!(lane.meter.pins(), Some(&[][..]));
+    assert_eq!(lane.close(&[]).billed, PicoDollarsTotal(0));
+}
+
+#[test]
+fn measurements_are_those_of_the_period() {
+    // covers: SET-007
+    let mut lanes = [Lane::new(), Lane::new()];
+    for (lane, permille) in lanes.iter_mut().zip([900, 100]) {
+        lane.state(1, &[], &[(2, permille)]);
+        lane.begin_period();
+        lane.state(3, &[], &[(2, 5)]);
+        lane.begin_period();
+    }
+    let [one, other] = lanes.map(|mut lane| lane.close(&[]));
+    assert_eq!(one.first_difference(&other), Some("measurements"));
+}
+
+#[test]
+fn nothing_is_taken_out_of_order() {
+    // covers: SET-004
+    let mut lane = stated((2, 2));
+    let before = lane.meter.clone();
+    assert_eq!(lane.block(Vec::new()), Err(MeterError::Unclosed(Period(1))));
+    let missing = MeterError::Entry { log: log(1), index: 0 };
+    assert_eq!(lane.meter.close(&lane.registries), Err(missing));
+    let wrong = [(log(2), header(0, 1, 1, 1)), (log(1), header(1, 1, 1, 1))];
+    for (log, header) in wrong {
+        assert!(lane.meter.count(log, &header).is_err(), "{log}");
+    }
+    assert_eq!(lane.meter, before);
+    let mut early = Lane::new();
+    let skipped = BlockHeader { height: Height(9), ..lane_header(&early) };
+    let block = Block { header: skipped, operations: Vec::new().try_into().unwrap() };
+    let taken = early.meter.take_block(&block, &early.registries);
+    assert_eq!(taken, Err(MeterError::Height(Height(9))));
+}
+
+fn lane_header(lane: &Lane) -> BlockHeader {
+    BlockHeader {
+        version: PROTOCOL_VERSION,
+        shard: SHARD,
+        height: lane.meter.height(),
+        parent: BlockHash([0; 32]),
+        period: Period(1),
+        chain_reference: None,
+        registry_epoch: lane.registries.latest().epoch,
+        next_epoch: lane.registries.latest().epoch,
+        next_committee: [0; 32],
+        operations_count: 0,
+        operations_root: [0; 32],
+        state_root: [0; 32],
+    }
+}
+
+#[test]
+fn sums_of_other_payers_do_not_mix() {
+    // covers: SET-004
+    let mut lane = stated((2, 2));
+    let mut other = header(1, 2, 1, 40);
+    other.payer = EthereumAddress([9; 20]);
+    lane.close(&[(1, header(0, 1, 1, 2)), (1, other)]);
+    assert_eq!(lane.billed(), 2);
+    assert_eq!(lane.meter.ledger().billed_to(EthereumAddress([9; 20])).0, 40);
+}
