@@ -1,14 +1,22 @@
-//! `tidings chain`, `tidings operator` and `tidings payer`: acting on the settlement chain.
+//! `tidings chain`, `operator`, `payer` and `gov`: acting on the settlement chain.
 
 mod account;
 mod amount;
 mod deed;
 mod deploy;
+mod gov;
+mod gov_action;
+mod gov_deed;
+mod gov_status;
+mod moment;
 mod operator;
+mod operator_change;
 mod payer;
+mod setting;
 
 pub use account::{Account, Contracts, Key, Providers};
 pub use deploy::{ChainCommand, run as run_chain};
+pub use gov::{GovCommand, run as run_gov};
 pub use operator::{OperatorCommand, run as run_operator};
 pub use payer::{PayerCommand, run as run_payer};
 
