@@ -2,7 +2,7 @@
 
 mod lock;
 mod network;
-mod readiness;
+pub mod readiness;
 mod record;
 mod table;
 

@@ -20,13 +20,30 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// When the child ends, the user interrupts, or `deadline` passes; the message
 /// carries the last answer.
 pub fn wait(child: &mut Child, http: &str, deadline: Instant) -> Result<()> {
+    wait_until(child, http, deadline, |answer| answer.status == 200)
+}
+
+/// Waits until the server at `http` answers something, as one does that speaks no HTTP of ours.
+///
+/// # Errors
+/// As for [`wait`].
+pub fn wait_for_answer(child: &mut Child, http: &str, deadline: Instant) -> Result<()> {
+    wait_until(child, http, deadline, |_| true)
+}
+
+fn wait_until(
+    child: &mut Child,
+    http: &str,
+    deadline: Instant,
+    is_good: impl Fn(&Answer) -> bool,
+) -> Result<()> {
     let address = address(http)?;
     loop {
         if let Some(status) = child.try_wait()? {
             bail!("it ended: {status}");
         }
         let last = match ask(address, "/readyz") {
-            Ok(answer) if answer.status == 200 => return Ok(()),
+            Ok(answer) if is_good(&answer) => return Ok(()),
             Ok(answer) => format!("{} {}", answer.status, answer.body.trim()),
             Err(error) => error.to_string(),
         };
