@@ -111,7 +111,12 @@ pub async fn run(command: ChainCommand, output: Output) -> Result<()> {
     }
 }
 
-async fn make(
+/// Deploys what the file `plan` says, on the account of `key`, and writes to `out` where it is; one
+/// that was interrupted goes on.
+///
+/// # Errors
+/// When the plan makes no sense, `out` is there already, or the chain refuses.
+pub(crate) async fn make(
     endpoints: Endpoints,
     key: &Key,
     plan: Option<&std::path::Path>,

@@ -15,6 +15,7 @@ mod payer;
 mod setting;
 
 pub use account::{Account, Contracts, Key, Providers};
+pub(crate) use deploy::make as deploy_as_planned;
 pub use deploy::{ChainCommand, run as run_chain};
 pub use gov::{GovCommand, run as run_gov};
 pub use operator::{OperatorCommand, run as run_operator};
@@ -29,7 +30,10 @@ use tidings_node::config::NodeConfig;
 use tidings_types::NodeId;
 
 /// Where the contracts are, from a file.
-fn deployment(path: &Path) -> Result<Deployment> {
+///
+/// # Errors
+/// When it cannot be read, or says something else.
+pub(crate) fn deployment(path: &Path) -> Result<Deployment> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)

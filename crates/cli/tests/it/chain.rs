@@ -49,22 +49,7 @@ pub struct Chain {
 impl Chain {
     /// Starts an EVM node and deploys what `plan` says, as the first account.
     pub fn start(plan: &str) -> Self {
-        let program = std::env::var_os("TIDINGS_TEST_ANVIL")
-            .expect("`cargo xtask test` runs this test; it knows where anvil is");
-        let mut anvil = Command::new(program)
-            .args(["--port", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(anvil.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("it says where it listens").unwrap();
-            if let Some(place) = line.strip_prefix("Listening on ") {
-                break format!("http://{place}");
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
+        let (anvil, url) = start_anvil();
         let chain =
             Self { folder: tempfile::tempdir().unwrap(), processes: Processes(vec![anvil]), url };
         for (index, key) in KEYS.iter().enumerate() {
@@ -166,6 +151,28 @@ impl Chain {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("\"result\""), "{method}: {answer}");
     }
+}
+
+/// Starts an EVM node that makes a block for every transaction; where it listens.
+pub fn start_anvil() -> (Child, String) {
+    let program = std::env::var_os("TIDINGS_TEST_ANVIL")
+        .expect("`cargo xtask test` runs this test; it knows where anvil is");
+    let mut anvil = Command::new(program)
+        .args(["--port", "0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(anvil.stdout.take().unwrap()).lines();
+    let url = loop {
+        let line = lines.next().expect("it says where it listens").unwrap();
+        if let Some(place) = line.strip_prefix("Listening on ") {
+            break format!("http://{place}");
+        }
+    };
+    // Its log must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (anvil, url)
 }
 
 fn write_secret(path: &Path, digits: &str) {

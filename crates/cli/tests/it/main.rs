@@ -6,6 +6,7 @@ mod inspecting;
 mod network;
 mod process_chain;
 mod process_chat;
+mod process_devnet;
 mod process_governance;
 mod process_kills;
 mod process_operator;
