@@ -13,8 +13,8 @@ use signal_hook::consts::SIGTERM;
 
 use super::laying_out::{lay_out, resume};
 use super::lock::DirLock;
-use super::readiness;
 use super::record::{Record, Shape, State};
+use super::{chain, readiness};
 use crate::anvil::Anvil;
 use crate::ports::Lease;
 use crate::postgres::Postgres;
@@ -197,6 +197,9 @@ impl Network {
         let gateway_at = self.record.layout.nodes.len().min(self.members.len());
         let gateway = self.members.split_off(gateway_at);
         stop_all(gateway)?;
+        if let Some(chain) = self.chain.as_ref().filter(|_| !self.chain_ended) {
+            chain::hold(chain);
+        }
         stop_all(std::mem::take(&mut self.members))?;
         self.chain = None;
         self.postgres = None;

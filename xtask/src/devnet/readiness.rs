@@ -78,12 +78,32 @@ struct Answer {
     body: String,
 }
 
+/// Sends JSON to the server at `http`, as chains are spoken to, and lets it answer what it likes.
+///
+/// # Errors
+/// When it does not answer.
+pub fn tell(http: &str, json: &str) -> Result<()> {
+    let address = address(http)?;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    );
+    exchange(address, &request).map(|_| ())
+}
+
 fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
+    // In one piece: a server that answers the first line and closes would reset the rest.
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+fn exchange(address: SocketAddr, request: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-    // In one piece: a server that answers the first line and closes would reset the rest.
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
