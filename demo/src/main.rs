@@ -1,15 +1,18 @@
-//! The demo: three people talk through four nodes while one of them is killed, is dead or lies.
+//! The demo: three people talk through four nodes while one of them is killed, is dead or lies; or,
+//! on a chain, a network walks from its founders' council to nobody's.
 //!
-//! Started by `cargo xtask demo`, which starts a fresh network first.
-//! It ends with an error if a message is missing, there twice, or out of order.
+//! Started by `cargo xtask demo`, which starts a fresh network or chain first.
+//! It ends with an error if a message is missing, there twice, or out of order, or if somebody
+//! could do what only a vote may.
 
 mod cast;
+mod governance;
 mod stage;
 mod story;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use story::Trouble;
 
@@ -17,8 +20,14 @@ use story::Trouble;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The devnet.json of a running network
-    #[arg(long)]
-    devnet: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "chain")]
+    devnet: Option<PathBuf>,
+    /// Play the phases of governance on the anvil at this URL instead
+    #[arg(long, value_name = "URL", requires = "dir", conflicts_with = "devnet")]
+    chain: Option<String>,
+    /// Where that play keeps keys
+    #[arg(long, requires = "chain")]
+    dir: Option<PathBuf>,
     /// How many messages each person sends in each act
     #[arg(long, default_value_t = 5)]
     messages: usize,
@@ -34,7 +43,11 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let stage = stage::Stage::open(&arguments.devnet)?;
+    if let (Some(chain), Some(dir)) = (&arguments.chain, &arguments.dir) {
+        return governance::play(chain, dir).await;
+    }
+    let devnet = arguments.devnet.context("--devnet is missing")?;
+    let stage = stage::Stage::open(&devnet)?;
     let trouble = match (arguments.dead, arguments.lying) {
         (Some(node), _) => Trouble::Dead(node),
         (None, Some(lie)) => Trouble::Lies(lie),

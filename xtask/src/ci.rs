@@ -130,6 +130,7 @@ impl Run {
         self.step("sim", |_, deadline| sim::check(&root, deadline))?;
         self.step("mutants", |_, deadline| sim::check_mutants(&root, &[], deadline))?;
         self.step("chaos", |_, deadline| launch::unleash(&root, &CHAOS, deadline))?;
+        self.step("governance", |_, deadline| launch::govern(&root, deadline))?;
         self.step("xmtp", |run, deadline| xmtp::check(&root, deadline, &mut run.tally))?;
         match options.long {
             true => self.long_steps(),
@@ -256,6 +257,8 @@ mod tests {
             "mutants",
             "test",
             "chaos",
+            "governance",
+            "xmtp",
             "long-sim",
             "long-chaos",
             "demo",

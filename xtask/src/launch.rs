@@ -1,6 +1,7 @@
 //! `cargo xtask demo`, `cargo xtask chaos` and `cargo xtask bench`: build a program, give it
 //! what it needs, pass on how it ended.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -8,7 +9,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{devnet, process, repository};
+use crate::anvil::Anvil;
+use crate::{contracts, devnet, ports, process, repository};
 
 /// Options of `cargo xtask demo`.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +28,9 @@ pub struct DemoOptions {
     /// vote-twice or propose-twice
     #[arg(long, conflicts_with = "dead")]
     lying: Option<String>,
+    /// Walk a network on a chain through the phases of its governance instead
+    #[arg(long, conflicts_with_all = ["nodes", "seed", "dead", "lying"])]
+    governance: bool,
     /// Passed on to the program
     #[arg(last = true)]
     program: Vec<String>,
@@ -56,11 +61,15 @@ pub struct BenchOptions {
     program: Vec<String>,
 }
 
-/// Plays a conversation on a fresh network and stops it.
+/// Plays a conversation on a fresh network and stops it; or the phases of governance, on a chain.
 ///
 /// # Errors
-/// When the network does not start, or the conversation went wrong.
+/// When the network does not start, or something went wrong in the play.
 pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
+    if options.governance {
+        devnet::build(root, &["tidings", "tidings-demo"], false)?;
+        return govern(root, None);
+    }
     let mut programs = vec!["tidings", "tidings-demo"];
     if options.lying.is_some() {
         programs.push("tidings-byzantine");
@@ -86,6 +95,32 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
     let status = status?;
     if !status.success() {
         bail!("the demo failed ({status}); its logs are in {}", dir.display());
+    }
+    Ok(())
+}
+
+/// Walks a network on a fresh chain through the phases of its governance, with programs that are
+/// built already.
+///
+/// # Errors
+/// When the chain does not start, somebody could do what only a vote may, or it takes longer than
+/// until `deadline`.
+pub fn govern(root: &Path, deadline: Option<Instant>) -> Result<()> {
+    let dir = repository::target_dir(root).join("governance");
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    fs::create_dir_all(&dir)?;
+    let program = contracts::anvil(root, deadline)?;
+    let lease = ports::lease(1)?.remove(0);
+    let anvil = Anvil::start(&program, lease.port(), &[], &dir.join("anvil.log"))?;
+    let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
+    command.current_dir(root).args(["--chain", anvil.url(), "--dir"]).arg(&dir);
+    let status = process::status(command.stdin(Stdio::null()), deadline);
+    drop(anvil);
+    let status = status?;
+    if !status.success() {
+        bail!("the demo of governance failed ({status}); see {}", dir.display());
     }
     Ok(())
 }

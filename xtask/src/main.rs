@@ -1,5 +1,6 @@
 //! The project's own tool: checks, generated files, tests, and networks to play with.
 
+mod anvil;
 mod ci;
 mod codegen;
 mod contracts;

@@ -15,7 +15,7 @@ use crate::snapshot::{SessionKeys, read_epoch};
 use crate::{ChainError, Deployment, Endpoints, address, ethereum_address};
 
 /// How many blocks are searched for events at once; providers refuse many more.
-const BLOCKS_PER_SEARCH: u64 = 1_000;
+pub(crate) const BLOCKS_PER_SEARCH: u64 = 1_000;
 
 /// How a [`Watcher`] follows the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

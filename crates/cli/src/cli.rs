@@ -55,6 +55,9 @@ pub enum Command {
     /// Put money in for messages, and get it back
     #[command(subcommand)]
     Payer(chain::PayerCommand),
+    /// Decide together what the network does
+    #[command(subcommand)]
+    Gov(chain::GovCommand),
     /// Lay out a network on this machine: keys, registry, configuration
     DevnetInit(devnet::DevnetInit),
     /// Decode any wire structure from a file, a URL or standard input

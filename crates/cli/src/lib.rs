@@ -70,6 +70,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Chain(command) => chain::run_chain(command, output).await,
         Command::Operator(command) => chain::run_operator(command, output).await,
         Command::Payer(command) => chain::run_payer(command, output).await,
+        Command::Gov(command) => chain::run_gov(command, output).await,
         Command::DevnetInit(options) => devnet::run(&options, output).await,
         Command::Completions { shell } => cli::completions(shell, output),
     }

@@ -53,6 +53,10 @@ pub struct ChainConfig {
     pub deployment_file: PathBuf,
     /// HTTP URLs of providers; more than half must say the same, and one alone is trusted.
     pub rpc: Vec<String>,
+    /// Holds the hex secret of the operator's account on the chain, mode 0600, if the node is to act
+    /// there.
+    #[serde(default)]
+    pub operator_key_file: Option<PathBuf>,
     /// How many blocks must follow before a block counts.
     #[serde(default = "finality_depth")]
     pub finality_depth: u64,
@@ -142,6 +146,9 @@ impl NodeConfig {
         }
         if let Some(chain) = &mut self.chain {
             chain.deployment_file = folder.join(&chain.deployment_file);
+            if let Some(key) = &mut chain.operator_key_file {
+                *key = folder.join(&*key);
+            }
         }
         if let Some(tls) = &mut self.tls {
             tls.certificates = folder.join(&tls.certificates);
@@ -223,6 +230,16 @@ mod tests {
         assert!(config.signing_key_file.is_absolute());
         assert!(config.database.ends_with("/node.db"));
         assert_eq!(config.log_format, "text");
+    }
+
+    #[test]
+    fn the_operators_key_lies_beside_the_file() {
+        let chain = "[chain]\ndeployment_file = \"d.json\"\nrpc = []";
+        let without = load(&format!("{MINIMAL}\n{chain}"), &[]).unwrap().chain.unwrap();
+        assert_eq!(without.operator_key_file, None);
+        let with = format!("{MINIMAL}\n{chain}\noperator_key_file = \"operator.key\"");
+        let key = load(&with, &[]).unwrap().chain.unwrap().operator_key_file.unwrap();
+        assert!(key.is_absolute() && key.ends_with("operator.key"), "{}", key.display());
     }
 
     #[test]

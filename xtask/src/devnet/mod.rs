@@ -1,8 +1,10 @@
 //! `cargo xtask devnet`: a whole network of real processes on this machine.
 
+mod chain;
+mod laying_out;
 mod lock;
 mod network;
-mod readiness;
+pub mod readiness;
 mod record;
 mod table;
 
@@ -60,9 +62,12 @@ pub struct Options {
     /// 32 bytes in hex, from which all keys are derived [default: random]
     #[arg(long)]
     seed: Option<String>,
-    /// Start an XMTP edge beside each node
+    /// Start an XMTP edge beside each node; edges are in no contract, so this implies --no-chain
     #[arg(long)]
     xmtp: bool,
+    /// Keep the registry in a file, and have no chain
+    #[arg(long)]
+    no_chain: bool,
     /// Use the release profile
     #[arg(long)]
     release: bool,
@@ -145,6 +150,7 @@ fn default_shape() -> Result<Shape> {
         store: Store::Sqlite,
         seed: seed_or_random(None)?,
         xmtp: false,
+        chain: false,
     })
 }
 
@@ -231,13 +237,15 @@ fn shape(options: &Options, recorded: Option<Shape>) -> Result<Shape> {
     ensure!(shards.is_power_of_two(), "the number of shards is a power of two");
     ensure!((1..=nodes).contains(&replication), "a shard has 1 to {nodes} nodes");
     let seed = options.seed.as_deref().or(recorded.map(|shape| shape.seed.as_str()));
+    let xmtp = options.xmtp || recorded.is_some_and(|shape| shape.xmtp);
     Ok(Shape {
         nodes,
         shards,
         replication,
         store: options.store.or(recorded.map(|shape| shape.store)).unwrap_or(Store::Sqlite),
         seed: seed_or_random(seed)?,
-        xmtp: options.xmtp || recorded.is_some_and(|shape| shape.xmtp),
+        xmtp,
+        chain: !options.no_chain && !xmtp && recorded.is_none_or(|shape| shape.chain),
     })
 }
 
@@ -265,6 +273,9 @@ fn detach(plan: &Plan, options: &Options) -> Result<()> {
     if shape.xmtp {
         command.arg("--xmtp");
     }
+    if !shape.chain {
+        command.arg("--no-chain");
+    }
     let mut supervisor = process::outlives_us(&mut command).spawn()?;
     let _forwarded = signals::Forwarded::new(supervisor.id());
     eprintln!("starting {} nodes and a gateway", shape.nodes);
@@ -287,6 +298,7 @@ fn show(root: &Path, record: &Record, json: bool, detached: bool) -> Result<()> 
         print!("{}", table::table(record, &here));
         print!("{}", table::how_to_chat(record, &here));
         print!("{}", table::how_to_connect(record));
+        print!("{}", table::how_to_govern(record, &here));
         if detached {
             let dir = record.dir.strip_prefix(root.join("target/devnet"));
             let option = match dir {
@@ -356,6 +368,7 @@ mod tests {
             store: None,
             seed: None,
             xmtp: false,
+            no_chain: false,
             release: false,
             fresh: false,
             supervised: false,
@@ -373,6 +386,21 @@ mod tests {
         asked.shards = Some(4);
         let other = shape(&asked, None).unwrap();
         assert_eq!((other.nodes, other.shards, other.replication), (8, 4, 4));
+        assert!(first.chain && again.chain && other.chain);
+    }
+
+    #[test]
+    fn a_network_with_edges_is_on_no_chain() {
+        let mut asked = options();
+        asked.xmtp = true;
+        let edged = shape(&asked, None).unwrap();
+        assert!(edged.xmtp && !edged.chain);
+        assert!(!shape(&options(), Some(edged)).unwrap().chain);
+        asked.xmtp = false;
+        asked.no_chain = true;
+        let filed = shape(&asked, None).unwrap();
+        assert!(!filed.chain);
+        assert_eq!(shape(&options(), Some(filed.clone())).unwrap(), filed);
     }
 
     #[test]

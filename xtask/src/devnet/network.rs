@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use signal_hook::consts::SIGTERM;
 
+use super::laying_out::{lay_out, resume};
 use super::lock::DirLock;
-use super::readiness;
-use super::record::{Database, Layout, Record, Shape, State, Store};
-use crate::ports::{self, Lease};
-use crate::postgres::{self, Postgres};
+use super::record::{Record, Shape, State};
+use super::{chain, readiness};
+use crate::anvil::Anvil;
+use crate::ports::Lease;
+use crate::postgres::Postgres;
 use crate::process;
 use crate::signals::{self, Event};
 
@@ -37,6 +39,8 @@ pub struct Network {
     pub record: Record,
     /// The gateway and the edges last, so that they stop first.
     members: Vec<Member>,
+    chain: Option<Anvil>,
+    chain_ended: bool,
     postgres: Option<Postgres>,
     _ports: Vec<Lease>,
     _lock: DirLock,
@@ -63,12 +67,19 @@ impl Network {
     /// are stopped.
     pub fn start(plan: &Plan) -> Result<Self> {
         let lock = DirLock::acquire(&plan.dir)?;
-        let (record, ports, postgres) = match Record::load(&plan.dir)? {
+        let laid = match Record::load(&plan.dir)? {
             Some(record) => resume(plan, record)?,
             None => lay_out(plan)?,
         };
-        let mut network =
-            Self { record, members: Vec::new(), postgres, _ports: ports, _lock: lock };
+        let mut network = Self {
+            record: laid.record,
+            members: Vec::new(),
+            chain: laid.chain,
+            chain_ended: false,
+            postgres: laid.postgres,
+            _ports: laid.ports,
+            _lock: lock,
+        };
         network.record.binary.clone_from(&plan.binary);
         network.record.supervisor_pid = Some(std::process::id());
         network.launch()?;
@@ -168,6 +179,12 @@ impl Network {
                 eprintln!("{} ended: {status}", member.name);
             }
         }
+        if let Some(chain) = self.chain.as_mut().filter(|_| !self.chain_ended)
+            && let Some(status) = chain.ended()?
+        {
+            self.chain_ended = true;
+            eprintln!("the chain ended: {status}; nodes go on with the registry that they have");
+        }
         ensure!(
             self.members.iter().any(|member| !member.ended),
             "every process of the network ended"
@@ -180,7 +197,11 @@ impl Network {
         let gateway_at = self.record.layout.nodes.len().min(self.members.len());
         let gateway = self.members.split_off(gateway_at);
         stop_all(gateway)?;
+        if let Some(chain) = self.chain.as_ref().filter(|_| !self.chain_ended) {
+            chain::hold(chain);
+        }
         stop_all(std::mem::take(&mut self.members))?;
+        self.chain = None;
         self.postgres = None;
         self.record.forget_processes();
         self.record.store()
@@ -212,95 +233,6 @@ fn stop_all(mut members: Vec<Member>) -> Result<()> {
     Ok(())
 }
 
-type Laid = (Record, Vec<Lease>, Option<Postgres>);
-
-/// Starts from what an earlier run left.
-fn resume(plan: &Plan, mut record: Record) -> Result<Laid> {
-    ensure!(
-        record.shape == plan.shape,
-        "{} holds another network; start with --fresh to replace it, or choose another --dir",
-        plan.dir.display()
-    );
-    let ports =
-        ports::lease_again(&record.ports).context("start with --fresh to have other ports")?;
-    let postgres = match &record.postgres {
-        Some(database) => Some(start_postgres(plan, Some(database.port))?),
-        None => None,
-    };
-    record.postgres = postgres.as_ref().map(database);
-    Ok((record, ports, postgres))
-}
-
-/// Makes keys, registry and configuration, by the program itself.
-fn lay_out(plan: &Plan) -> Result<Laid> {
-    remove_remains(&plan.dir)?;
-    let edges = if plan.shape.xmtp { plan.shape.nodes } else { 0 };
-    let leases = ports::lease((plan.shape.nodes + edges) * 2 + 1)?;
-    let ports: Vec<u16> = leases.iter().map(Lease::port).collect();
-    let postgres = match plan.shape.store {
-        Store::Sqlite => None,
-        Store::Postgres => {
-            postgres::remove(&postgres_name(&plan.dir))?;
-            Some(start_postgres(plan, None)?)
-        }
-    };
-    let layout = initialise(plan, &ports, postgres.as_ref())?;
-    let mut record =
-        Record::new(plan.dir.clone(), plan.binary.clone(), plan.shape.clone(), ports, layout);
-    record.postgres = postgres.as_ref().map(database);
-    record.store()?;
-    Ok((record, leases, postgres))
-}
-
-fn initialise(plan: &Plan, ports: &[u16], postgres: Option<&Postgres>) -> Result<Layout> {
-    let shape = &plan.shape;
-    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let mut command = Command::new(&plan.binary);
-    command
-        .arg("devnet-init")
-        .arg("--dir")
-        .arg(&plan.dir)
-        .args(["--nodes", &shape.nodes.to_string()])
-        .args(["--shards", &shape.shards.to_string()])
-        .args(["--replication", &shape.replication.to_string()])
-        .args(["--seed", &shape.seed])
-        .args(["--store", shape.store.word()])
-        .args(["--ports", &ports.join(",")])
-        .arg("--json")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    if let Some(postgres) = postgres {
-        command.args(["--postgres-url", &postgres.url()]);
-    }
-    if shape.xmtp {
-        command.arg("--xmtp");
-    }
-    let name = process::shown(&command);
-    let output = command.output().with_context(|| format!("cannot start `{name}`"))?;
-    ensure!(output.status.success(), "`{name}` failed: {}", output.status);
-    let layout: Layout = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{name}` printed something else than a layout"))?;
-    ensure!(layout.nodes.len() == shape.nodes, "`{name}` laid out {} nodes", layout.nodes.len());
-    Ok(layout)
-}
-
-/// The name of a node's database; its number is its place in the layout.
-fn database_name(index: usize) -> String {
-    format!("tidings_node_{index}")
-}
-
-fn start_postgres(plan: &Plan, port: Option<u16>) -> Result<Postgres> {
-    eprintln!("starting PostgreSQL");
-    let databases: Vec<String> = (0..plan.shape.nodes).map(database_name).collect();
-    let config = postgres::Config {
-        origin: postgres::Origin::Auto,
-        keep_as: Some(&postgres_name(&plan.dir)),
-        port,
-        databases: &databases,
-    };
-    Postgres::start(&plan.root, &config)
-}
-
 /// A name for the data folder that is the same at each start in one `dir`.
 pub fn postgres_name(dir: &Path) -> String {
     // FNV-1a: two networks of one machine must differ, nothing more.
@@ -308,15 +240,6 @@ pub fn postgres_name(dir: &Path) -> String {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("devnet-{hash:016x}")
-}
-
-fn database(postgres: &Postgres) -> Database {
-    Database {
-        url: postgres.url(),
-        port: postgres.port(),
-        data_dir: postgres.dir().to_path_buf(),
-        pid: Some(postgres.pid()),
-    }
 }
 
 /// Empties the network's folder; the caller holds its lock.

@@ -20,13 +20,30 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// When the child ends, the user interrupts, or `deadline` passes; the message
 /// carries the last answer.
 pub fn wait(child: &mut Child, http: &str, deadline: Instant) -> Result<()> {
+    wait_until(child, http, deadline, |answer| answer.status == 200)
+}
+
+/// Waits until the server at `http` answers something, as one does that speaks no HTTP of ours.
+///
+/// # Errors
+/// As for [`wait`].
+pub fn wait_for_answer(child: &mut Child, http: &str, deadline: Instant) -> Result<()> {
+    wait_until(child, http, deadline, |_| true)
+}
+
+fn wait_until(
+    child: &mut Child,
+    http: &str,
+    deadline: Instant,
+    is_good: impl Fn(&Answer) -> bool,
+) -> Result<()> {
     let address = address(http)?;
     loop {
         if let Some(status) = child.try_wait()? {
             bail!("it ended: {status}");
         }
         let last = match ask(address, "/readyz") {
-            Ok(answer) if answer.status == 200 => return Ok(()),
+            Ok(answer) if is_good(&answer) => return Ok(()),
             Ok(answer) => format!("{} {}", answer.status, answer.body.trim()),
             Err(error) => error.to_string(),
         };
@@ -61,12 +78,32 @@ struct Answer {
     body: String,
 }
 
+/// Sends JSON to the server at `http`, as chains are spoken to, and lets it answer what it likes.
+///
+/// # Errors
+/// When it does not answer.
+pub fn tell(http: &str, json: &str) -> Result<()> {
+    let address = address(http)?;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    );
+    exchange(address, &request).map(|_| ())
+}
+
 fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
+    // In one piece: a server that answers the first line and closes would reset the rest.
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+fn exchange(address: SocketAddr, request: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-    // In one piece: a server that answers the first line and closes would reset the rest.
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;

@@ -46,6 +46,9 @@ pub struct Shape {
     /// Whether each node has an XMTP edge beside it.
     #[serde(default)]
     pub xmtp: bool,
+    /// Whether the registry is on a chain of the network's own, and not in a file.
+    #[serde(default)]
+    pub chain: bool,
 }
 
 /// How far the network has come.
@@ -130,6 +133,25 @@ pub struct Layout {
     /// The XMTP edges, if there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<Edge>,
+    /// The file that says where the contracts are, if the network is on a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<PathBuf>,
+}
+
+/// The EVM node of a network that is on a chain.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// Where it listens.
+    pub url: String,
+    /// Its port.
+    pub port: u16,
+    /// Where it keeps its state between two runs.
+    pub data_dir: PathBuf,
+    /// Where its log is written.
+    pub log: PathBuf,
+    /// Its process, while the network runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
 }
 
 /// The PostgreSQL behind the nodes.
@@ -167,6 +189,9 @@ pub struct Record {
     pub layout: Layout,
     /// Its PostgreSQL, if it has one.
     pub postgres: Option<Database>,
+    /// Its chain, if it is on one.
+    #[serde(default)]
+    pub chain: Option<Chain>,
 }
 
 impl Record {
@@ -188,6 +213,7 @@ impl Record {
             ports,
             layout,
             postgres: None,
+            chain: None,
         }
     }
 
@@ -244,6 +270,9 @@ impl Record {
         if let Some(postgres) = &mut self.postgres {
             postgres.pid = None;
         }
+        if let Some(chain) = &mut self.chain {
+            chain.pid = None;
+        }
     }
 }
 
@@ -265,6 +294,7 @@ mod tests {
             store: Store::Sqlite,
             seed: "00".repeat(32),
             xmtp: false,
+            chain: false,
         };
         let ports = vec![10001, 10002, 10003];
         let record = Record::new("dir".into(), "tidings".into(), shape, ports, layout);

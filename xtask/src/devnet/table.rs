@@ -53,6 +53,17 @@ pub fn table(record: &Record, here: &Path) -> String {
             shown(&postgres.data_dir.join("log")),
         ]);
     }
+    if let Some(chain) = &record.chain {
+        rows.push([
+            "chain".to_owned(),
+            number(chain.pid),
+            if chain.pid.is_some() { "ready" } else { "-" }.to_owned(),
+            chain.url.clone(),
+            "-".to_owned(),
+            shown(&chain.data_dir),
+            shown(&chain.log),
+        ]);
+    }
     aligned(&rows)
 }
 
@@ -99,6 +110,25 @@ pub fn how_to_connect(record: &Record) -> String {
              examples/xmtp-node shows how.\n"
         ),
     }
+}
+
+/// How to act on the network's chain, if it is on one.
+pub fn how_to_govern(record: &Record, here: &Path) -> String {
+    let shown = |path: &Path| path.strip_prefix(here).unwrap_or(path).display().to_string();
+    let (Some(chain), Some(deployment)) = (&record.chain, &record.layout.deployment) else {
+        return String::new();
+    };
+    format!(
+        "\nThe registry is on a chain at {}; docs/on-a-chain.md says what to do there:\n  \
+           export TIDINGS_RPC={} TIDINGS_DEPLOYMENT={}\n  \
+           export TIDINGS_ACCOUNT_KEY_FILE={}\n  \
+           {} operator status\n",
+        chain.url,
+        chain.url,
+        shown(deployment),
+        shown(&chain.data_dir.join("deployer.key")),
+        shown(&record.binary),
+    )
 }
 
 /// What to type to talk over the network.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use alloy_primitives::U256;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use serde::Deserialize;
 use tidings_chain::contracts::DevnetDollar;
@@ -16,6 +16,7 @@ use tidings_types::{EthereumAddress, GenesisSalt};
 use super::account::{Account, Contracts, Key, Providers};
 use super::amount::Dollars;
 use super::deed::{Deed, act};
+use super::setting::Setting;
 use crate::output::Output;
 use crate::secret_file;
 
@@ -110,7 +111,12 @@ pub async fn run(command: ChainCommand, output: Output) -> Result<()> {
     }
 }
 
-async fn make(
+/// Deploys what the file `plan` says, on the account of `key`, and writes to `out` where it is; one
+/// that was interrupted goes on.
+///
+/// # Errors
+/// When the plan makes no sense, `out` is there already, or the chain refuses.
+pub(crate) async fn make(
     endpoints: Endpoints,
     key: &Key,
     plan: Option<&std::path::Path>,
@@ -147,7 +153,10 @@ async fn make(
 
 impl PlanFile {
     fn plan(self, deployer: EthereumAddress, salt: GenesisSalt) -> Result<Plan> {
-        let parameters = self.parameters.into_iter().map(|(name, value)| parameter(&name, value));
+        let parameters = self.parameters.into_iter().map(|(name, value)| {
+            let setting = Setting::new(&name, value)?;
+            Ok((setting.parameter, setting.value))
+        });
         let parameters = parameters.collect::<Result<Vec<_>>>()?;
         let timelock_seconds = self.timelock_seconds.unwrap_or(TIMELOCK_SECONDS);
         // Who disagrees with a vote must be able to leave before it is carried out (SET-022).
@@ -182,15 +191,6 @@ impl PlanFile {
 fn first_value(changed: &[(Parameter, u64)], which: Parameter) -> u64 {
     let changed = changed.iter().find(|(changed, _)| *changed == which);
     changed.map_or(DEFINITIONS[which as usize].initial, |(_, value)| *value)
-}
-
-fn parameter(name: &str, value: u64) -> Result<(Parameter, u64)> {
-    let Some(known) = DEFINITIONS.iter().find(|known| known.name == name) else {
-        bail!("there is no parameter {name}");
-    };
-    let (min, max, unit) = (known.min, known.max, known.unit);
-    ensure!((min..=max).contains(&value), "{name} is {min} to {max} {unit}, and not {value}");
-    Ok((known.parameter, value))
 }
 
 #[cfg(test)]

@@ -1,14 +1,23 @@
-//! `tidings chain`, `tidings operator` and `tidings payer`: acting on the settlement chain.
+//! `tidings chain`, `operator`, `payer` and `gov`: acting on the settlement chain.
 
 mod account;
 mod amount;
 mod deed;
 mod deploy;
+mod gov;
+mod gov_action;
+mod gov_deed;
+mod gov_status;
+mod moment;
 mod operator;
+mod operator_change;
 mod payer;
+mod setting;
 
 pub use account::{Account, Contracts, Key, Providers};
+pub(crate) use deploy::make as deploy_as_planned;
 pub use deploy::{ChainCommand, run as run_chain};
+pub use gov::{GovCommand, run as run_gov};
 pub use operator::{OperatorCommand, run as run_operator};
 pub use payer::{PayerCommand, run as run_payer};
 
@@ -21,7 +30,10 @@ use tidings_node::config::NodeConfig;
 use tidings_types::NodeId;
 
 /// Where the contracts are, from a file.
-fn deployment(path: &Path) -> Result<Deployment> {
+///
+/// # Errors
+/// When it cannot be read, or says something else.
+pub(crate) fn deployment(path: &Path) -> Result<Deployment> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)

@@ -15,6 +15,7 @@ use tidings_types::node_key::NodeKey;
 use super::account::{Account, Contracts};
 use super::amount::{Amount, Tokens};
 use super::deed::{Deed, Done, act, in_words, perform};
+use super::operator_change::{self, RotateSigning, RotateTransport, Update};
 use crate::output::Output;
 use crate::secret_file;
 
@@ -33,7 +34,7 @@ pub enum OperatorCommand {
         /// How many tokens
         amount: Tokens,
     },
-    /// Let a candidate into probation, as the council
+    /// Let a candidate into probation, as the council, or in the last phase as anybody
     Admit(Numbered),
     /// Make a node active whose probation is over
     Graduate(Numbered),
@@ -43,6 +44,24 @@ pub enum OperatorCommand {
         #[command(flatten)]
         account: Account,
     },
+    /// Change what a node says of itself
+    Update(Update),
+    /// Set who is paid for a node
+    SetPayout {
+        /// How to reach the chain, and who acts.
+        #[command(flatten)]
+        account: Account,
+        /// The node's number
+        node: u32,
+        /// Who is paid from now on
+        payout: EthereumAddress,
+    },
+    /// Give a node another signing key, from the next epoch on
+    RotateSigning(RotateSigning),
+    /// Give a node another transport key, at once
+    RotateTransport(RotateTransport),
+    /// End a node's time in jail, once it has lasted
+    Release(Numbered),
     /// Begin to leave with a node
     Exit(Numbered),
     /// Get a node's bond back once it has left long enough ago
@@ -118,6 +137,23 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<()> {
         OperatorCommand::AdvanceEpoch { account } => {
             let words = "open the next epoch of the registry".to_owned();
             on_registry(&account, words, &NodeRegistry::advanceEpochCall {}, output).await
+        }
+        OperatorCommand::Update(options) => operator_change::update(options, output).await,
+        OperatorCommand::SetPayout { account, node, payout } => {
+            let words = format!("let {payout} be paid for node {node}");
+            let call = NodeRegistry::setPayoutCall { id: node, payout: address(payout) };
+            on_registry(&account, words, &call, output).await
+        }
+        OperatorCommand::RotateSigning(options) => {
+            operator_change::rotate_signing(options, output).await
+        }
+        OperatorCommand::RotateTransport(options) => {
+            operator_change::rotate_transport(options, output).await
+        }
+        OperatorCommand::Release(it) => {
+            let words = format!("let node {} out of jail, back into probation", it.node);
+            let call = NodeRegistry::releaseCall { id: it.node };
+            on_registry(&it.account, words, &call, output).await
         }
         OperatorCommand::Exit(it) => {
             let words = format!("begin to leave with node {}", it.node);

@@ -36,6 +36,12 @@ pub enum PayerCommand {
         /// How many dollars
         amount: Dollars,
     },
+    /// Leave money that was asked for where it is
+    CancelWithdrawal {
+        /// How to reach the chain, and who acts.
+        #[command(flatten)]
+        account: Account,
+    },
     /// Fetch money that was asked for long enough ago
     Withdraw {
         /// How to reach the chain, and who acts.
@@ -54,6 +60,17 @@ pub enum PayerCommand {
         shard: u16,
         /// How many dollars a period
         amount: Dollars,
+    },
+    /// Free what was kept for a larger cap, once reports have reached the smaller one
+    ReleaseCap {
+        /// How to reach the chain, and who acts.
+        #[command(flatten)]
+        account: Account,
+        /// The shard's number
+        shard: u16,
+        /// Whose cap [default: the account's]
+        #[arg(long)]
+        payer: Option<EthereumAddress>,
     },
     /// Let a key sign batches for the payer until it expires
     AddSessionKey {
@@ -98,6 +115,10 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
             let call = PayerVault::requestWithdrawalCall { amount: amount.0 };
             on_vault(&account, format!("ask for {amount} dollars back"), &call, output).await
         }
+        PayerCommand::CancelWithdrawal { account } => {
+            let words = "leave what was asked for in the vault".to_owned();
+            on_vault(&account, words, &PayerVault::cancelWithdrawalCall {}, output).await
+        }
         PayerCommand::Withdraw { account, to } => {
             let to = to.map_or_else(|| account.key.address(), Ok)?;
             let call = PayerVault::withdrawCall { to: address(to) };
@@ -107,6 +128,12 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
             let units = u128::try_from(amount.0).context("a cap is below 2¹²⁸ units")?;
             let call = PayerVault::setCapCall { shard, amount: units };
             let words = format!("let {amount} dollars a period be taken for shard {shard}");
+            on_vault(&account, words, &call, output).await
+        }
+        PayerCommand::ReleaseCap { account, shard, payer } => {
+            let payer = payer.map_or_else(|| account.key.address(), Ok)?;
+            let call = PayerVault::releaseCapCall { payer: address(payer), shard };
+            let words = format!("free what was kept for a larger cap of {payer} for shard {shard}");
             on_vault(&account, words, &call, output).await
         }
         PayerCommand::AddSessionKey { account, key, expires } => {

@@ -1,5 +1,7 @@
-//! `tidings devnet-init`: keys, registry and configuration of a network on one machine.
+//! `tidings devnet-init`: keys, registry and configuration of a network on one machine, which is on
+//! a chain of its own or has its registry in a file.
 
+mod chain;
 mod edge;
 mod gateway;
 mod keys;
@@ -19,10 +21,11 @@ use zeroize::Zeroizing;
 
 use crate::output::Output;
 use crate::secret_file::Secret;
+use chain::{Chain, Joining};
 use keys::KeySource;
 
 /// Up to this many nodes share one mailbox bucket: their users are too few to hide in more.
-const ONE_BUCKET_NODES_MAX: u32 = 16;
+const MAILBOX_NODES_MAX: u32 = 16;
 
 /// Where nodes keep their data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,6 +63,10 @@ pub struct DevnetInit {
     /// Lay out an XMTP edge for each node, too
     #[arg(long)]
     pub xmtp: bool,
+    /// Put the network on the chain at this URL, an anvil, with an operator for each node [default:
+    /// a registry file, and no chain]
+    #[arg(long, value_name = "URL", conflicts_with = "xmtp")]
+    pub chain: Option<String>,
     /// HTTP and QUIC port of each node, then the clients' and operators' port of each edge, then
     /// the gateway's port
     #[arg(long, value_delimiter = ',', required = true)]
@@ -129,6 +136,9 @@ pub struct Layout {
     /// The XMTP edges, by rising id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<EdgeLayout>,
+    /// The file that says where the contracts are, if the network is on a chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<PathBuf>,
 }
 
 /// Lays the network out and prints where everything is.
@@ -159,10 +169,17 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
     let registry_file = dir.join("registry.json");
     let previous = read_registry(&registry_file)?;
     let source = KeySource::new(seed);
+    let chain = match &options.chain {
+        Some(rpc) => {
+            ensure!(previous.is_none(), "{} is of a network without a chain", dir.display());
+            Some(Chain::deploy(&dir, options, &source, rpc).await?)
+        }
+        None => None,
+    };
     let mut nodes = Vec::new();
     let mut records = Vec::new();
     for (index, ports) in (0u32..).zip(node_ports) {
-        let (layout, record) = node::lay_out(&dir, options, &source, index, ports)?;
+        let (layout, record) = node::lay_out(&dir, options, &source, index, ports, chain.as_ref())?;
         nodes.push(layout);
         records.push(record);
     }
@@ -174,8 +191,14 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
     let mut payers = vec![payer.clone()];
     payers.extend(edges.iter().map(|keys| keys.payer.clone()));
     let listed = edges.iter().map(|keys| keys.edge.clone()).collect();
-    let registry = registry(options, &source, (records, payers, listed), latest)?;
-    if latest != Some(&registry) {
+    let genesis = chain.as_ref().map(|chain| chain.deployment.genesis());
+    let registry = registry(options, &source, (records, payers, listed), latest, genesis)?;
+    if let Some(chain) = &chain {
+        let joining = nodes.iter().zip(&registry.nodes);
+        let joining: Vec<Joining> =
+            joining.map(|(layout, record)| Joining { folder: &layout.data_dir, record }).collect();
+        chain.populate(&source, &joining, &payer, &folder.join("payer.key")).await?;
+    } else if latest != Some(&registry) {
         // What was signed under an earlier epoch is judged by its registry for ever.
         let earlier = previous.into_iter().flat_map(|RegistryDocument { latest, mut earlier }| {
             earlier.push(latest);
@@ -187,7 +210,8 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
     let gateway = gateway::lay_out(&folder, &registry, &payer, gateway_port).await?;
     let edges = edges.iter().zip(&registry.nodes);
     let edges = edges.map(|(keys, node)| edge::lay_out(keys, &registry, Some(&node.http)));
-    Ok(Layout { nodes, gateway, edges: edges.collect::<Result<_>>()? })
+    let edges = edges.collect::<Result<_>>()?;
+    Ok(Layout { nodes, gateway, edges, deployment: chain.map(|chain| chain.deployment_file) })
 }
 
 fn parse_seed(text: &str) -> Result<Secret> {
@@ -239,16 +263,19 @@ fn registry(
     source: &KeySource,
     (nodes, payers, edges): (Vec<NodeRecord>, Vec<PayerRecord>, Vec<EdgeRecord>),
     previous: Option<&Registry>,
+    on_chain: Option<Genesis>,
 ) -> Result<Registry> {
     let salt = || GenesisSalt(*source.secret("devnet genesis salt", 0));
-    let genesis = previous.map_or_else(|| Genesis::without_chain(salt()), |old| old.genesis);
+    let genesis = on_chain
+        .or_else(|| previous.map(|old| old.genesis))
+        .unwrap_or_else(|| Genesis::without_chain(salt()));
     let mut registry = Registry {
         genesis,
         epoch: previous.map_or(RegistryEpoch(1), |old| old.epoch),
         shard_count: options.shards,
         replication_factor: options.replication,
         period_ms: DEVNET_PERIOD_MS,
-        mailbox_buckets: options.nodes.div_ceil(ONE_BUCKET_NODES_MAX),
+        mailbox_buckets: options.nodes.div_ceil(MAILBOX_NODES_MAX),
         nodes,
         payers,
         edges,

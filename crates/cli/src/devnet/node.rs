@@ -8,6 +8,7 @@ use tidings_envelope::registry::NodeRecord;
 use tidings_node::config::NodeConfig;
 use tidings_types::NodeId;
 
+use super::chain::Chain;
 use super::keys::KeySource;
 use super::{DevnetInit, NodeLayout, Store, loopback, replace};
 
@@ -21,14 +22,16 @@ pub fn lay_out(
     source: &KeySource,
     index: u32,
     [http, quic]: [u16; 2],
+    chain: Option<&Chain>,
 ) -> Result<(NodeLayout, NodeRecord)> {
     let folder = dir.join("nodes").join(index.to_string());
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let signing = source.node_key(&folder.join("signing.key"), "devnet node signing", index)?;
     let transport =
         source.signing_key(&folder.join("transport.key"), "devnet node transport", index)?;
-    let id = index + 1;
-    let config = configuration(options, index, [http, quic])?;
+    // On a chain the registry gives the numbers, from 0 on.
+    let id = if chain.is_some() { index } else { index + 1 };
+    let config = configuration(options, index, id, [http, quic], chain)?;
     let config_file = folder.join("node.toml");
     write_config(&config_file, &config)?;
     let layout = NodeLayout {
@@ -53,7 +56,13 @@ pub fn lay_out(
     Ok((layout, record))
 }
 
-fn configuration(options: &DevnetInit, index: u32, [http, quic]: [u16; 2]) -> Result<NodeConfig> {
+fn configuration(
+    options: &DevnetInit,
+    index: u32,
+    id: u32,
+    [http, quic]: [u16; 2],
+    chain: Option<&Chain>,
+) -> Result<NodeConfig> {
     let database = match options.store {
         Store::Sqlite => "sqlite:node.db".to_owned(),
         Store::Postgres => {
@@ -62,16 +71,33 @@ fn configuration(options: &DevnetInit, index: u32, [http, quic]: [u16; 2]) -> Re
         }
     };
     let required = toml::toml! {
-        registry_file = "../../registry.json"
         signing_key_file = "signing.key"
         transport_key_file = "transport.key"
     };
     let mut table = required;
-    table.insert("node".into(), i64::from(index + 1).into());
+    table.insert("node".into(), i64::from(id).into());
+    // The one is everybody's and laid out; the other follows the chain, each node's its own.
+    let registry = if chain.is_some() { "registry.json" } else { "../../registry.json" };
+    table.insert("registry_file".into(), registry.into());
     table.insert("database".into(), database.into());
     table.insert("http_listen".into(), loopback(http).into());
     table.insert("quic_listen".into(), loopback(quic).into());
+    if let Some(chain) = chain {
+        table.insert("chain".into(), following(chain).into());
+    }
     Ok(table.try_into()?)
+}
+
+/// How a node follows a chain of which nothing is ever taken back.
+fn following(chain: &Chain) -> toml::Table {
+    let mut table = toml::toml! {
+        deployment_file = "../../chain/deployment.json"
+        finality_depth = 0
+        poll_ms = 500
+        operator_key_file = "operator.key"
+    };
+    table.insert("rpc".into(), vec![chain.rpc.clone()].into());
+    table
 }
 
 /// Writes the configuration unless the same is there; refuses to change the store.

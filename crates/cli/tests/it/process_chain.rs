@@ -1,18 +1,14 @@
 //! A network whose registry is on a chain: made, joined and left with the program alone.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::chain::{ACCOUNTS, Chain};
 use crate::network::{DEADLINE, POLL_INTERVAL, free_ports, get, wait_ready};
-use crate::program::{command, json, refused, run, word};
-
-/// The first account that the EVM node endows; everybody knows its key.
-const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+use crate::program::{command, run, word};
 
 /// No waiting, so that a test can go through what takes weeks.
 const PLAN: &str = "timelock_seconds = 10
@@ -26,89 +22,7 @@ EpochChurnMax = 4
 PeriodMs = 10000
 ";
 
-/// Processes that end with the test.
-struct Processes(Vec<Child>);
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        for process in &mut self.0 {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// A chain with a network on it.
-struct Chain {
-    folder: tempfile::TempDir,
-    processes: Processes,
-    url: String,
-}
-
 impl Chain {
-    fn start() -> Self {
-        let program = std::env::var_os("TIDINGS_TEST_ANVIL")
-            .expect("`cargo xtask test` runs this test; it knows where anvil is");
-        let mut anvil = Command::new(program)
-            .args(["--port", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(anvil.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("it says where it listens").unwrap();
-            if let Some(place) = line.strip_prefix("Listening on ") {
-                break format!("http://{place}");
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        let chain =
-            Self { folder: tempfile::tempdir().unwrap(), processes: Processes(vec![anvil]), url };
-        let mut secret = std::fs::File::options();
-        let secret = secret.write(true).create_new(true).mode(0o600);
-        secret.open(chain.file("account.key")).unwrap().write_all(KEY.as_bytes()).unwrap();
-        std::fs::write(chain.file("plan.toml"), PLAN).unwrap();
-        let (key, plan) = (chain.file("account.key"), chain.file("plan.toml"));
-        let out = chain.file("deployment.json");
-        let deploy = ["chain", "deploy", "--rpc", &chain.url, "--confirmations", "0"];
-        let files = ["--key-file", word(&key), "--plan", word(&plan), "--out", word(&out)];
-        run(&[deploy.as_slice(), files.as_slice()].concat());
-        chain
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// The words of a command, and those that every command on the chain needs.
-    fn words(&self, words: &[&str]) -> Vec<String> {
-        let words = words.iter().map(|word| (*word).to_owned());
-        let (deployment, key) = (self.file("deployment.json"), self.file("account.key"));
-        let common = ["--deployment", word(&deployment), "--rpc", &self.url];
-        let mut all: Vec<String> = words.chain(common.map(str::to_owned)).collect();
-        if !all.iter().any(|word| word == "status" || word == "check") {
-            let acting = ["--key-file", word(&key), "--confirmations", "0"];
-            all.extend(acting.map(str::to_owned));
-        }
-        all
-    }
-
-    fn act(&self, words: &[&str]) -> Value {
-        let all = self.words(words);
-        json(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    fn says(&self, words: &[&str]) -> String {
-        let all = self.words(words);
-        run(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    fn refuses(&self, words: &[&str]) -> String {
-        let all = self.words(words);
-        refused(&all.iter().map(String::as_str).collect::<Vec<_>>(), 1)
-    }
-
     /// Makes, registers, bonds and admits a node.
     fn add_node(&self, number: u32, ports: (u16, u16)) -> Node {
         let folder = self.file(&format!("node-{number}"));
@@ -197,7 +111,7 @@ fn read(path: &Path) -> Option<Value> {
 
 #[test]
 fn a_network_is_made_joined_and_left_on_a_chain() {
-    let mut chain = Chain::start();
+    let mut chain = Chain::start(PLAN);
     let ports = free_ports(8);
     let nodes: Vec<Node> = (0..4u32)
         .zip(ports.chunks(2))
@@ -216,13 +130,13 @@ fn a_network_is_made_joined_and_left_on_a_chain() {
     assert_eq!(standing, ["active"; 4]);
 
     // Somebody pays.
-    let payer = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
+    let payer = ACCOUNTS[0];
     chain.act(&["chain", "mint", payer, "12.5"]);
     chain.act(&["payer", "deposit", "10"]);
     chain.act(&["payer", "add-session-key", &"5a".repeat(32), "4000000000"]);
     let purse = chain.act(&["payer", "status", payer]);
     assert_eq!(purse["balance_dollars"], "10");
-    let refusal = chain.refuses(&["payer", "deposit", "100"]);
+    let refusal = chain.refuses(0, 1, &["payer", "deposit", "100"]);
     assert!(refusal.contains("ERC20InsufficientBalance"), "{refusal}");
 
     // One leaves; the others hear of it, and of the payer, with the next epoch.
