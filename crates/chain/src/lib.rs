@@ -3,7 +3,8 @@
 //! [`Endpoints`] asks several providers and believes what most of them say; [`Watcher`] follows the
 //! registry with a depth of finality and turns each epoch into the [`Registry`] that nodes compute
 //! with, which a [`RegistryKeeper`] keeps in a file; [`Submitter`] gets a call onto the chain
-//! exactly once, through crashes and lost answers; [`deploy`] puts a whole network there.
+//! exactly once, through crashes and lost answers; [`deploy`] puts a whole network there;
+//! [`read_funds`] says what a payer has.
 //!
 //! Bindings are made from the committed artifacts, so no Solidity tools are needed.
 //!
@@ -16,6 +17,7 @@ mod deployment;
 mod durable_file;
 mod endpoints;
 mod error;
+mod funds;
 mod journal;
 mod keeper;
 mod parameter;
@@ -31,6 +33,7 @@ pub use deploy::{DeployError, Plan, Voting, deploy};
 pub use deployment::{Deployment, DeploymentMismatch};
 pub use endpoints::{Endpoints, chain_id};
 pub use error::ChainError;
+pub use funds::read_funds;
 pub use journal::{Entries, FileJournal, Journal, JournalError, MemoryJournal};
 pub use keeper::{KeepError, RegistryKeeper};
 pub use parameter::{DEFINITIONS, Definition, Parameter};
