@@ -54,6 +54,25 @@ pub struct GatewayConfig {
     /// What callers may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// The chain that has the payer's money; without, spending is not limited by it.
+    #[serde(default)]
+    pub chain: Option<ChainConfig>,
+}
+
+/// The settlement chain as a gateway reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// The file that says where the contracts are.
+    pub deployment_file: PathBuf,
+    /// HTTP URLs of providers; more than half must say the same, and one alone is trusted.
+    pub rpc: Vec<String>,
+    /// How many blocks must follow before a block counts.
+    #[serde(default = "finality_depth")]
+    pub finality_depth: u64,
+    /// How often the chain is asked, in milliseconds.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
 }
 
 /// The PEM files of a TLS server.
@@ -209,6 +228,9 @@ impl GatewayConfig {
             tls.certificates = folder.join(&tls.certificates);
             tls.key = folder.join(&tls.key);
         }
+        if let Some(chain) = &mut self.chain {
+            chain.deployment_file = folder.join(&chain.deployment_file);
+        }
         if let Some(file) = self.database.strip_prefix("sqlite:") {
             self.database = format!("sqlite:{}", folder.join(file).display());
         }
@@ -233,6 +255,16 @@ impl GatewayConfig {
 
 fn text() -> String {
     "text".into()
+}
+
+/// Two epochs of Ethereum.
+fn finality_depth() -> u64 {
+    64
+}
+
+/// A slot of Ethereum: more often there is nothing new.
+fn poll_ms() -> u64 {
+    12_000
 }
 
 fn day() -> u64 {
@@ -309,5 +341,6 @@ mod tests {
         check_refused(&minimal(), &[("TIDINGS_GATEWAY_LOG_FORMAT", "xml")], "log_format");
         check_refused(&minimal(), &[("TIDINGS_GATEWAY_SEND_DEADLINE_MS", "soon")], "soon");
         check_refused(&format!("{}[limits]\nburst = 1", minimal()), &[], "burst");
+        check_refused(&format!("{}[chain]\nrpc = []", minimal()), &[], "deployment_file");
     }
 }

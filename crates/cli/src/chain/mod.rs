@@ -4,11 +4,14 @@ mod account;
 mod amount;
 mod deed;
 mod deploy;
+mod funds;
 mod operator;
 mod payer;
 
 pub use account::{Account, Contracts, Key, Providers};
+pub use amount::Dollars;
 pub use deploy::{ChainCommand, run as run_chain};
+pub use funds::watch_funds;
 pub use operator::{OperatorCommand, run as run_operator};
 pub use payer::{PayerCommand, run as run_payer};
 

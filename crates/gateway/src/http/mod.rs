@@ -2,9 +2,11 @@
 
 mod body;
 mod cors;
+mod estimate;
 mod rates;
 mod refusal;
 mod routes;
+mod spend;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::cors::Cors;
 pub use self::rates::AddressRates;
 use self::refusal::Refusal;
-use crate::account::{Quotas, Users};
+use crate::account::{Books, Budget, Quotas, Users};
 use crate::config::{GatewayConfig, Limits};
 use crate::metrics::Metrics;
 use crate::network::Network;
@@ -31,9 +33,11 @@ use crate::publish::Sender;
 
 /// Every route, as `openapi.json` describes them.
 #[cfg(test)]
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 10] = [
     ("POST", SEND),
+    ("POST", ESTIMATE),
     ("GET", USAGE),
+    ("GET", SPEND),
     ("GET", STATUS),
     ("GET", REGISTRY),
     ("GET", HEALTHZ),
@@ -43,7 +47,9 @@ const ROUTES: [(&str, &str); 8] = [
 ];
 
 const SEND: &str = "/v1/send";
+const ESTIMATE: &str = "/v1/estimate";
 const USAGE: &str = "/v1/usage";
+const SPEND: &str = "/v1/spend";
 const STATUS: &str = "/v1/status";
 const REGISTRY: &str = "/v1/registry";
 const HEALTHZ: &str = "/healthz";
@@ -58,6 +64,8 @@ pub(crate) struct Api {
     pub(crate) sender: Sender,
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
+    pub(crate) books: Books,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) payer: EthereumAddress,
     pub(crate) session_key: PublicKey,
@@ -97,6 +105,8 @@ pub(crate) struct Parts {
     pub(crate) sender: Sender,
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
+    pub(crate) books: Books,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) session_key: PublicKey,
 }
@@ -104,9 +114,9 @@ pub(crate) struct Parts {
 impl Api {
     /// An API for a gateway of this configuration.
     pub(crate) fn new(config: &GatewayConfig, parts: Parts) -> Self {
-        let Parts { network, sender, users, quotas, metrics, session_key } = parts;
+        let Parts { network, sender, users, quotas, books, budget, metrics, session_key } = parts;
         let (payer, gate) = (config.payer, Gate::new(config));
-        Self { network, sender, users, quotas, metrics, payer, session_key, gate }
+        Self { network, sender, users, quotas, books, budget, metrics, payer, session_key, gate }
     }
 
     /// Refuses new sends from now on; those under way go on (GTW-014).
@@ -116,6 +126,14 @@ impl Api {
 
     fn is_draining(&self) -> bool {
         self.gate.is_draining.load(Ordering::SeqCst)
+    }
+
+    /// Writes what users and the payer spent; a failure is told, and tried again next time.
+    pub(crate) async fn write_books(&self) {
+        let written = self.books.write(routes::now_seconds()).await;
+        if let Err(error) = written.and(self.budget.write().await) {
+            tracing::warn!(%error, "what was spent could not be written yet");
+        }
     }
 
     /// Why the gateway cannot serve now, if it cannot (GTW-011).
@@ -128,6 +146,7 @@ impl Api {
             Some(now) if !now.registry.session_key_is_known(self.payer, &self.session_key) => {
                 "the session key is not registered for the payer".into()
             }
+            Some(_) if self.budget.is_unknown() => "the payer's funds are not known yet".into(),
             Some(now) => {
                 let shard = self.network.unserved_shard(&now)?;
                 format!("no healthy node serves shard {shard}")
@@ -160,7 +179,9 @@ impl Api {
 pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route(SEND, post(routes::send))
+        .route(ESTIMATE, post(estimate::estimate))
         .route(USAGE, get(routes::usage))
+        .route(SPEND, get(spend::spend))
         .route(STATUS, get(routes::status))
         .route(REGISTRY, get(routes::registry))
         .route(HEALTHZ, get(routes::healthz))

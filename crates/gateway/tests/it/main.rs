@@ -5,6 +5,7 @@ mod database;
 mod failing;
 mod gateway;
 mod lying;
+mod money;
 mod peer;
 mod running;
 mod sending;
