@@ -13,6 +13,7 @@ mod config;
 mod date;
 mod estimate;
 mod http;
+mod login;
 mod metrics;
 mod network;
 mod publish;
@@ -24,7 +25,7 @@ pub use account::{
     ApiKey, ApiKeyInvalid, Database, DatabaseError, DaySpend, FundsWatch, KeyDigest, MoneyUsage,
     OwedAmount, Quota, Spent, User, UserSpend, UserUsage, add_user,
 };
-pub use config::{ChainConfig, ConfigError, GatewayConfig, Limits, TlsFiles};
+pub use config::{ChainConfig, ConfigError, GatewayConfig, Limits, LoginConfig, TlsFiles, Who};
 pub use date::Date;
 pub use http::AddressRates;
 pub use metrics::{Counter, Exposition, Histogram};

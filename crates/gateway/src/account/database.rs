@@ -29,6 +29,7 @@ macro_rules! plus {
     };
 }
 
+mod logins;
 mod owed;
 mod spend;
 mod users;
@@ -56,7 +57,7 @@ const CONNECTIONS_MAX: u32 = 4;
 /// How long a caller waits for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS gateway_format (format BIGINT NOT NULL PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS gateway_users (
         name TEXT NOT NULL PRIMARY KEY,
@@ -71,6 +72,12 @@ const SCHEMA: [&str; 5] = [
         quota BIGINT NOT NULL,
         window_number BIGINT NOT NULL,
         used BIGINT NOT NULL
+    )",
+    "CREATE TABLE IF NOT EXISTS gateway_login_keys (
+        key_handle TEXT NOT NULL PRIMARY KEY,
+        key_digest TEXT NOT NULL,
+        name TEXT NOT NULL,
+        expires BIGINT NOT NULL
     )",
     "CREATE TABLE IF NOT EXISTS gateway_spend (
         name TEXT NOT NULL,

@@ -3,6 +3,7 @@
 mod body;
 mod cors;
 mod estimate;
+mod login;
 mod rates;
 mod refusal;
 mod routes;
@@ -26,18 +27,21 @@ use self::cors::Cors;
 pub use self::rates::AddressRates;
 use self::refusal::Refusal;
 use crate::account::{Books, Budget, Quotas, Users};
-use crate::config::{GatewayConfig, Limits};
+use crate::config::{GatewayConfig, Limits, LoginConfig};
+use crate::login::Nonces;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::publish::Sender;
 
 /// Every route, as `openapi.json` describes them.
 #[cfg(test)]
-const ROUTES: [(&str, &str); 10] = [
+const ROUTES: [(&str, &str); 12] = [
     ("POST", SEND),
     ("POST", ESTIMATE),
     ("GET", USAGE),
     ("GET", SPEND),
+    ("POST", LOGIN_NONCE),
+    ("POST", LOGIN),
     ("GET", STATUS),
     ("GET", REGISTRY),
     ("GET", HEALTHZ),
@@ -50,6 +54,8 @@ const SEND: &str = "/v1/send";
 const ESTIMATE: &str = "/v1/estimate";
 const USAGE: &str = "/v1/usage";
 const SPEND: &str = "/v1/spend";
+const LOGIN_NONCE: &str = "/v1/login/nonce";
+const LOGIN: &str = "/v1/login";
 const STATUS: &str = "/v1/status";
 const REGISTRY: &str = "/v1/registry";
 const HEALTHZ: &str = "/healthz";
@@ -69,6 +75,9 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) payer: EthereumAddress,
     pub(crate) session_key: PublicKey,
+    /// Who may log in; nobody without.
+    login: Option<LoginConfig>,
+    nonces: Nonces,
     gate: Gate,
 }
 
@@ -115,8 +124,20 @@ impl Api {
     /// An API for a gateway of this configuration.
     pub(crate) fn new(config: &GatewayConfig, parts: Parts) -> Self {
         let Parts { network, sender, users, quotas, books, budget, metrics, session_key } = parts;
-        let (payer, gate) = (config.payer, Gate::new(config));
-        Self { network, sender, users, quotas, books, budget, metrics, payer, session_key, gate }
+        Self {
+            network,
+            sender,
+            users,
+            quotas,
+            books,
+            budget,
+            metrics,
+            payer: config.payer,
+            session_key,
+            login: config.login.clone(),
+            nonces: Nonces::default(),
+            gate: Gate::new(config),
+        }
     }
 
     /// Refuses new sends from now on; those under way go on (GTW-014).
@@ -182,6 +203,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route(ESTIMATE, post(estimate::estimate))
         .route(USAGE, get(routes::usage))
         .route(SPEND, get(spend::spend))
+        .route(LOGIN_NONCE, post(login::nonce))
+        .route(LOGIN, post(login::login))
         .route(STATUS, get(routes::status))
         .route(REGISTRY, get(routes::registry))
         .route(HEALTHZ, get(routes::healthz))

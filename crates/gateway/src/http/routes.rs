@@ -134,7 +134,7 @@ pub(super) async fn authorise(api: &Api, headers: &HeaderMap) -> Result<User, Re
         .and_then(|text| text.split_once(' '))
         .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then_some(key.trim()));
     let key = key.and_then(|key| ApiKey::parse(key).ok()).ok_or(ErrorCode::Unauthorized)?;
-    let user = api.users.user(&key.digest()).await?;
+    let user = api.users.user(&key.digest(), now_seconds()).await?;
     user.ok_or_else(|| ErrorCode::Unauthorized.into())
 }
 

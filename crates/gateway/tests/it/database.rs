@@ -38,6 +38,7 @@ async fn conforms(url: &str) {
     money_is_taken_like_envelopes(&database).await;
     spending_adds_up(&database).await;
     debts_add_up_until_they_are_settled(&database).await;
+    keys_of_log_ins_expire(&database).await;
     database.close().await;
     what_is_stored_stays(url).await;
 }
@@ -48,7 +49,7 @@ async fn users_are_found_by_their_key(database: &Database) {
     let ben = database.add_user("ben", money(Some(PicoDollars(7)))).await.unwrap();
     let check = async |key: &ApiKey, expected: Option<(&str, Quota)>| {
         let expected = expected.map(|(name, quota)| User { name: name.into(), quota });
-        assert_eq!(database.user(&key.digest()).await.unwrap(), expected);
+        assert_eq!(database.user(&key.digest(), 0).await.unwrap(), expected);
     };
     check(&ada, Some(("ada", Quota::envelopes(10)))).await;
     check(&ben, Some(("ben", money(Some(PicoDollars(7)))))).await;
@@ -131,6 +132,39 @@ fn spent(envelopes: u64) -> Spent {
     Spent { envelopes, bytes: 10, fee: PicoDollarsTotal(100) }
 }
 
+async fn keys_of_log_ins_expire(database: &Database) {
+    let account = EthereumAddress([0xab; 20]);
+    let quota = Quota { envelopes: 3, money: Some(PicoDollars(4)) };
+    let user = User { name: account.to_string(), quota };
+    let log_in = async |now, expires| {
+        let larger = Quota { envelopes: 4, ..quota };
+        let quota = if now == 0 { quota } else { larger };
+        database.log_in(account, quota, now, expires).await.unwrap()
+    };
+    let check = async |key: &ApiKey, now, expected: bool| {
+        let found = database.user(&key.digest(), now).await.unwrap();
+        assert_eq!(found, expected.then(|| user.clone()), "the quota is that of the first time");
+    };
+    let (first, second) = (log_in(0, 10).await, log_in(1, 20).await);
+    check(&first, 9, true).await;
+    check(&first, 10, false).await;
+    check(&second, 10, true).await;
+    // Sixteen at once, of which the one that expires first gives way.
+    let mut keys = Vec::new();
+    for expires in 21..36 {
+        keys.push(log_in(2, expires).await);
+    }
+    check(&first, 3, false).await;
+    check(&second, 3, true).await;
+    keys.push(log_in(2, 36).await);
+    check(&second, 3, false).await;
+    check(&keys[0], 3, true).await;
+    log_in(21, 40).await;
+    check(&keys[0], 3, false).await;
+    database.remove_user(&account.to_string()).await.unwrap();
+    check(&keys[9], 3, false).await;
+}
+
 async fn spending_adds_up(database: &Database) {
     let entries = [("ada", 3, 1), ("cleo", 3, 2), ("ada", 4, 4)];
     let entries = entries.map(|(name, day, count)| (name.to_owned(), day, spent(count)));
@@ -208,7 +242,7 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     connection.close().await.unwrap();
     let database = Database::open(&url).await.unwrap();
     let ada = User { name: "ada".into(), quota: Quota::envelopes(10) };
-    assert_eq!(database.user(&key.digest()).await.unwrap(), Some(ada));
+    assert_eq!(database.user(&key.digest(), 0).await.unwrap(), Some(ada));
     assert_eq!(database.usage("ada").await.unwrap().used, 4);
     assert!(database.spend_of("ada", 0).await.unwrap().is_empty());
     database.close().await;
@@ -227,6 +261,7 @@ async fn sqlite_conforms() {
     // covers: GTW-015
     // covers: GTW-016
     // covers: GTW-017
+    // covers: GTW-020
     let folder = tempfile::tempdir().unwrap();
     conforms(&sqlite(&folder).await).await;
 }
@@ -238,6 +273,7 @@ async fn postgres_conforms() {
     // covers: GTW-015
     // covers: GTW-016
     // covers: GTW-017
+    // covers: GTW-020
     conforms(&postgres().await).await;
 }
 

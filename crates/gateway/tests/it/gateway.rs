@@ -115,6 +115,7 @@ fn configuration(folder: &TempDir, world: &World) -> GatewayConfig {
         distrust_ms: 3_600_000,
         limits: Limits::default(),
         chain: None,
+        login: None,
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod database;
 mod failing;
 mod gateway;
+mod login;
 mod lying;
 mod money;
 mod peer;

@@ -33,7 +33,8 @@ macro_rules! give_back {
 }
 
 /// Everything that is kept of a user.
-const FORGET: [&str; 3] = [
+const FORGET: [&str; 4] = [
+    "DELETE FROM gateway_login_keys WHERE name = $1",
     "DELETE FROM gateway_money_quotas WHERE name = $1",
     "DELETE FROM gateway_spend WHERE name = $1",
     "DELETE FROM gateway_users WHERE name = $1",
@@ -174,11 +175,27 @@ impl Database {
         }
     }
 
-    /// The user with this key, if there is one (GTW-001).
+    /// The user with this key at `now_seconds`, if there is one (GTW-001, GTW-020).
     ///
     /// # Errors
     /// The database's failure.
-    pub async fn user(&self, digest: &KeyDigest) -> Result<Option<User>, DatabaseError> {
+    pub async fn user(
+        &self,
+        digest: &KeyDigest,
+        now_seconds: u64,
+    ) -> Result<Option<User>, DatabaseError> {
+        if let Some(user) = self.user_with_own_key(digest).await? {
+            return Ok(Some(user));
+        }
+        let Some(name) = self.logged_in(digest, now_seconds).await? else { return Ok(None) };
+        let statement = "SELECT u.quota, m.quota FROM gateway_users u
+            LEFT JOIN gateway_money_quotas m ON m.name = u.name WHERE u.name = $1";
+        let row: Option<(i64, Option<i64>)> = on!(self, pool => sqlx::query_as(statement)
+            .bind(&name).fetch_optional(pool).await)?;
+        row.map(|(envelopes, money)| Ok(User { name, quota: quota(envelopes, money)? })).transpose()
+    }
+
+    async fn user_with_own_key(&self, digest: &KeyDigest) -> Result<Option<User>, DatabaseError> {
         let statement = "SELECT u.name, u.key_digest, u.quota, m.quota FROM gateway_users u
             LEFT JOIN gateway_money_quotas m ON m.name = u.name WHERE u.key_handle = $1";
         let row: Option<(String, String, i64, Option<i64>)> = on!(self, pool =>
@@ -188,8 +205,7 @@ impl Database {
         if !stored.matches(digest) {
             return Ok(None);
         }
-        let money = money.map(amount).transpose()?.map(PicoDollars);
-        Ok(Some(User { name, quota: Quota { envelopes: amount(envelopes)?, money } }))
+        Ok(Some(User { name, quota: quota(envelopes, money)? }))
     }
 
     /// Takes `count` envelopes from what a user has left in `window`; false when it is too little,
@@ -296,10 +312,16 @@ impl Database {
 }
 
 /// Sets a user's quota of money to `$2`.
-const SET_MONEY: &str = "INSERT INTO gateway_money_quotas (name, quota, window_number, used)
+pub(super) const SET_MONEY: &str =
+    "INSERT INTO gateway_money_quotas (name, quota, window_number, used)
     VALUES ($1, $2, 0, 0) ON CONFLICT (name) DO UPDATE SET quota = excluded.quota";
 
-fn columns(quota: Quota) -> Result<(i64, Option<i64>), DatabaseError> {
+fn quota(envelopes: i64, money: Option<i64>) -> Result<Quota, DatabaseError> {
+    let money = money.map(amount).transpose()?.map(PicoDollars);
+    Ok(Quota { envelopes: amount(envelopes)?, money })
+}
+
+pub(super) fn columns(quota: Quota) -> Result<(i64, Option<i64>), DatabaseError> {
     let column = |amount| i64::try_from(amount).map_err(|_| DatabaseError::QuotaTooLarge);
     Ok((column(quota.envelopes)?, quota.money.map(|money| column(money.0)).transpose()?))
 }
