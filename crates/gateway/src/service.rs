@@ -156,20 +156,21 @@ impl Gateway {
         let served = flatten((&mut self.server).await);
         self.watching.shutdown().await;
         self.api.quotas.return_leases().await;
-        self.api.write_books().await;
+        let written = self.api.write_books().await;
         self.database.close().await;
-        tracing::info!("the gateway has stopped");
+        tracing::info!(all_written = written.is_ok(), "the gateway has stopped");
         served.map_err(GatewayError::Server)
     }
 }
 
 /// Writes what was spent once in a while, for ever.
-async fn keep_books(api: &Api) {
+async fn keep_books(api: &Arc<Api>) {
     let mut ticks = tokio::time::interval(BOOKS_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        api.write_books().await;
+        // A failure was told, and is tried again with the next tick.
+        let _ = api.write_books().await;
     }
 }
 

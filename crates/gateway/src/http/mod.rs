@@ -149,12 +149,22 @@ impl Api {
         self.gate.is_draining.load(Ordering::SeqCst)
     }
 
-    /// Writes what users and the payer spent; a failure is told, and tried again next time.
-    pub(crate) async fn write_books(&self) {
-        let written = self.books.write(routes::now_seconds()).await;
-        if let Err(error) = written.and(self.budget.write().await) {
+    /// Writes what users and the payer spent; after a failure it is tried again next time.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageUnavailable`] when the database fails.
+    pub(crate) async fn write_books(self: &Arc<Self>) -> Result<(), ErrorCode> {
+        let api = Arc::clone(self);
+        // On a task of its own: whoever waits for it and goes must not leave it half done, or it
+        // would be lost or entered twice.
+        let writing = tokio::spawn(async move {
+            let users = api.books.write(routes::now_seconds()).await;
+            users.and(api.budget.write().await)
+        });
+        writing.await.map_err(|_| ErrorCode::Internal)?.map_err(|error| {
             tracing::warn!(%error, "what was spent could not be written yet");
-        }
+            ErrorCode::StorageUnavailable
+        })
     }
 
     /// Why the gateway cannot serve now, if it cannot (GTW-011).

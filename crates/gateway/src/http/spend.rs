@@ -38,7 +38,7 @@ pub(super) async fn spend(
     let now = now_seconds();
     let today = day_of(now);
     let first = today.saturating_sub(i64::from(days.days).clamp(1, DAYS_MAX) - 1);
-    api.books.write(now).await.map_err(unavailable)?;
+    api.write_books().await?;
     let found = api.books.spend_of(&user.name, first).await.map_err(unavailable)?;
     let mut total = Spent::default();
     let days: Vec<_> = found
