@@ -110,7 +110,7 @@ impl Entries {
 }
 
 /// Where an account's calls are kept. What was saved must outlive a crash.
-pub trait Journal: Send {
+pub trait Journal: Send + Sync {
     /// What was saved last; nothing at first.
     ///
     /// # Errors

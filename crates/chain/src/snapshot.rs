@@ -180,7 +180,7 @@ impl RawEpoch {
 }
 
 // The contract's enumeration `Status`.
-const STATUS_PROBATION: u8 = 2;
+pub(crate) const STATUS_PROBATION: u8 = 2;
 const STATUS_ACTIVE: u8 = 3;
 const STATUS_EXITING: u8 = 5;
 

@@ -115,6 +115,9 @@ fn refusal_advice(code: ErrorCode) -> Option<&'static str> {
     match code {
         ErrorCode::Unauthorized => Some("The gateway does not know the API key; ask for another."),
         ErrorCode::QuotaExceeded => Some("Wait for the gateway's next window, or ask for more."),
+        ErrorCode::InsufficientFunds => {
+            Some("The gateway's payer is out of money; its operator can put some in.")
+        }
         code if code.retryable() => Some("Try again in a moment."),
         _ => None,
     }

@@ -54,6 +54,59 @@ pub struct GatewayConfig {
     /// What callers may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// The chain that has the payer's money; without, spending is not limited by it.
+    #[serde(default)]
+    pub chain: Option<ChainConfig>,
+    /// Who may log in with a wallet; nobody without.
+    #[serde(default)]
+    pub login: Option<LoginConfig>,
+}
+
+/// Who may log in with a wallet, and what they get (GTW-019, GTW-020).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginConfig {
+    /// The host, and the port if it is not the scheme's own, that people see and sign for.
+    pub domain: String,
+    /// EIP-155 id of the chain that messages must name.
+    pub chain_id: u64,
+    /// `anyone`, or a list of accounts.
+    pub who: Who,
+    /// Envelopes per window of those who are new.
+    #[serde(default = "login_quota")]
+    pub quota: u64,
+    /// What those who are new may spend per window, in picodollars; no limit by default.
+    #[serde(default)]
+    pub money_quota: Option<PicoDollars>,
+    /// How long a key is good that was given for a log-in.
+    #[serde(default = "login_key_seconds")]
+    pub key_seconds: u64,
+}
+
+/// Whom a gateway lets in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// Every account there is.
+    Anyone,
+    /// These accounts.
+    Only(Vec<EthereumAddress>),
+}
+
+/// The settlement chain as a gateway reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// The file that says where the contracts are.
+    pub deployment_file: PathBuf,
+    /// HTTP URLs of providers; more than half must say the same, and one alone is trusted.
+    pub rpc: Vec<String>,
+    /// How many blocks must follow before a block counts.
+    #[serde(default = "finality_depth")]
+    pub finality_depth: u64,
+    /// How often the chain is asked, in milliseconds.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
 }
 
 /// The PEM files of a TLS server.
@@ -198,6 +251,9 @@ impl GatewayConfig {
                 Err("log_format must be text or json")
             }
             _ if self.probe_interval_ms == 0 => Err("probe_interval_ms must be at least 1"),
+            _ if self.login.as_ref().is_some_and(|login| login.domain.is_empty()) => {
+                Err("login.domain must be what people see in their browser")
+            }
             _ if self.quota_window_seconds == 0 => Err("quota_window_seconds must be at least 1"),
             _ => Ok(()),
         }
@@ -208,6 +264,9 @@ impl GatewayConfig {
         if let Some(tls) = &mut self.tls {
             tls.certificates = folder.join(&tls.certificates);
             tls.key = folder.join(&tls.key);
+        }
+        if let Some(chain) = &mut self.chain {
+            chain.deployment_file = folder.join(&chain.deployment_file);
         }
         if let Some(file) = self.database.strip_prefix("sqlite:") {
             self.database = format!("sqlite:{}", folder.join(file).display());
@@ -233,6 +292,25 @@ impl GatewayConfig {
 
 fn text() -> String {
     "text".into()
+}
+
+/// Two epochs of Ethereum.
+fn finality_depth() -> u64 {
+    64
+}
+
+/// A slot of Ethereum: more often there is nothing new.
+fn poll_ms() -> u64 {
+    12_000
+}
+
+fn login_quota() -> u64 {
+    1_000
+}
+
+/// A month.
+fn login_key_seconds() -> u64 {
+    30 * 86_400
 }
 
 fn day() -> u64 {
@@ -302,6 +380,24 @@ mod tests {
     }
 
     #[test]
+    fn who_may_log_in_is_nobody_anyone_or_a_list() {
+        // covers: GTW-019
+        assert_eq!(load(&minimal(), &[]).unwrap().login, None);
+        let login = |who: &str| {
+            let login = format!("[login]\ndomain = \"a.example\"\nchain_id = 1\nwho = {who}\n");
+            load(&format!("{}{login}", minimal()), &[])
+        };
+        let anyone = login("\"anyone\"").unwrap().login.unwrap();
+        assert_eq!((anyone.who, anyone.quota, anyone.money_quota), (Who::Anyone, 1_000, None));
+        let listed = format!("{{ only = [\"0x{}\"] }}", "02".repeat(20));
+        let listed = login(&listed).unwrap().login.unwrap();
+        assert_eq!(listed.who, Who::Only(vec![EthereumAddress([2; 20])]));
+        assert!(login("\"everyone\"").is_err());
+        let nowhere = "[login]\ndomain = \"\"\nchain_id = 1\nwho = \"anyone\"\n";
+        check_refused(&format!("{}{nowhere}", minimal()), &[], "login.domain");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         check_refused(&format!("{}prot = 1", minimal()), &[], "prot");
         check_refused(&minimal(), &[("TIDINGS_GATEWAY_NODES", "")], "nodes");
@@ -309,5 +405,6 @@ mod tests {
         check_refused(&minimal(), &[("TIDINGS_GATEWAY_LOG_FORMAT", "xml")], "log_format");
         check_refused(&minimal(), &[("TIDINGS_GATEWAY_SEND_DEADLINE_MS", "soon")], "soon");
         check_refused(&format!("{}[limits]\nburst = 1", minimal()), &[], "burst");
+        check_refused(&format!("{}[chain]\nrpc = []", minimal()), &[], "deployment_file");
     }
 }

@@ -10,7 +10,10 @@
 
 mod account;
 mod config;
+mod date;
+mod estimate;
 mod http;
+mod login;
 mod metrics;
 mod network;
 mod publish;
@@ -19,9 +22,11 @@ mod service;
 mod session_key;
 
 pub use account::{
-    ApiKey, ApiKeyInvalid, Database, DatabaseError, KeyDigest, User, UserUsage, add_user,
+    ApiKey, ApiKeyInvalid, Database, DatabaseError, DaySpend, FundsWatch, KeyDigest, MoneyUsage,
+    OwedAmount, Quota, Spent, User, UserSpend, UserUsage, add_user,
 };
-pub use config::{ConfigError, GatewayConfig, Limits, TlsFiles};
+pub use config::{ChainConfig, ConfigError, GatewayConfig, Limits, LoginConfig, TlsFiles, Who};
+pub use date::Date;
 pub use http::AddressRates;
 pub use metrics::{Counter, Exposition, Histogram};
 pub use publisher::{NodeView, Publisher, PublisherConfig};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tidings_envelope::Outcome;
 use tidings_envelope::api::SendResult;
-use tidings_types::ErrorCode;
+use tidings_types::{ErrorCode, PicoDollarsTotal};
 
+use crate::account::{FundsReport, Spent};
 use crate::network::{HealthTable, Network};
 
 /// Upper ends of the latency buckets, in microseconds: 1 ms to 10 s, roughly 1-2-5.
@@ -78,6 +79,10 @@ pub struct Metrics {
     stored: Counter,
     ordered: Counter,
     conflicted: Counter,
+    /// In picodollars.
+    fees: Counter,
+    /// Of what was stored or ordered.
+    bytes: Counter,
     refused: Vec<Counter>,
     /// By hundreds: 1xx to 5xx.
     requests: [Counter; 5],
@@ -97,6 +102,8 @@ impl Default for Metrics {
             stored: Counter::default(),
             ordered: Counter::default(),
             conflicted: Counter::default(),
+            fees: Counter::default(),
+            bytes: Counter::default(),
             refused: ErrorCode::ALL.iter().map(|_| Counter::default()).collect(),
             requests: Default::default(),
         }
@@ -131,6 +138,12 @@ impl Metrics {
         }
     }
 
+    /// Counts what was spent.
+    pub fn spent(&self, spent: &Spent) {
+        self.fees.add(u64::try_from(spent.fee.0).unwrap_or(u64::MAX));
+        self.bytes.add(spent.bytes);
+    }
+
     /// Counts an answered HTTP request.
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100).checked_sub(1);
@@ -139,9 +152,10 @@ impl Metrics {
         }
     }
 
-    /// Everything counted, and the nodes' health, in the Prometheus text format.
+    /// Everything counted, the nodes' health, and the payer's funds where they are known, in the
+    /// Prometheus text format.
     #[must_use]
-    pub fn exposition(&self, network: &Network) -> String {
+    pub fn exposition(&self, network: &Network, funds: Option<&FundsReport>) -> String {
         let mut text = Exposition::default();
         self.write_results(&mut text);
         let counters = [
@@ -167,6 +181,16 @@ impl Metrics {
                 "Requests over the address limit.",
                 &self.rate_limited,
             ),
+            (
+                "tidings_gateway_fees_picodollars_total",
+                "Fees of what was stored or ordered.",
+                &self.fees,
+            ),
+            (
+                "tidings_gateway_stored_bytes_total",
+                "Bytes that were stored or ordered.",
+                &self.bytes,
+            ),
         ];
         for (name, help, counter) in counters {
             text.family(name, "counter", help);
@@ -183,6 +207,9 @@ impl Metrics {
             &self.publish_duration,
         );
         write_health(&mut text, &network.health());
+        if let Some(funds) = funds {
+            write_funds(&mut text, funds);
+        }
         text.into_text()
     }
 
@@ -202,6 +229,29 @@ impl Metrics {
         for (class, counter) in (1..).zip(&self.requests) {
             text.sample(name, &[("class", &format!("{class}xx"))], counter.value());
         }
+    }
+}
+
+fn write_funds(text: &mut Exposition, funds: &FundsReport) {
+    // The form has no larger numbers; a payer with more has no need to know.
+    let amount = |amount: PicoDollarsTotal| u64::try_from(amount.0).unwrap_or(u64::MAX);
+    for (name, help, value) in [
+        ("balance", "What the payer has on the chain.", funds.balance_picodollars),
+        ("owed", "What is spent of it and not charged yet.", funds.owed_picodollars),
+    ] {
+        let name = format!("tidings_gateway_funds_{name}_picodollars");
+        text.family(&name, "gauge", help);
+        text.sample(&name, &[], amount(value));
+    }
+    let name = "tidings_gateway_cap_picodollars";
+    text.family(name, "gauge", "What may be spent for a shard in the present period.");
+    for shard in &funds.shards {
+        text.sample(name, &[("shard", &shard.shard.to_string())], amount(shard.cap_picodollars));
+    }
+    let name = "tidings_gateway_cap_spent_picodollars";
+    text.family(name, "gauge", "What is spent of it.");
+    for shard in &funds.shards {
+        text.sample(name, &[("shard", &shard.shard.to_string())], amount(shard.spent_picodollars));
     }
 }
 
@@ -270,9 +320,10 @@ fn seconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidings_types::NetworkId;
+    use tidings_types::{NetworkId, ShardId};
 
     use super::*;
+    use crate::account::ShardReport;
     use crate::network::NodeClient;
 
     #[test]
@@ -287,7 +338,20 @@ mod tests {
         metrics.answered(404);
         let client = NodeClient::new(Duration::from_secs(1)).unwrap();
         let network = Network::new(NetworkId([1; 32]), Vec::new(), client, Duration::ZERO);
-        let text = metrics.exposition(&network);
+        metrics.spent(&Spent { envelopes: 1, bytes: 3, fee: PicoDollarsTotal(1 << 70) });
+        let shard = ShardReport {
+            shard: ShardId(2),
+            cap_picodollars: PicoDollarsTotal(9),
+            spent_picodollars: PicoDollarsTotal(4),
+        };
+        let funds = FundsReport {
+            balance_picodollars: PicoDollarsTotal(1 << 70),
+            owed_picodollars: PicoDollarsTotal(4),
+            available_picodollars: PicoDollarsTotal(5),
+            shards: vec![shard],
+        };
+        assert!(!metrics.exposition(&network, None).contains("_funds_"));
+        let text = metrics.exposition(&network, Some(&funds));
         for line in [
             "# TYPE tidings_gateway_send_seconds histogram",
             "tidings_gateway_send_seconds_bucket{le=\"0.001\"} 1",
@@ -298,6 +362,11 @@ mod tests {
             "tidings_gateway_send_results_total{result=\"unreachable\"} 1",
             "tidings_gateway_batched_envelopes_total 7",
             "tidings_gateway_http_requests_total{class=\"4xx\"} 1",
+            "tidings_gateway_stored_bytes_total 3",
+            "tidings_gateway_funds_balance_picodollars 18446744073709551615",
+            "tidings_gateway_funds_owed_picodollars 4",
+            "tidings_gateway_cap_picodollars{shard=\"2\"} 9",
+            "tidings_gateway_cap_spent_picodollars{shard=\"2\"} 4",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

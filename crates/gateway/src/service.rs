@@ -11,7 +11,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::account::{Database, DatabaseError, Quotas, Users};
+use crate::account::{Books, Budget, Database, DatabaseError, FundsWatch, Quotas, Users};
 use crate::config::{GatewayConfig, TlsFiles};
 use crate::http::{self, Api, Parts};
 use crate::metrics::Metrics;
@@ -31,6 +31,11 @@ pub enum GatewayError {
     /// The certificate or its key cannot be used.
     #[error("the TLS files: {0}")]
     Tls(io::Error),
+    /// The configuration has `[chain]`, and nobody watches it.
+    #[error(
+        "the configuration limits spending to the payer's funds, and nobody says what they are"
+    )]
+    FundsUnwatched,
     /// The client for nodes cannot be set up.
     #[error("the HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -60,15 +65,17 @@ pub struct Gateway {
     drain_timeout: Duration,
 }
 
-/// Runs a gateway until `shutdown` completes, then lets requests finish.
+/// Runs a gateway until `shutdown` completes, then lets requests finish. With `funds`, it sends no
+/// more than its payer can pay for (GTW-017).
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start, or stops by itself.
 pub async fn run(
     config: GatewayConfig,
+    funds: Option<FundsWatch>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
-    let mut gateway = Gateway::start(config).await?;
+    let mut gateway = Gateway::start(config, funds).await?;
     tokio::select! {
         () = shutdown => gateway.stop().await,
         failed = &mut gateway.server => Err(GatewayError::Server(flatten(failed).err().unwrap_or_else(
@@ -78,16 +85,24 @@ pub async fn run(
 }
 
 impl Gateway {
-    /// Starts a gateway: it listens on return, and is ready once it has found the network.
+    /// Starts a gateway: it listens on return, and is ready once it has found the network. With
+    /// `funds`, it sends no more than its payer can pay for (GTW-017).
     ///
     /// # Errors
     /// [`GatewayError`] when something that it needs is missing.
-    pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
+    pub async fn start(
+        config: GatewayConfig,
+        funds: Option<FundsWatch>,
+    ) -> Result<Self, GatewayError> {
+        if config.chain.is_some() && funds.is_none() {
+            return Err(GatewayError::FundsUnwatched);
+        }
         // Fails when there is a provider already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let session_key = read_session_key(&config.session_key_file)?;
         let public_key = session_key.public_key();
         let database = Database::open(&config.database).await?;
+        let budget = Arc::new(Budget::open(database.clone(), config.payer, funds).await?);
         let client = NodeClient::new(config.attempt_timeout())?;
         let network = Network::new(config.network, config.nodes.clone(), client, config.distrust());
         let (network, metrics) = (Arc::new(network), Arc::new(Metrics::default()));
@@ -101,6 +116,8 @@ impl Gateway {
             sender: Sender::new(desk, config.send_deadline(), config.envelope_fee_max),
             users: Users::new(database.clone()),
             quotas: Quotas::new(database.clone(), config.quota_window_seconds),
+            books: Books::new(database.clone()),
+            budget,
             metrics,
             session_key: public_key,
         };
@@ -109,6 +126,8 @@ impl Gateway {
         let mut watching = JoinSet::new();
         let interval = config.probe_interval();
         watching.spawn(async move { network.watch(interval).await });
+        let written = Arc::clone(&api);
+        watching.spawn(async move { keep_books(&written).await });
         tracing::info!(%address, payer = %config.payer, "the gateway listens");
         let drain_timeout = Duration::from_millis(config.limits.drain_timeout_ms);
         Ok(Self { address, api, database, handle, server, watching, drain_timeout })
@@ -137,11 +156,26 @@ impl Gateway {
         let served = flatten((&mut self.server).await);
         self.watching.shutdown().await;
         self.api.quotas.return_leases().await;
+        let written = self.api.write_books().await;
         self.database.close().await;
-        tracing::info!("the gateway has stopped");
+        tracing::info!(all_written = written.is_ok(), "the gateway has stopped");
         served.map_err(GatewayError::Server)
     }
 }
+
+/// Writes what was spent once in a while, for ever.
+async fn keep_books(api: &Arc<Api>) {
+    let mut ticks = tokio::time::interval(BOOKS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // A failure was told, and is tried again with the next tick.
+        let _ = api.write_books().await;
+    }
+}
+
+/// How often what was spent is written, and so how much of it a crash may forget.
+const BOOKS_INTERVAL: Duration = Duration::from_secs(1);
 
 type Serving = (SocketAddr, Handle<SocketAddr>, JoinHandle<io::Result<()>>);
 

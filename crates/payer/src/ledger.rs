@@ -66,6 +66,16 @@ impl Ledger {
         self.last.as_ref()
     }
 
+    /// What each payer was billed since the shard began, by address.
+    pub fn usage(&self) -> impl Iterator<Item = (EthereumAddress, PicoDollarsTotal)> {
+        self.usage.iter().map(|(payer, billed)| (*payer, *billed))
+    }
+
+    /// What each node earned since the shard began, by number.
+    pub fn earnings(&self) -> impl Iterator<Item = (NodeId, PicoDollarsTotal)> {
+        self.earnings.iter().map(|(node, earned)| (*node, *earned))
+    }
+
     /// What a payer was billed since the shard began.
     #[must_use]
     pub fn billed_to(&self, payer: EthereumAddress) -> PicoDollarsTotal {

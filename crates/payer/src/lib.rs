@@ -4,7 +4,7 @@
 //! [`judge`] gives the verdict that originator, replica, report and audit share; [`Meter`] reads
 //! blocks and pinned entries, and [`Ledger`] closes periods into the reports that the settlement
 //! contract takes.
-//! Nothing here holds a balance or moves money.
+//! [`Funds`] is what a payer has, as others read it on the chain; nothing here moves money.
 #![deny(clippy::disallowed_methods)]
 
 mod attestations;
@@ -12,6 +12,7 @@ mod congestion;
 mod counting;
 mod earnings;
 mod fee;
+mod funds;
 mod holdings;
 mod ledger;
 mod measurement;
@@ -24,6 +25,7 @@ pub use attestations::Attestations;
 pub use congestion::{CongestionRule, UNCONGESTED_PERMILLE};
 pub use earnings::{PROTOCOL, Work};
 pub use fee::{FeeClass, entry_fee, fee};
+pub use funds::{Cap, Funds, ShardFunds};
 pub use holdings::Pin;
 pub use ledger::{Closing, Ledger, earnings_leaf, usage_leaf};
 pub use measurement::{Measurement, measurement_tree, medians};

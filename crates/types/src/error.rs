@@ -161,6 +161,8 @@ error_codes! {
     Unreachable = 130, "unreachable", Passing;
     /// A bug on this side.
     Internal = 131, "internal", Bug;
+    /// The payer's money, or its cap for the shard and period, is used up.
+    InsufficientFunds = 132, "insufficient_funds", Circumstance;
 }
 
 impl ErrorCode {

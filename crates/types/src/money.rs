@@ -87,6 +87,20 @@ impl PicoDollarsTotal {
         self.0 / PICO_DOLLARS_PER_UNIT
     }
 
+    /// In units of a token with six decimals, what is less than one counted as one.
+    #[must_use]
+    pub const fn units_rounded_up(self) -> u128 {
+        self.0.div_ceil(PICO_DOLLARS_PER_UNIT)
+    }
+
+    /// The amount `factor` times.
+    ///
+    /// # Errors
+    /// [`MoneyOverflow`] when it does not fit.
+    pub fn times(self, factor: u64) -> Result<Self, MoneyOverflow> {
+        self.0.checked_mul(factor.into()).map(Self).ok_or(MoneyOverflow)
+    }
+
     /// So many units of a token with six decimals.
     ///
     /// # Errors
@@ -152,6 +166,11 @@ mod tests {
     fn units_are_whole_and_totals_have_sixteen_bytes() {
         let total = PicoDollarsTotal(1_999_999);
         assert_eq!(total.units_rounded_down(), 1);
+        let rounded_up = [0, 1, 1_000_000, 1_000_001, u128::MAX];
+        let rounded_up = rounded_up.map(|amount| PicoDollarsTotal(amount).units_rounded_up());
+        assert_eq!(rounded_up, [0, 1, 1, 2, u128::MAX / 1_000_000 + 1]);
+        assert_eq!(total.times(2), Ok(PicoDollarsTotal(3_999_998)));
+        assert_eq!(PicoDollarsTotal(u128::MAX).times(2), Err(MoneyOverflow));
         assert_eq!(PicoDollarsTotal::from_units(1), Ok(PicoDollarsTotal(1_000_000)));
         assert_eq!(PicoDollarsTotal::from_units(u128::MAX), Err(MoneyOverflow));
         assert_eq!(PicoDollarsTotal(1).minus(total), Err(MoneyOverflow));

@@ -2,5 +2,6 @@
 
 mod anvil;
 mod endpoints;
+mod funds;
 mod submitting;
 mod watching;

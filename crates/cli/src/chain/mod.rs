@@ -4,6 +4,7 @@ mod account;
 mod amount;
 mod deed;
 mod deploy;
+mod funds;
 mod gov;
 mod gov_action;
 mod gov_deed;
@@ -13,13 +14,17 @@ mod operator;
 mod operator_change;
 mod payer;
 mod setting;
+mod steward;
 
 pub use account::{Account, Contracts, Key, Providers};
+pub use amount::Dollars;
 pub(crate) use deploy::make as deploy_as_planned;
 pub use deploy::{ChainCommand, run as run_chain};
+pub use funds::watch_funds;
 pub use gov::{GovCommand, run as run_gov};
 pub use operator::{OperatorCommand, run as run_operator};
 pub use payer::{PayerCommand, run as run_payer};
+pub use steward::keep_house;
 
 use std::path::Path;
 use std::time::Duration;

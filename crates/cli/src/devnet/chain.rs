@@ -32,6 +32,8 @@ const OPERATOR_TOKENS: u64 = 1_000_000;
 const BOND_TOKENS: u64 = 100_000;
 /// What the gateway's payer has in the vault, in dollars.
 const DEPOSIT_DOLLARS: u64 = 1_000;
+/// The most that the payer lets be taken for one period, on all shards together, in dollars.
+const CAP_DOLLARS: u64 = 10;
 /// When the gateway's session key expires, in seconds since 1970: the end of this century.
 const SESSION_EXPIRES: u64 = 4_102_444_800;
 /// The time between blocks once the network is there; until then each transaction makes one.
@@ -50,6 +52,7 @@ pub struct Chain {
     endpoints: Endpoints,
     http: reqwest::Client,
     deployer_key_file: PathBuf,
+    shards: u16,
 }
 
 /// A node that is to join.
@@ -97,6 +100,7 @@ impl Chain {
             endpoints,
             http,
             deployer_key_file,
+            shards: options.shards,
         })
     }
 
@@ -176,6 +180,11 @@ impl Chain {
             let call =
                 PayerVault::setSessionKeyCall { key: key.0.into(), expires: SESSION_EXPIRES };
             act(&mut submitter, &hex::encode(key.0), on.vault, &call).await?;
+        }
+        let cap = u128::from(CAP_DOLLARS * 1_000_000) / u128::from(self.shards.max(1));
+        for shard in 0..self.shards {
+            let call = PayerVault::setCapCall { shard, amount: cap };
+            act(&mut submitter, &format!("cap {shard}"), on.vault, &call).await?;
         }
         Ok(())
     }

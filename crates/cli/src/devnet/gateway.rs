@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tidings_envelope::Registry;
 use tidings_envelope::registry::PayerRecord;
-use tidings_gateway::{DatabaseError, GatewayConfig};
+use tidings_gateway::{DatabaseError, GatewayConfig, Quota};
 
 use super::keys::KeySource;
 use super::{GatewayLayout, loopback, replace};
@@ -75,7 +75,8 @@ fn configuration(registry: &Registry, payer: &PayerRecord, port: u16) -> Result<
 
 async fn add_user(database: &str, api_key_file: &Path) -> Result<()> {
     for attempt in 1..=USER_NAMES_MAX {
-        match tidings_gateway::add_user(database, &format!("devnet-{attempt}"), QUOTA).await {
+        let (name, quota) = (format!("devnet-{attempt}"), Quota::envelopes(QUOTA));
+        match tidings_gateway::add_user(database, &name, quota).await {
             Ok(key) => return secret_file::create(api_key_file, key.reveal().as_bytes()),
             Err(DatabaseError::UserExists(_)) => {}
             Err(error) => return Err(error).context("cannot add a user to the gateway"),

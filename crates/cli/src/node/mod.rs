@@ -58,6 +58,7 @@ pub async fn run(
             logging::start(&config.log_format)?;
             chain::keep_registry(&config).await?;
             let book = Arc::new(SettlementBook::default());
+            chain::keep_house(&config, book.clone())?;
             tidings_node::run(config, book, shutdown::signalled()?).await?;
             Ok(())
         }

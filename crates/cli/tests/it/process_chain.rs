@@ -1,5 +1,7 @@
 //! A network whose registry is on a chain: made, joined and left with the program alone.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 use crate::chain::{ACCOUNTS, Chain};
 use crate::network::{DEADLINE, POLL_INTERVAL, free_ports, get, wait_ready};
-use crate::program::{command, run, word};
+use crate::program::{command, json, run, word};
 
 /// No waiting, so that a test can go through what takes weeks.
 const PLAN: &str = "timelock_seconds = 10
@@ -61,8 +63,39 @@ impl Chain {
     }
 
     fn spawn(&mut self, node: &Node) {
-        let log = std::fs::File::create(node.config.with_extension("log")).unwrap();
-        let child = command(&["node", "run", "--config", word(&node.config)])
+        self.run_in_background("node", &node.config);
+    }
+
+    /// Starts a gateway of `payer` that reads its money from the chain; its configuration, and
+    /// where it listens.
+    fn spawn_gateway(&mut self, payer: &str, nodes: &[Node], port: u16) -> (PathBuf, String) {
+        let folder = self.file("gateway");
+        std::fs::create_dir(&folder).unwrap();
+        let mut secret = std::fs::File::options();
+        let secret = secret.write(true).create_new(true).mode(0o600);
+        let mut secret = secret.open(folder.join("session.key")).unwrap();
+        secret.write_all("07".repeat(32).as_bytes()).unwrap();
+        let status = get(nodes[0].url.trim_start_matches("http://"), "/v1/status").unwrap();
+        let (_, network) = status.split_once("\"network\":\"").unwrap();
+        let (network, listen) = (&network[..64], format!("127.0.0.1:{port}"));
+        let urls: Vec<&str> = nodes.iter().map(|node| node.url.as_str()).collect();
+        let text = format!(
+            "listen = \"{listen}\"\nnodes = {urls:?}\nnetwork = \"{network}\"\n\
+             payer = \"{payer}\"\nsession_key_file = \"session.key\"\n\
+             database = \"sqlite:gateway.db\"\n[chain]\n\
+             deployment_file = \"../deployment.json\"\nrpc = [\"{}\"]\n\
+             finality_depth = 0\npoll_ms = 50\n",
+            self.url
+        );
+        let config = folder.join("gateway.toml");
+        std::fs::write(&config, text).unwrap();
+        self.run_in_background("gateway", &config);
+        (config, listen)
+    }
+
+    fn run_in_background(&mut self, what: &str, config: &Path) {
+        let log = std::fs::File::create(config.with_extension("log")).unwrap();
+        let child = command(&[what, "run", "--config", word(config)])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -109,12 +142,26 @@ fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
+/// Waits until a gateway says this of its payer's balance, in picodollars.
+fn gateway_says(listen: &str, balance: &str) {
+    let expected = format!("\"balance_picodollars\":\"{balance}\"");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = get(listen, "/v1/status").unwrap_or_default();
+        if status.contains(&expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not {balance}: {status}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
 #[test]
 fn a_network_is_made_joined_and_left_on_a_chain() {
     let mut chain = Chain::start(PLAN);
-    let ports = free_ports(8);
+    let ports = free_ports(9);
     let nodes: Vec<Node> = (0..4u32)
-        .zip(ports.chunks(2))
+        .zip(ports[..8].chunks(2))
         .map(|(number, pair)| chain.add_node(number, (pair[0], pair[1])))
         .collect();
     assert!(chain.says(&["chain", "check"]).contains("has these contracts"));
@@ -138,6 +185,20 @@ fn a_network_is_made_joined_and_left_on_a_chain() {
     assert_eq!(purse["balance_dollars"], "10");
     let refusal = chain.refuses(0, 1, &["payer", "deposit", "100"]);
     assert!(refusal.contains("ERC20InsufficientBalance"), "{refusal}");
+
+    // A gateway hears what its payer has, and that it has more.
+    let (gateway, listen) = chain.spawn_gateway(payer, &nodes, ports[8]);
+    gateway_says(&listen, "10000000000000");
+    chain.act(&["payer", "deposit", "2.5"]);
+    gateway_says(&listen, "12500000000000");
+    let add = ["gateway", "add-user", "--config", word(&gateway), "ada", "--money-quota", "0.5"];
+    assert_eq!(json(&add)["name"], "ada");
+    run(&["gateway", "set-quota", "--config", word(&gateway), "ada", "--quota", "7"]);
+    let spend = json(&["gateway", "spend", "--config", word(&gateway), "--days", "2"]);
+    assert_eq!(
+        (&spend["total"]["envelopes"], &spend["owed_picodollars"]),
+        (&0.into(), &"0".into())
+    );
 
     // One leaves; the others hear of it, and of the payer, with the next epoch.
     chain.act(&["operator", "exit", "3"]);

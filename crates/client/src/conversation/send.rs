@@ -248,7 +248,10 @@ impl Core {
 }
 
 fn is_over_quota(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::QuotaExceeded | ErrorCode::PayerOverCap)
+    matches!(
+        code,
+        ErrorCode::QuotaExceeded | ErrorCode::PayerOverCap | ErrorCode::InsufficientFunds
+    )
 }
 
 /// What goes on the wire; a stamped payload gets a fresh expiry each time.

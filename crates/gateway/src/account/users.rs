@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidings_types::ErrorCode;
+use tidings_types::{ErrorCode, EthereumAddress};
 
-use super::{Database, KeyDigest, User};
+use super::{ApiKey, Database, DatabaseError, KeyDigest, Quota, User};
 
 /// How long a user is remembered, and so how long a removed user's key still works at most.
 const MEMORY: Duration = Duration::from_secs(5);
@@ -35,18 +35,19 @@ impl Users {
         Self { database, known: Mutex::default() }
     }
 
-    /// The user with this key, if there is one (GTW-001).
+    /// The user with this key at `now_seconds`, if there is one (GTW-001).
     ///
     /// # Errors
     /// [`ErrorCode::StorageUnavailable`] when the database fails.
-    pub async fn user(&self, digest: &KeyDigest) -> Result<Option<User>, ErrorCode> {
+    pub async fn user(
+        &self,
+        digest: &KeyDigest,
+        now_seconds: u64,
+    ) -> Result<Option<User>, ErrorCode> {
         if let Some(user) = self.remembered(digest) {
             return Ok(Some(user));
         }
-        let found = self.database.user(digest).await.map_err(|error| {
-            tracing::error!(%error, "the database failed");
-            ErrorCode::StorageUnavailable
-        })?;
+        let found = self.database.user(digest, now_seconds).await.map_err(unavailable)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &found {
             None => drop(known.remove(&digest.handle())),
@@ -64,10 +65,30 @@ impl Users {
         Ok(found)
     }
 
+    /// A fresh key for an account that logged in (GTW-020).
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageUnavailable`] when the database fails.
+    pub async fn log_in(
+        &self,
+        account: EthereumAddress,
+        quota: Quota,
+        now_seconds: u64,
+        expires_seconds: u64,
+    ) -> Result<ApiKey, ErrorCode> {
+        let key = self.database.log_in(account, quota, now_seconds, expires_seconds).await;
+        key.map_err(unavailable)
+    }
+
     fn remembered(&self, digest: &KeyDigest) -> Option<User> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(&digest.handle())?;
         let is_fresh = known.since.elapsed() < MEMORY;
         (is_fresh && known.digest.matches(digest)).then(|| known.user.clone())
     }
+}
+
+fn unavailable(error: DatabaseError) -> ErrorCode {
+    tracing::error!(%error, "the database failed");
+    ErrorCode::StorageUnavailable
 }

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use tidings_envelope::api::MEDIA_TYPE;
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{ErrorCode, Wire};
@@ -22,16 +23,32 @@ pub(super) struct Received<T> {
 
 /// Reads a versioned structure of at most one batch's bytes (GTW-012).
 pub(super) async fn receive<T: Wire>(api: &Api, request: Request) -> Result<Received<T>, Refusal> {
+    let (bytes, memory) = receive_bytes(api, request, MEDIA_TYPE, BATCH_BYTES_MAX).await?;
+    if bytes.get(..2).is_some_and(|version| version != PROTOCOL_VERSION.to_be_bytes()) {
+        return Err(ErrorCode::UnknownVersion.into());
+    }
+    let value = T::from_wire(&bytes)
+        .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?;
+    Ok(Received { value, memory })
+}
+
+/// Reads a body of one media type, and accounts for its memory until the permit is dropped.
+async fn receive_bytes(
+    api: &Api,
+    request: Request,
+    media_type: &'static str,
+    limit: usize,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
     let headers = request.headers();
-    if headers.get(header::CONTENT_TYPE).is_none_or(|found| found != MEDIA_TYPE) {
-        let message = format!("the body must be {MEDIA_TYPE}");
+    if headers.get(header::CONTENT_TYPE).is_none_or(|found| found != media_type) {
+        let message = format!("the body must be {media_type}");
         return Err(Refusal::new(ErrorCode::Malformed, message)
             .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let bytes_max = match announced.map(str::parse::<usize>) {
-        None => BATCH_BYTES_MAX,
-        Some(Ok(length)) if length <= BATCH_BYTES_MAX => length,
+        None => limit,
+        Some(Ok(length)) if length <= limit => length,
         Some(_) => return Err(ErrorCode::TooLarge.into()),
     };
     let memory = api.reserve_memory(bytes_max)?;
@@ -40,12 +57,18 @@ pub(super) async fn receive<T: Wire>(api: &Api, request: Request) -> Result<Rece
         Refusal::new(ErrorCode::Malformed, "the body did not arrive in time")
             .with_status(StatusCode::REQUEST_TIMEOUT)
     })??;
-    if bytes.get(..2).is_some_and(|version| version != PROTOCOL_VERSION.to_be_bytes()) {
-        return Err(ErrorCode::UnknownVersion.into());
-    }
-    let value = T::from_wire(&bytes)
-        .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?;
-    Ok(Received { value, memory })
+    Ok((bytes, memory))
+}
+
+/// Reads JSON of at most `bytes_max` (GTW-012).
+pub(super) async fn receive_json<T: DeserializeOwned>(
+    api: &Api,
+    request: Request,
+    bytes_max: usize,
+) -> Result<T, Refusal> {
+    let (bytes, _memory) = receive_bytes(api, request, "application/json", bytes_max).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))
 }
 
 /// Answers with a structure.

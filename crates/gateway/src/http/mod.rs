@@ -2,9 +2,12 @@
 
 mod body;
 mod cors;
+mod estimate;
+mod login;
 mod rates;
 mod refusal;
 mod routes;
+mod spend;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,17 +26,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::cors::Cors;
 pub use self::rates::AddressRates;
 use self::refusal::Refusal;
-use crate::account::{Quotas, Users};
-use crate::config::{GatewayConfig, Limits};
+use crate::account::{Books, Budget, Quotas, Users};
+use crate::config::{GatewayConfig, Limits, LoginConfig};
+use crate::login::Nonces;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::publish::Sender;
 
 /// Every route, as `openapi.json` describes them.
 #[cfg(test)]
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 12] = [
     ("POST", SEND),
+    ("POST", ESTIMATE),
     ("GET", USAGE),
+    ("GET", SPEND),
+    ("POST", LOGIN_NONCE),
+    ("POST", LOGIN),
     ("GET", STATUS),
     ("GET", REGISTRY),
     ("GET", HEALTHZ),
@@ -43,7 +51,11 @@ const ROUTES: [(&str, &str); 8] = [
 ];
 
 const SEND: &str = "/v1/send";
+const ESTIMATE: &str = "/v1/estimate";
 const USAGE: &str = "/v1/usage";
+const SPEND: &str = "/v1/spend";
+const LOGIN_NONCE: &str = "/v1/login/nonce";
+const LOGIN: &str = "/v1/login";
 const STATUS: &str = "/v1/status";
 const REGISTRY: &str = "/v1/registry";
 const HEALTHZ: &str = "/healthz";
@@ -58,9 +70,14 @@ pub(crate) struct Api {
     pub(crate) sender: Sender,
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
+    pub(crate) books: Books,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) payer: EthereumAddress,
     pub(crate) session_key: PublicKey,
+    /// Who may log in; nobody without.
+    login: Option<LoginConfig>,
+    nonces: Nonces,
     gate: Gate,
 }
 
@@ -97,6 +114,8 @@ pub(crate) struct Parts {
     pub(crate) sender: Sender,
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
+    pub(crate) books: Books,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) session_key: PublicKey,
 }
@@ -104,9 +123,21 @@ pub(crate) struct Parts {
 impl Api {
     /// An API for a gateway of this configuration.
     pub(crate) fn new(config: &GatewayConfig, parts: Parts) -> Self {
-        let Parts { network, sender, users, quotas, metrics, session_key } = parts;
-        let (payer, gate) = (config.payer, Gate::new(config));
-        Self { network, sender, users, quotas, metrics, payer, session_key, gate }
+        let Parts { network, sender, users, quotas, books, budget, metrics, session_key } = parts;
+        Self {
+            network,
+            sender,
+            users,
+            quotas,
+            books,
+            budget,
+            metrics,
+            payer: config.payer,
+            session_key,
+            login: config.login.clone(),
+            nonces: Nonces::default(),
+            gate: Gate::new(config),
+        }
     }
 
     /// Refuses new sends from now on; those under way go on (GTW-014).
@@ -116,6 +147,24 @@ impl Api {
 
     fn is_draining(&self) -> bool {
         self.gate.is_draining.load(Ordering::SeqCst)
+    }
+
+    /// Writes what users and the payer spent; after a failure it is tried again next time.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageUnavailable`] when the database fails.
+    pub(crate) async fn write_books(self: &Arc<Self>) -> Result<(), ErrorCode> {
+        let api = Arc::clone(self);
+        // On a task of its own: whoever waits for it and goes must not leave it half done, or it
+        // would be lost or entered twice.
+        let writing = tokio::spawn(async move {
+            let users = api.books.write(routes::now_seconds()).await;
+            users.and(api.budget.write().await)
+        });
+        writing.await.map_err(|_| ErrorCode::Internal)?.map_err(|error| {
+            tracing::warn!(%error, "what was spent could not be written yet");
+            ErrorCode::StorageUnavailable
+        })
     }
 
     /// Why the gateway cannot serve now, if it cannot (GTW-011).
@@ -128,6 +177,7 @@ impl Api {
             Some(now) if !now.registry.session_key_is_known(self.payer, &self.session_key) => {
                 "the session key is not registered for the payer".into()
             }
+            Some(_) if self.budget.is_unknown() => "the payer's funds are not known yet".into(),
             Some(now) => {
                 let shard = self.network.unserved_shard(&now)?;
                 format!("no healthy node serves shard {shard}")
@@ -160,7 +210,11 @@ impl Api {
 pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route(SEND, post(routes::send))
+        .route(ESTIMATE, post(estimate::estimate))
         .route(USAGE, get(routes::usage))
+        .route(SPEND, get(spend::spend))
+        .route(LOGIN_NONCE, post(login::nonce))
+        .route(LOGIN, post(login::login))
         .route(STATUS, get(routes::status))
         .route(REGISTRY, get(routes::registry))
         .route(HEALTHZ, get(routes::healthz))

@@ -8,13 +8,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tidings_envelope::api::{SendRequest, SendResult};
+use tidings_envelope::api::SendRequest;
 use tidings_types::ErrorCode;
 
 use super::Api;
 use super::body::{Received, receive, reply};
 use super::refusal::Refusal;
 use crate::account::{ApiKey, User};
+use crate::publish::{Bill, Cost};
 
 /// The media type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4";
@@ -37,17 +38,23 @@ async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, R
     let place = api.enter()?;
     let user = authorise(api, request.headers()).await?;
     let Received { value, memory } = receive::<SendRequest>(api, request).await?;
+    let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
     let prepared = api.sender.prepare(value)?;
-    let charge = api.quotas.charge(&user, amount(prepared.count()), now_seconds()).await?;
+    let costs = prepared.costs().to_vec();
+    let taken = Cost::take(&costs);
+    // The payer's money first, because what is set aside of it is put back by itself.
+    let reservation = api.budget.reserve(api.network.period(), Cost::by_shard(&costs))?;
+    let charge = api.quotas.charge(&user, taken, now_seconds()).await?;
     // Not on the connection's task: a caller who hangs up changes nothing about what is sent.
     let api = Arc::clone(api);
     let sending = tokio::spawn(async move {
         let _held = (place, memory);
-        let refused_before = prepared.refused_count();
         let response = api.sender.send(prepared).await;
-        let is_refused = |result: &&SendResult| matches!(result, SendResult::Refused { .. });
-        let refused = response.results.iter().filter(is_refused).count();
-        charge.refund(amount(refused.saturating_sub(refused_before))).await;
+        let bill = Bill::of(&costs, &response.results, &snapshot.registry.fees);
+        reservation.settle(&bill.owed);
+        charge.refund(bill.unused(taken)).await;
+        api.books.enter(&user.name, &bill.spent, now_seconds());
+        api.metrics.spent(&bill.spent);
         response
     });
     let response = sending.await.map_err(|_| ErrorCode::Internal)?;
@@ -79,6 +86,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Refu
         "payer": api.payer,
         "period": api.network.period().ok_or(ErrorCode::NotReady)?,
         "nodes": nodes,
+        "funds": api.budget.report(api.network.period()),
     });
     Ok(Json(status).into_response())
 }
@@ -104,7 +112,8 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Refu
 
 /// `GET /metrics`: counters in the Prometheus text format (GTW-013).
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    let text = api.metrics.exposition(&api.network);
+    let funds = api.budget.report(api.network.period());
+    let text = api.metrics.exposition(&api.network, funds.as_ref());
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
@@ -119,22 +128,19 @@ pub(super) async fn not_found() -> Refusal {
 }
 
 /// The user whose key the request carries (GTW-001).
-async fn authorise(api: &Api, headers: &HeaderMap) -> Result<User, Refusal> {
+pub(super) async fn authorise(api: &Api, headers: &HeaderMap) -> Result<User, Refusal> {
     let credentials = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = credentials
         .and_then(|text| text.split_once(' '))
         .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then_some(key.trim()));
     let key = key.and_then(|key| ApiKey::parse(key).ok()).ok_or(ErrorCode::Unauthorized)?;
-    let user = api.users.user(&key.digest()).await?;
+    let user = api.users.user(&key.digest(), now_seconds()).await?;
     user.ok_or_else(|| ErrorCode::Unauthorized.into())
 }
 
-fn now_seconds() -> u64 {
+/// Seconds since 1970.
+pub(super) fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn amount(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

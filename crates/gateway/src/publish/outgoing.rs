@@ -58,12 +58,20 @@ impl Outgoing {
     /// # Errors
     /// [`ErrorCode::FeeInvalid`] when the fee fits no amount.
     pub fn fee(&self, schedule: &FeeSchedule, count: usize) -> Result<PicoDollars, ErrorCode> {
-        let path = vec![[0u8; 32]; path_hashes_max(count)];
-        let around = batch_bytes(self.lane) + 0u32.tls_serialized_len() + path.tls_serialized_len();
-        let length = u32::try_from(self.bytes.len() + around).map_err(|_| ErrorCode::TooLarge)?;
         let class = FeeClass::of(&self.topic, self.lane);
+        let length = stored_bytes(self.bytes.len(), self.lane, count)?;
         fee(schedule, length, self.retention_days, class).map_err(|_| ErrorCode::FeeInvalid)
     }
+}
+
+/// The length under which an envelope of `bytes` is stored that is sent in a batch of `count`.
+///
+/// # Errors
+/// [`ErrorCode::TooLarge`] when it fits no 32 bits.
+pub fn stored_bytes(bytes: usize, lane: Lane, count: usize) -> Result<u32, ErrorCode> {
+    let path = vec![[0u8; 32]; path_hashes_max(count)];
+    let around = batch_bytes(lane) + 0u32.tls_serialized_len() + path.tls_serialized_len();
+    u32::try_from(bytes.saturating_add(around)).map_err(|_| ErrorCode::TooLarge)
 }
 
 /// The most hashes in a path through a tree of `count` leaves (RFC 6962 §2.1.1).

@@ -11,6 +11,7 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{BoundedVec, ErrorCode, NodeId, PicoDollars, ShardId};
 
 use super::Outgoing;
+use super::cost::Cost;
 use super::lanes::{Delivery, Desk, LaneKey, Lanes};
 use crate::network::Snapshot;
 
@@ -26,21 +27,17 @@ pub struct Prepared {
     level: AckLevel,
     /// What is to be sent, by place in the request.
     outgoing: Vec<(usize, Arc<Outgoing>)>,
+    /// What each of them may cost, in the same order.
+    costs: Vec<Cost>,
     /// What is refused already, by place in the request.
     refused: Vec<(usize, ErrorCode)>,
 }
 
 impl Prepared {
-    /// How many envelopes are to be sent, which is what their user is charged for.
+    /// What each envelope that is to be sent may cost, in the order of the request.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.outgoing.len()
-    }
-
-    /// How many envelopes are refused already.
-    #[must_use]
-    pub fn refused_count(&self) -> usize {
-        self.refused.len()
+    pub fn costs(&self) -> &[Cost] {
+        &self.costs
     }
 }
 
@@ -77,14 +74,21 @@ impl Sender {
             return Err(ErrorCode::UnknownVersion);
         }
         let snapshot = self.desk.network.snapshot().ok_or(ErrorCode::NotReady)?;
-        let mut prepared =
-            Prepared { level: request.level, outgoing: Vec::new(), refused: Vec::new() };
+        let mut prepared = Prepared {
+            level: request.level,
+            outgoing: Vec::new(),
+            costs: Vec::new(),
+            refused: Vec::new(),
+        };
         let mut seen = BTreeSet::new();
         for (place, envelope) in request.envelopes.iter().enumerate() {
             let checked = Outgoing::check(envelope, self.desk.payer.address);
             let checked = checked.and_then(|envelope| self.afford(envelope, &snapshot));
+            let checked =
+                checked.and_then(|envelope| Ok((Cost::of(place, &envelope, &snapshot)?, envelope)));
             match checked {
-                Ok(envelope) if seen.insert(envelope.id) => {
+                Ok((cost, envelope)) if seen.insert(envelope.id) => {
+                    prepared.costs.push(cost);
                     prepared.outgoing.push((place, Arc::new(envelope)));
                 }
                 Ok(_) => prepared.refused.push((place, ErrorCode::Repeated)),
@@ -104,7 +108,7 @@ impl Sender {
 
     /// Sends what was prepared; one result per envelope of the request, in its order (GTW-010).
     pub async fn send(&self, prepared: Prepared) -> SendResponse {
-        let Prepared { level, outgoing, refused } = prepared;
+        let Prepared { level, outgoing, refused, .. } = prepared;
         let count = outgoing.len() + refused.len();
         let mut results = vec![SendResult::Refused { code: ErrorCode::Internal }; count];
         let mut enter = |place: usize, result| {

@@ -3,7 +3,7 @@
 use reqwest::{RequestBuilder, StatusCode};
 use tidings_envelope::AckLevel;
 use tidings_envelope::api::{MEDIA_TYPE, SendResult};
-use tidings_gateway::{Database, GatewayConfig};
+use tidings_gateway::{Database, GatewayConfig, Quota};
 use tidings_types::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,11 +43,11 @@ async fn a_user_added_later_may_send_and_one_removed_may_not() {
     // covers: GTW-001
     let mut subject = Setting::default().start().await;
     let database = Database::open(&subject.config.database).await.unwrap();
-    subject.key = database.add_user("ben", 5).await.unwrap().reveal().to_string();
+    subject.key = database.add_user("ben", Quota::envelopes(5)).await.unwrap().reveal().to_string();
     database.remove_user("ben").await.unwrap();
     let refused = subject.try_send(AckLevel::Local, vec![message("hello")]).await;
     assert_eq!(refused, Err(ErrorCode::Unauthorized));
-    subject.key = database.add_user("ben", 5).await.unwrap().reveal().to_string();
+    subject.key = database.add_user("ben", Quota::envelopes(5)).await.unwrap().reveal().to_string();
     assert!(subject.try_send(AckLevel::Local, vec![message("hello")]).await.is_ok());
 }
 

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidings_envelope::api::{MEDIA_TYPE, SendRequest, SendResponse, SendResult};
 use tidings_envelope::{AckLevel, ClientEnvelope};
-use tidings_gateway::{Gateway, GatewayConfig, Limits, add_user};
+use tidings_gateway::{FundsWatch, Gateway, GatewayConfig, Limits, Quota, add_user};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::{BoundedVec, ErrorCode, NodeId, Wire};
+use tidings_types::{BoundedVec, ErrorCode, NodeId, PicoDollars, Wire};
 
 use super::peer::Peer;
 use super::world::{PAYER, World, network, session_key};
@@ -35,6 +35,10 @@ pub struct Setting {
     pub nodes: usize,
     pub shards: u16,
     pub quota: u64,
+    /// In picodollars per window; no limit without.
+    pub money_quota: Option<u64>,
+    /// What the payer has; no limit without.
+    pub funds: Option<FundsWatch>,
     /// Which nodes say that they are ready, by place; the others are the last resort.
     pub ready: Vec<usize>,
     /// Which nodes are not there at all.
@@ -44,7 +48,16 @@ pub struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { nodes: 4, shards: 1, quota: QUOTA, ready: vec![0], down: vec![], change: |_| () }
+        Self {
+            nodes: 4,
+            shards: 1,
+            quota: QUOTA,
+            money_quota: None,
+            funds: None,
+            ready: vec![0],
+            down: vec![],
+            change: |_| (),
+        }
     }
 }
 
@@ -71,8 +84,9 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let mut config = configuration(&folder, &world);
         (self.change)(&mut config);
-        let key = add_user(&config.database, "ada", self.quota).await.unwrap().reveal().to_string();
-        let gateway = Gateway::start(config.clone()).await.unwrap();
+        let quota = Quota { envelopes: self.quota, money: self.money_quota.map(PicoDollars) };
+        let key = add_user(&config.database, "ada", quota).await.unwrap().reveal().to_string();
+        let gateway = Gateway::start(config.clone(), self.funds).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Subject { world, peers, gateway, config, client, key, folder }
     }
@@ -100,6 +114,8 @@ fn configuration(folder: &TempDir, world: &World) -> GatewayConfig {
         probe_interval_ms: 3_600_000,
         distrust_ms: 3_600_000,
         limits: Limits::default(),
+        chain: None,
+        login: None,
     }
 }
 

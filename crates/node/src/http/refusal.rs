@@ -81,6 +81,7 @@ pub fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::NotFound | ErrorCode::InboxUnknown => StatusCode::NOT_FOUND,
         ErrorCode::RateLimited | ErrorCode::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::InsufficientFunds => StatusCode::PAYMENT_REQUIRED,
         ErrorCode::Conflict => StatusCode::CONFLICT,
         ErrorCode::WrongShard => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

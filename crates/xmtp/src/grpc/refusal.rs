@@ -53,9 +53,10 @@ fn of_association(error: &AssociationError, text: String) -> Status {
 fn of_network(code: ErrorCode, text: String) -> Status {
     match code {
         ErrorCode::TooLarge => Status::resource_exhausted(text),
-        ErrorCode::PayerOverCap | ErrorCode::QuotaExceeded | ErrorCode::RateLimited => {
-            Status::resource_exhausted(text)
-        }
+        ErrorCode::PayerOverCap
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::InsufficientFunds
+        | ErrorCode::RateLimited => Status::resource_exhausted(text),
         _ if code.retryable() => Status::unavailable(text),
         _ if code.peer_at_fault() => {
             tracing::error!(%code, "a node refuses what this edge wrote");
