@@ -1,11 +1,13 @@
 //! The demo: three people talk through four nodes while one of them is killed, is dead or lies; or,
-//! on a chain, a network walks from its founders' council to nobody's.
+//! on a chain, money moves because messages do; or a network walks from its founders' council to
+//! nobody's.
 //!
 //! Started by `cargo xtask demo`, which starts a fresh network or chain first.
 //! It ends with an error if a message is missing, there twice, or out of order, or if somebody
 //! could do what only a vote may.
 
 mod cast;
+mod economy;
 mod governance;
 mod stage;
 mod story;
@@ -28,6 +30,9 @@ struct Arguments {
     /// Where that play keeps keys
     #[arg(long, requires = "chain")]
     dir: Option<PathBuf>,
+    /// Play how money moves, on a network that is on a chain
+    #[arg(long, requires = "devnet", conflicts_with_all = ["dead", "lying"])]
+    economy: bool,
     /// How many messages each person sends in each act
     #[arg(long, default_value_t = 5)]
     messages: usize,
@@ -48,6 +53,9 @@ async fn main() -> Result<()> {
     }
     let devnet = arguments.devnet.context("--devnet is missing")?;
     let stage = stage::Stage::open(&devnet)?;
+    if arguments.economy {
+        return economy::play(stage, arguments.messages).await;
+    }
     let trouble = match (arguments.dead, arguments.lying) {
         (Some(node), _) => Trouble::Dead(node),
         (None, Some(lie)) => Trouble::Lies(lie),

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tidings_demo::{Publisher, evidence};
-use tidings_types::NodeId;
+use tidings_envelope::Registry;
+use tidings_types::{NodeId, ShardId};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,6 +23,16 @@ struct Record {
     binary: PathBuf,
     nodes: Vec<Node>,
     gateway: Gateway,
+    #[serde(default)]
+    deployment: Option<PathBuf>,
+    #[serde(default)]
+    chain: Option<Chain>,
+}
+
+/// The chain that the network is on.
+#[derive(Debug, Deserialize)]
+struct Chain {
+    url: String,
 }
 
 /// A node of the network.
@@ -92,6 +104,60 @@ impl Stage {
         Ok((self.record.gateway.http.clone(), key.trim().into()))
     }
 
+    /// Where the chain is that the network is on, and the file that says where its contracts are.
+    ///
+    /// # Errors
+    /// When it is on none.
+    pub fn chain(&self) -> Result<(String, PathBuf)> {
+        let Record { chain, deployment, .. } = &self.record;
+        let chain = chain.as_ref().context("the network is on no chain")?;
+        let deployment = deployment.clone().context("the contracts are nowhere")?;
+        Ok((chain.url.clone(), deployment))
+    }
+
+    /// The `tidings` program.
+    pub fn program(&self) -> PathBuf {
+        self.record.binary.clone()
+    }
+
+    /// The registry as the network's files have it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn registry(&self) -> Result<Registry> {
+        let of_network = self.folder.join("registry.json");
+        // On a chain every node keeps its own.
+        let of_node = self.nodes().first().and_then(|node| node.config.parent());
+        let of_node = of_node.map(|folder| folder.join("registry.json"));
+        let file = of_node.filter(|file| file.exists()).unwrap_or(of_network);
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("no registry at {}", file.display()))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// The committee of shard 0 as a node knows it, by rising number.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn committee(&self, node: usize) -> Result<Vec<u32>> {
+        let registry: Registry =
+            self.read(&format!("{}/v1/registry", self.nodes()[node].http)).await?;
+        let mut members: Vec<u32> =
+            registry.committee(ShardId(0)).into_iter().map(|member| member.0).collect();
+        members.sort_unstable();
+        Ok(members)
+    }
+
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// When there is no answer, or another one.
+    pub async fn read<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
+        let answer = self.http.get(url).send().await?;
+        ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
     /// A node to be killed: the last, as good as any.
     ///
     /// # Errors
@@ -135,10 +201,18 @@ impl Stage {
         let log = OpenOptions::new().append(true).open(log)?;
         command.args(["node", "run", "--config"]).arg(config).stdin(Stdio::null());
         self.revived = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
-        let deadline = Instant::now() + PATIENCE;
+        self.is_ready(&http, PATIENCE).await
+    }
+
+    /// Waits until the node at a URL can serve.
+    ///
+    /// # Errors
+    /// When it cannot in time.
+    pub async fn is_ready(&self, http: &str, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         let url = format!("{http}/readyz");
         while !self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            ensure!(Instant::now() < deadline, "the node does not come back");
+            ensure!(Instant::now() < deadline, "the node at {http} does not get ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -149,10 +223,25 @@ impl Stage {
     /// # Errors
     /// When it does not get there in time.
     pub async fn catches_up(&self, node: usize, other: usize) -> Result<u64> {
-        let wanted = self.status(&self.nodes()[other]).await?.logs;
+        self.comes_to_hold(&self.nodes()[node].http, other, &|_| false).await
+    }
+
+    /// Waits until the node at a URL holds as much of every log as `other` did when asked, but of
+    /// logs of nodes that do not count.
+    ///
+    /// # Errors
+    /// When it does not get there in time.
+    pub async fn comes_to_hold(
+        &self,
+        http: &str,
+        other: usize,
+        is_left_out: &(dyn Fn(u32) -> bool + Sync),
+    ) -> Result<u64> {
+        let mut wanted = self.status(&self.nodes()[other].http).await?.logs;
+        wanted.retain(|log| !is_left_out(log.node));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let held = self.status(&self.nodes()[node]).await?.logs;
+            let held = self.status(http).await?.logs;
             let has = |wanted: &Log| {
                 let same = |it: &&Log| {
                     (it.node, it.shard, it.incarnation)
@@ -208,15 +297,13 @@ impl Stage {
     /// # Errors
     /// When the network's files are not where they should be, or the node does not answer.
     pub async fn tempt(&self, node: usize) -> Result<()> {
-        let text = std::fs::read_to_string(self.folder.join("registry.json"))?;
-        let publisher = Publisher::open(&self.folder, serde_json::from_str(&text)?)?;
+        let publisher = Publisher::open(&self.folder, self.registry()?)?;
         let Node { http, id, .. } = &self.nodes()[node];
         publisher.tempt((http, NodeId(*id))).await
     }
 
-    async fn status(&self, node: &Node) -> Result<Status> {
-        let bytes = self.http.get(format!("{}/v1/status", node.http)).send().await?.bytes().await?;
-        Ok(serde_json::from_slice(&bytes)?)
+    async fn status(&self, http: &str) -> Result<Status> {
+        self.read(&format!("{http}/v1/status")).await
     }
 }
 

@@ -114,7 +114,10 @@ async fn lose_a_node(
 }
 
 /// Three people enter through different nodes and form a group.
-async fn gather(stage: &Stage, homes: &std::path::Path) -> Result<(Vec<Person>, ConversationId)> {
+pub async fn gather(
+    stage: &Stage,
+    homes: &std::path::Path,
+) -> Result<(Vec<Person>, ConversationId)> {
     let mut people = Vec::new();
     for (index, name) in ["Alice", "Bob", "Carol"].into_iter().enumerate() {
         let node = &stage.nodes()[(index + 1) % stage.nodes().len()];
@@ -135,7 +138,7 @@ async fn gather(stage: &Stage, homes: &std::path::Path) -> Result<(Vec<Person>, 
 }
 
 /// Everybody says something in turn, and everybody hears it.
-async fn talk(people: &mut [Person], group: ConversationId, rounds: usize) -> Result<()> {
+pub async fn talk(people: &mut [Person], group: ConversationId, rounds: usize) -> Result<()> {
     let count = people.len() * rounds;
     for round in 0..rounds {
         for person in people.iter_mut() {
@@ -220,6 +223,6 @@ fn check(reader: &Person, writer: &Person, transcript: &[Message]) -> Result<()>
     Ok(())
 }
 
-fn tell(what: &str) {
+pub fn tell(what: &str) {
     println!("• {what}");
 }

@@ -28,6 +28,9 @@ pub struct DemoOptions {
     /// vote-twice or propose-twice
     #[arg(long, conflicts_with = "dead")]
     lying: Option<String>,
+    /// Show how money moves on a network that is on a chain: payment, slashing, a newcomer
+    #[arg(long, conflicts_with_all = ["nodes", "dead", "lying", "governance"])]
+    economy: bool,
     /// Walk a network on a chain through the phases of its governance instead
     #[arg(long, conflicts_with_all = ["nodes", "seed", "dead", "lying"])]
     governance: bool,
@@ -71,12 +74,16 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
         return govern(root, None);
     }
     let mut programs = vec!["tidings", "tidings-demo"];
-    if options.lying.is_some() {
+    if options.lying.is_some() || options.economy {
         programs.push("tidings-byzantine");
     }
     devnet::build(root, &programs, false)?;
     let dir = repository::target_dir(root).join("demo");
-    let network = devnet::start_fresh(root, dir.clone(), options.nodes, options.seed.as_deref())?;
+    let seed = options.seed.as_deref();
+    let network = match options.economy {
+        true => devnet::start_on_chain(root, dir.clone(), seed)?,
+        false => devnet::start_fresh(root, dir.clone(), options.nodes, seed)?,
+    };
     let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
     command
         .current_dir(root)
@@ -84,6 +91,9 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
         .arg(devnet::record_path(&dir))
         .args(&options.program)
         .stdin(Stdio::null());
+    if options.economy {
+        command.arg("--economy");
+    }
     if let Some(dead) = options.dead {
         command.arg("--dead").arg(dead.to_string());
     }

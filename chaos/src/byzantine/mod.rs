@@ -47,13 +47,10 @@ pub async fn run(
     let inner = SocketAddr::from(([127, 0, 0, 1], port.port()));
     let liar = Liar::new(lie, id, key, &registry);
     let mut proxy = Proxy::new(id, outer, inner, liar);
+    let keys = transport_keys(&folder.join(".."))?;
     for record in &registry.nodes {
-        let key_file = match record.id == id {
-            true => config.transport_key_file.clone(),
-            // `tidings devnet-init` numbers folders from 0 and nodes from 1.
-            false => folder.join(format!("../{}/transport.key", record.id.0 - 1)),
-        };
-        let key = SigningKey::from_secret(&*read_secret(&key_file)?);
+        let key = keys.iter().find(|key| key.public_key() == record.transport);
+        let key = key.with_context(|| format!("no key of node {}", record.id))?.clone();
         if let Some(address) = proxy.add(record, key)? {
             config.peers.push(PeerAddress { node: record.id.0, quic: address.to_string() });
         }
@@ -63,4 +60,16 @@ pub async fn run(
     let result = tidings_node::run(config, Arc::default(), shutdown).await;
     proxying.abort();
     Ok(result?)
+}
+
+/// The keys of all nodes whose folders are in `folder`.
+fn transport_keys(folder: &Path) -> Result<Vec<SigningKey>> {
+    let mut keys = Vec::new();
+    for node in folder.read_dir()? {
+        let file = node?.path().join("transport.key");
+        if file.exists() {
+            keys.push(SigningKey::from_secret(&*read_secret(&file)?));
+        }
+    }
+    Ok(keys)
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use alloy::eips::BlockId;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
 use alloy::transports::TransportError;
@@ -158,6 +159,14 @@ pub(crate) fn brief(said: &dyn Display) -> String {
     });
     let line = words.collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(SAID_CHARACTERS_MAX).collect()
+}
+
+/// The newest block of a provider, so that several questions are about one state.
+///
+/// # Errors
+/// When the provider does not answer.
+pub async fn newest_block(provider: &DynProvider) -> Result<BlockId, TransportError> {
+    provider.get_block_number().await.map(BlockId::number)
 }
 
 /// The EIP-155 id of a provider's chain.

@@ -20,6 +20,11 @@ use crate::{ChainError, ContractError, Deployment, Endpoints, address};
 /// How many blocks are searched for events at once; providers refuse many more.
 const BLOCKS_PER_SEARCH: u64 = 1_000;
 
+/// Reports that are looked at, at most, to find the one that is being filled.
+const REPORTS_MAX: u64 = 64;
+
+const PICODOLLARS_PER_UNIT: u128 = 1_000_000;
+
 /// A report that the contract has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettledReport {
@@ -40,10 +45,30 @@ pub struct Settlement {
     pub last: Period,
     /// How many reports are accepted.
     pub accepted: u64,
-    /// The newest report that can be charged and claimed, and the one before it.
-    pub matured: Option<(SettledReport, Option<SettledReport>)>,
+    /// The newest reports that can be charged and claimed, newest first.
+    pub matured: Vec<SettledReport>,
     /// What was collected, in units of the token.
     pub collected: u128,
+}
+
+impl Settlement {
+    /// The report that what was collected fills, and the one before it: by these a node is due
+    /// most (SET-014).
+    #[must_use]
+    pub fn filling(&self) -> Option<(SettledReport, Option<SettledReport>)> {
+        let level = self.collected.saturating_mul(PICODOLLARS_PER_UNIT);
+        let mut reports = self.matured.iter().copied().peekable();
+        while let Some(report) = reports.next() {
+            if report.billed.0 <= level || report.index == 0 {
+                return Some((report, None));
+            }
+            let before = reports.peek().copied();
+            if before.is_some_and(|before| before.billed.0 <= level) {
+                return Some((report, before));
+            }
+        }
+        None
+    }
 }
 
 /// What a payer or a node has under a report, and its proof.
@@ -90,7 +115,8 @@ impl Settler {
                 let collected = contract.collectedOf(shard.0).call().await?;
                 let mut newest = Vec::new();
                 let count: u64 = matured.saturating_to();
-                for index in count.saturating_sub(2)..count {
+                let level = collected.saturating_to::<u128>().saturating_mul(PICODOLLARS_PER_UNIT);
+                for index in (count.saturating_sub(REPORTS_MAX)..count).rev() {
                     let record = contract.reportAt(shard.0, U256::from(index)).call().await?;
                     newest.push(SettledReport {
                         index,
@@ -98,8 +124,11 @@ impl Settler {
                         last: Period(record.last),
                         billed: PicoDollarsTotal(record.billed),
                     });
+                    // What comes before is paid for in full.
+                    if record.billed <= level {
+                        break;
+                    }
                 }
-                let newest = newest.pop().map(|report| (report, newest.pop()));
                 Ok::<_, ContractError>(Settlement {
                     last: Period(last),
                     accepted: accepted.saturating_to(),
@@ -342,5 +371,42 @@ fn as_told(report: &UsageReport) -> IUsageSettlement::UsageReport {
         earnings: report.earnings.into(),
         measurements: report.measurements.into(),
         billed: report.billed.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A settlement whose matured reports are billed so much, in units, newest last.
+    fn settlement(billed: &[u128], collected: u128) -> Settlement {
+        let reports = (0..).zip(billed).map(|(index, billed)| SettledReport {
+            index,
+            digest: [0; 32],
+            last: Period(index + 1),
+            billed: PicoDollarsTotal(billed * PICODOLLARS_PER_UNIT),
+        });
+        let mut matured: Vec<_> = reports.collect();
+        matured.reverse();
+        let accepted = matured.len() as u64;
+        Settlement { last: Period(accepted), accepted, matured, collected }
+    }
+
+    fn check(billed: &[u128], collected: u128, expected: Option<(u64, Option<u64>)>) {
+        let found = settlement(billed, collected).filling();
+        let found = found.map(|(report, before)| (report.index, before.map(|it| it.index)));
+        assert_eq!(found, expected, "{billed:?} of which {collected}");
+    }
+
+    #[test]
+    fn nodes_claim_by_the_report_that_is_being_filled() {
+        // covers: SET-014
+        check(&[], 0, None);
+        check(&[5], 0, Some((0, None)));
+        check(&[5, 9], 7, Some((1, Some(0))));
+        check(&[5, 9], 9, Some((1, None)));
+        check(&[5, 9], 3, Some((0, None)));
+        // Nothing was used since: what rounding left open is in an earlier report.
+        check(&[5, 9, 9, 9], 8, Some((1, Some(0))));
     }
 }

@@ -213,6 +213,12 @@ impl Registry {
         scored.into_iter().map(|(_, _, id)| id).collect()
     }
 
+    /// The shards in whose committees a node is.
+    pub fn shards_of(&self, node: NodeId) -> impl Iterator<Item = ShardId> {
+        let shards = (0..self.shard_count).map(ShardId);
+        shards.filter(move |shard| self.committee(*shard).contains(&node))
+    }
+
     /// How many faulty members the shard's committee tolerates: f of 3f+1 (TOP-008).
     #[must_use]
     pub fn faults_tolerated(&self, shard: ShardId) -> usize {

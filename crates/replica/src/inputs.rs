@@ -10,10 +10,10 @@ use tidings_types::constants::{
 use tidings_types::{BoundedVec, LogSize, NodeId, ShardId, mutant};
 
 use crate::effect::{Alarm, Effect, Now};
-use crate::lane::{LaneEffect, Opening};
+use crate::lane::{Lane, LaneEffect, Opening};
 use crate::own_log::OwnLog;
 use crate::replica::{AfterWrite, Replica};
-use crate::store::WriteSet;
+use crate::store::{RestoredLane, WriteSet};
 use crate::wire::{ControlFrame, FeedRequest, Have};
 
 /// How often peers are told what is durable here, at most.
@@ -172,9 +172,27 @@ impl Replica {
             let registries = vec![registry];
             let set = WriteSet { registries, ..WriteSet::default() };
             self.persist(set, AfterWrite::Nothing);
+            self.take_seats(&latest, now);
             self.advance(now);
         }
         Ok(())
+    }
+
+    /// Begins to follow the shards that this node is in the committee of for the first time; what
+    /// the others have it gets from them.
+    fn take_seats(&mut self, latest: &Registry, now: Now) {
+        for shard in latest.shards_of(self.config.node) {
+            if self.lanes.contains_key(&shard) {
+                continue;
+            }
+            // What is empty is never damaged.
+            let lane = Lane::restore(shard, RestoredLane::default(), self.config.nonce);
+            let Ok(lane) = lane else { continue };
+            self.lanes.insert(shard, lane);
+            if let Some(peer) = self.peers.first().copied() {
+                self.follow_blocks_of(peer, shard, now);
+            }
+        }
     }
 
     /// No new envelopes are taken; those admitted are finished.

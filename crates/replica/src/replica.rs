@@ -147,12 +147,13 @@ impl Replica {
         }
         let mut lanes = BTreeMap::new();
         let mut stored_lanes = restored.lanes;
-        for shard in (0..registry.shard_count).map(ShardId) {
-            if registry.committee(shard).contains(&config.node) {
-                let stored = stored_lanes.remove(&shard).unwrap_or_default();
-                let lane = Lane::restore(shard, stored, config.nonce);
-                lanes.insert(shard, lane.map_err(|_| RestoreError::Lane(shard))?);
-            }
+        for shard in registry.shards_of(config.node) {
+            stored_lanes.entry(shard).or_default();
+        }
+        // What this node followed before it goes on following, member or not.
+        for (shard, stored) in stored_lanes {
+            let lane = Lane::restore(shard, stored, config.nonce);
+            lanes.insert(shard, lane.map_err(|_| RestoreError::Lane(shard))?);
         }
         let mut recent_order: Vec<_> =
             recent.iter().map(|entry| (entry.fee_period, entry.id)).collect();

@@ -134,6 +134,14 @@ pub fn start_fresh(root: &Path, dir: PathBuf, nodes: usize, seed: Option<&str>) 
     start_anew(root, dir, Shape { replication: nodes.min(NODES_DEFAULT), ..shape })
 }
 
+/// Starts a network of default shape on a chain of its own in `dir`, in place of what was there.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_on_chain(root: &Path, dir: PathBuf, seed: Option<&str>) -> Result<Network> {
+    start_anew(root, dir, Shape { chain: true, seed: seed_or_random(seed)?, ..default_shape()? })
+}
+
 /// Starts a network of default shape with XMTP edges in `dir`, in place of what was there.
 ///
 /// # Errors

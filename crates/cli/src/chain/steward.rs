@@ -190,7 +190,7 @@ impl Steward {
 
     /// Charges payers and claims this node's part, by the newest report that can be.
     async fn settle(&mut self, shard: ShardId, settlement: &Settlement) -> Result<()> {
-        let Some((newest, before)) = settlement.matured else { return Ok(()) };
+        let Some(newest) = settlement.matured.first().copied() else { return Ok(()) };
         let Some(ledger) = self.book.ledger(shard, newest.last) else { return Ok(()) };
         let Some(report) = ledger.last().copied() else { return Ok(()) };
         let what = format!("charge {} {}", shard.0, newest.last);
@@ -206,16 +206,21 @@ impl Steward {
                 self.act(&what, call).await?;
             }
         }
-        self.claim(shard, (newest, before), &ledger).await
+        match settlement.filling() {
+            Some((filling, before)) => self.claim(shard, filling, before).await,
+            None => Ok(()),
+        }
     }
 
     /// Claims what this node earned, and in turn the protocol's share.
     async fn claim(
         &mut self,
         shard: ShardId,
-        (newest, before): (SettledReport, Option<SettledReport>),
-        ledger: &Ledger,
+        newest: SettledReport,
+        before: Option<SettledReport>,
     ) -> Result<()> {
+        let Some(ledger) = self.book.ledger(shard, newest.last) else { return Ok(()) };
+        let ledger = &*ledger;
         let Some(report) = ledger.last().copied() else { return Ok(()) };
         let earlier = before.and_then(|before| self.book.ledger(shard, before.last));
         for node in [self.node, PROTOCOL] {

@@ -41,7 +41,7 @@ pub fn node_key(node: NodeId) -> NodeKey {
     NodeKey::from_secret(&[u8::try_from(node.0).unwrap(); 32]).unwrap()
 }
 
-fn registry(nodes: u32) -> Registry {
+pub fn registry(nodes: u32) -> Registry {
     let record = |id: u32| NodeRecord {
         id: NodeId(id),
         name: format!("node-{id}"),
@@ -122,9 +122,11 @@ impl Disk {
         }
         let head = self.blocks.last().cloned();
         let lane = RestoredLane { head, agreement, state: self.state.clone() };
+        // As storage does: what was never written is not there.
+        let lanes = Some((ShardId(0), lane)).filter(|(_, lane)| *lane != RestoredLane::default());
         Restored {
             logs: logs.collect(),
-            lanes: BTreeMap::from([(ShardId(0), lane)]),
+            lanes: lanes.into_iter().collect(),
             evidence: self.evidence.clone(),
         }
     }
@@ -198,7 +200,12 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster whose nodes are all up, linked and ready.
     pub fn new(nodes: u32) -> Self {
-        let registry = Arc::new(registry(nodes));
+        Self::of(registry(nodes))
+    }
+
+    /// A cluster of these nodes, all up, linked and ready.
+    pub fn of(registry: Registry) -> Self {
+        let registry = Arc::new(registry);
         let ids: Vec<NodeId> = registry.nodes.iter().map(|node| node.id).collect();
         let mut cluster = Self {
             network: registry.network_id(),

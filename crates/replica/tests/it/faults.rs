@@ -16,7 +16,7 @@ use tidings_types::{
     RegistryEpoch, ShardId, TimestampSeconds, TopicIndex, Wire,
 };
 
-use crate::cluster::{Cluster, node_key};
+use crate::cluster::{Cluster, node_key, registry};
 
 #[test]
 fn a_node_that_was_away_catches_up() {
@@ -182,6 +182,48 @@ fn an_entry_waits_for_the_registry_that_its_batch_names() {
     assert_eq!(cluster.disks[&three].ids().len(), 2);
     assert_eq!(cluster.disks[&three].registries, [dearer]);
     assert_eq!(cluster.alarms.len(), 1);
+}
+
+#[test]
+fn a_node_that_gets_a_seat_while_it_runs_takes_over_its_share() {
+    // covers: TOP-009
+    // covers: ORD-013
+    let (two, four, five) = (NodeId(2), NodeId(4), NodeId(5));
+    let mut first = registry(5);
+    first.replication_factor = 4;
+    first.nodes[4].active = false;
+    let mut second = first.clone();
+    second.epoch = first.epoch.plus(1);
+    (second.nodes[3].active, second.nodes[4].active) = (false, true);
+    let mut cluster = Cluster::of(first);
+    let publish = |cluster: &mut Cluster, node, text: &[u8]| {
+        let envelope = cluster.envelope(9, Lane::Broadcast, text);
+        let request = cluster.request(node, AckLevel::Replicated, vec![envelope]);
+        let request = cluster.publish(node, &request).unwrap();
+        cluster.run(5_000);
+        cluster.replies[&request].receipt(0).unwrap()
+    };
+    publish(&mut cluster, two, b"before it had a seat");
+    assert!(cluster.disks[&five].ids().is_empty(), "it was no member");
+    let second = Arc::new(second);
+    for node in cluster.registry.nodes.iter().map(|node| node.id).collect::<Vec<_>>() {
+        cluster.learn(node, &second);
+    }
+    cluster.epoch = second.epoch;
+    cluster.run(20_000);
+    assert_eq!(cluster.disks[&five].ids().len(), 1, "it has what was there before");
+    let receipt = publish(&mut cluster, five, b"taken in by the new member");
+    assert_eq!(receipt.checkpoint.checkpoint.log.node, five);
+    assert_eq!(cluster.disks[&two].ids().len(), 2);
+    // It goes on after a restart, and so does who left.
+    Arc::make_mut(&mut cluster.registries).insert(second).unwrap();
+    for node in [five, four] {
+        cluster.kill(node);
+        cluster.start(node);
+        cluster.run(5_000);
+    }
+    publish(&mut cluster, two, b"after the restarts");
+    assert_eq!(cluster.disks[&five].ids().len(), 3);
 }
 
 #[test]
