@@ -22,7 +22,7 @@ pub enum Parameter {
     OriginateSharePermille,
     /// In thousandths of the uncongested fee. Disks and traffic of the replicas are the largest cost; shared by the bytes and days that each holds.
     StoreSharePermille,
-    /// In thousandths of the uncongested fee. Shared by the members whose votes made the blocks; what no share takes is the protocol's, and the three largest shares add up to 1000.
+    /// In thousandths of the uncongested fee. Shared equally by the members that made a statement in the period; what no share takes is the protocol's, and the three largest shares add up to 1000.
     OrderSharePermille,
     /// In power of two. One shard until nodes are many; 4096 at most.
     ShardCountLog2,

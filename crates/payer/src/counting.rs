@@ -1,8 +1,10 @@
 //! Counting the pinned entries and the operations of a period: each id once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use tidings_envelope::EntryHeader;
+use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
 use tidings_types::{EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollarsTotal};
 
 use crate::holdings::Pin;
@@ -11,6 +13,10 @@ use crate::{Usage, UsageTally, Work};
 /// How many periods after its fee period an entry is still billed; who keeps it back for longer
 /// works for nothing, and ids need not be kept for ever (SET-004).
 pub(crate) const LATE_PERIODS_MAX: u64 = 4;
+
+/// How many periods before its fee period an entry is pinned at most: nobody honest takes an
+/// envelope that expires later (ENV-006), and what waits is kept in memory (SET-004).
+pub(crate) const EARLY_PERIODS_MAX: u64 = NOT_AFTER_PERIODS_AHEAD_MAX;
 
 /// One envelope to be billed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,36 +28,52 @@ pub(crate) struct Charge {
     /// Whom the originating part goes to; the protocol, if nobody.
     pub(crate) originator: Option<NodeId>,
     /// Who holds it.
-    pub(crate) holders: Vec<NodeId>,
+    pub(crate) holders: Arc<[NodeId]>,
     /// Its bytes times the days that it is kept.
     pub(crate) byte_days: u128,
 }
 
 impl Charge {
-    /// The charge for a pinned entry.
-    pub(crate) fn of_entry(pin: &Pin, header: &EntryHeader) -> Self {
-        let holds = |(node, size): (&NodeId, &_)| (header.index < end(*size)).then_some(*node);
+    /// The charge for a pinned entry that `holders` hold.
+    pub(crate) fn of_entry(pin: &Pin, header: &EntryHeader, holders: Arc<[NodeId]>) -> Self {
         Self {
             id: header.envelope_id,
             period: header.fee_period,
             payer: header.payer,
             usage: Usage::of(header),
             originator: Some(pin.log.node),
-            holders: pin.holders.iter().filter_map(holds).collect(),
+            holders,
             byte_days: u128::from(header.payload_length) * u128::from(header.retention_days),
         }
     }
 }
 
-fn end(size: tidings_types::LogSize) -> LogIndex {
-    size.next_index()
+/// Who holds the entries of a pin from the one that is counted on, and up to where that is so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Holders {
+    until: LogIndex,
+    nodes: Arc<[NodeId]>,
+}
+
+impl Holders {
+    /// Who holds the entry at `index`; within a pin indexes rise.
+    pub(crate) fn at(&mut self, pin: &Pin, index: LogIndex) -> Arc<[NodeId]> {
+        if index >= self.until {
+            let ends = pin.holders.values().map(|size| size.next_index());
+            self.until = ends.filter(|end| index < *end).min().unwrap_or(pin.size.next_index());
+            let holds = pin.holders.iter().filter(|(_, size)| index < size.next_index());
+            self.nodes = holds.map(|(node, _)| *node).collect();
+        }
+        Arc::clone(&self.nodes)
+    }
 }
 
 /// What is known of a shard's envelopes beyond one period: ids that were billed, and entries of
 /// periods that are not over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counter {
-    billed: BTreeMap<Period, BTreeSet<EnvelopeId>>,
+    /// Asked and never listed, so that their order is nobody's concern.
+    billed: BTreeMap<Period, HashSet<EnvelopeId>>,
     postponed: Vec<Charge>,
 }
 
@@ -75,23 +97,30 @@ impl Counter {
     }
 
     /// Counts a charge, unless its id was billed before or it comes too late; what belongs to a
-    /// later period waits for that.
+    /// later period waits for that, unless that is too far away.
     pub(crate) fn add(&mut self, charge: Charge, count: &mut Count) {
         if charge.period > count.last {
-            self.postponed.push(charge);
+            if charge.period <= count.last.plus(EARLY_PERIODS_MAX) {
+                self.postponed.push(charge);
+            }
             return;
         }
-        if charge.period < count.last.minus(LATE_PERIODS_MAX) || self.is_billed(&charge) {
+        if charge.period < count.last.minus(LATE_PERIODS_MAX) || !self.is_first(&charge) {
             return;
         }
-        if count.add(&charge) {
-            self.billed.entry(charge.period).or_default().insert(charge.id);
+        if !count.add(&charge)
+            && let Some(ids) = self.billed.get_mut(&charge.period)
+        {
+            ids.remove(&charge.id);
         }
     }
 
-    /// An id comes back only in periods near the first: its envelope expires (ENV-006).
-    fn is_billed(&self, charge: &Charge) -> bool {
-        self.billed.values().any(|ids| ids.contains(&charge.id))
+    /// Whether the id comes for the first time, which is noted; it comes back only in periods near
+    /// the first, since its envelope expires (ENV-006).
+    fn is_first(&mut self, charge: &Charge) -> bool {
+        let mut others = self.billed.iter().filter(|(period, _)| **period != charge.period);
+        !others.any(|(_, ids)| ids.contains(&charge.id))
+            && self.billed.entry(charge.period).or_default().insert(charge.id)
     }
 }
 
@@ -106,7 +135,7 @@ impl Count {
             let known = originated.entry(originator).or_default();
             *known = PicoDollarsTotal(known.0.saturating_add(charge.usage.fee.0.into()));
         }
-        for holder in &charge.holders {
+        for holder in charge.holders.iter() {
             let known = held.entry(*holder).or_default();
             *known = known.saturating_add(charge.byte_days);
         }

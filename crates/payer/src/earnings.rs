@@ -16,11 +16,11 @@ pub struct Work {
     /// All that was billed.
     pub billed: PicoDollarsTotal,
     /// What the envelopes that each node took in would have cost on a shard that is not busy;
-    /// an operation of the ordered lane counts for the proposer of its block.
+    /// an operation of the ordered lane counts for the member whose turn it was to propose.
     pub originated: BTreeMap<NodeId, PicoDollarsTotal>,
     /// The bytes times days that each node holds and has acknowledged.
     pub held: BTreeMap<NodeId, u128>,
-    /// The blocks that each node's vote is in the certificate of.
+    /// What each node did for ordering: one for each member that made a statement.
     pub votes: BTreeMap<NodeId, u128>,
 }
 
@@ -70,8 +70,9 @@ fn split(
     let sum = weights.values().try_fold(0u128, |sum, weight| sum.checked_add(*weight));
     let sum = sum.ok_or(MoneyOverflow)?;
     let parts = weights.iter().filter(|_| sum > 0).map(|(node, weight)| {
-        let exact = pot.0.checked_mul(*weight).ok_or(MoneyOverflow)?;
-        Ok((*node, PicoDollarsTotal(exact / sum)))
+        // The same as `pot × weight ÷ sum`, without a product that a shard's bill could overflow.
+        let rest = (pot.0 % sum).checked_mul(*weight).ok_or(MoneyOverflow)?;
+        Ok((*node, PicoDollarsTotal(pot.0 / sum * weight + rest / sum)))
     });
     parts.collect()
 }
@@ -116,6 +117,25 @@ mod tests {
         let operators: u128 = expected.iter().map(|(_, amount)| amount).sum();
         let all = expected.into_iter().chain([(PROTOCOL.0, 3_000 - operators)]);
         assert_eq!(earned, by_node(all.map(|(node, amount)| (node, PicoDollarsTotal(amount)))));
+    }
+
+    #[test]
+    fn large_bills_over_large_weights_are_shared_exactly() {
+        // covers: SET-006
+        let billed = PicoDollarsTotal(1 << 74);
+        let work = Work {
+            billed,
+            originated: by_node([(1, billed)]),
+            held: by_node([(1, 1 << 60), (2, (1 << 60) - 1)]),
+            ..Work::default()
+        };
+        let earned = work.earnings(FeeShares::new(0, 500, 0).unwrap()).unwrap();
+        let half = 1u128 << 73;
+        // A half and a half of 1 ÷ (2⁶¹ − 1) of 2⁷³, rounded down, is 2⁷² and 2¹¹.
+        let expected = [(1, (1 << 72) + (1 << 11)), (2, half - (1 << 72) - (1 << 11) - 1)];
+        for (node, amount) in expected {
+            assert_eq!(earned[&NodeId(node)], PicoDollarsTotal(amount), "{node}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_envelope::{LogId, PeriodStatement};
-use tidings_types::{Hash, LogIndex, LogSize, NodeId};
+use tidings_types::{Hash, LogIndex, LogSize, NodeId, Period};
+
+use crate::counting::{EARLY_PERIODS_MAX, LATE_PERIODS_MAX};
 
 /// A stretch of a log that so many members hold that it can be billed (SET-023).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,58 +22,126 @@ pub struct Pin {
     pub holders: BTreeMap<NodeId, LogSize>,
 }
 
-/// What members of one shard hold.
+/// A member's word that it holds a log up to a size with a root, and when it said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    size: LogSize,
+    root: Hash,
+    said: Period,
+}
+
+/// How long a word counts that pins nothing: what it covers is billed to nobody any more.
+const WORD_PERIODS: u64 = LATE_PERIODS_MAX + EARLY_PERIODS_MAX;
+
+/// What members of one shard hold of logs beyond what is pinned.
+///
+/// As many logs are kept as members can name within [`WORD_PERIODS`], whatever they name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Holdings {
-    held: BTreeMap<LogId, BTreeMap<NodeId, (LogSize, Hash)>>,
+    held: BTreeMap<LogId, BTreeMap<NodeId, Word>>,
     pinned: BTreeMap<LogId, LogSize>,
 }
 
 impl Holdings {
-    /// Takes over a member's statement; who wrote a log holds all that it signed.
+    /// Takes over a member's statement.
     pub(crate) fn note(&mut self, statement: &PeriodStatement) {
         for held in statement.held.iter() {
             let checkpoint = &held.checkpoint;
-            let holders = self.held.entry(checkpoint.log).or_default();
-            for holder in [statement.node, checkpoint.log.node] {
-                let known = holders.entry(holder).or_insert((checkpoint.size, checkpoint.root));
-                if known.0 < checkpoint.size {
-                    *known = (checkpoint.size, checkpoint.root);
-                }
+            let (log, size) = (checkpoint.log, checkpoint.size);
+            if size <= self.pinned.get(&log).copied().unwrap_or_default() {
+                continue;
+            }
+            let word = Word { size, root: checkpoint.root, said: statement.period };
+            let words = self.held.entry(log).or_default();
+            let known = words.entry(statement.node).or_insert(word);
+            if known.size < size {
+                *known = word;
             }
         }
     }
 
-    /// Pins what at least `needed` of `committee` hold and was not pinned before, by rising log;
-    /// logs of `convicted` nodes may have two histories and are left alone.
+    /// Pins what at least `needed` of `committee` hold and was not pinned before, by rising log,
+    /// for the report of `last`; logs of `convicted` nodes may have two histories and are left
+    /// alone.
     pub(crate) fn pin(
         &mut self,
+        last: Period,
         committee: &[NodeId],
         needed: usize,
         convicted: &BTreeSet<NodeId>,
     ) -> Vec<Pin> {
         let mut pins = Vec::new();
-        for (log, held) in &self.held {
-            let members = held.iter().filter(|(node, _)| committee.contains(node));
-            let mut sizes: Vec<(LogSize, Hash)> = members.clone().map(|(_, it)| *it).collect();
-            sizes.sort_unstable_by(|one, other| other.cmp(one));
-            let Some((size, root)) = sizes.get(needed.saturating_sub(1)).copied() else { continue };
-            let before = self.pinned.get(log).copied().unwrap_or_default();
-            if size > before && !convicted.contains(&log.node) {
-                let holders = members.map(|(node, (size, _))| (*node, *size)).collect();
-                pins.push(Pin { log: *log, from: before.next_index(), size, root, holders });
-                self.pinned.insert(*log, size);
-            }
+        for (log, words) in &self.held {
+            let agreed = agreed(words, log.node, committee, needed);
+            let Some((size, root)) = agreed.filter(|_| !convicted.contains(&log.node)) else {
+                continue;
+            };
+            let from = self.pinned.insert(*log, size).unwrap_or_default().next_index();
+            let holders = holders(words, log.node, committee);
+            pins.push(Pin { log: *log, from, size, root, holders });
         }
+        self.forget(last);
         pins
     }
+
+    /// Forgets the words that pin nothing any more.
+    fn forget(&mut self, last: Period) {
+        let oldest = last.minus(WORD_PERIODS);
+        let pinned = &self.pinned;
+        self.held.retain(|log, words| {
+            let before = pinned.get(log).copied().unwrap_or_default();
+            words.retain(|_, word| word.size > before && word.said >= oldest);
+            !words.is_empty()
+        });
+    }
+}
+
+/// The largest size that `needed` members hold, with its root (SET-023).
+///
+/// Who wrote a log holds all that it signed, and so counts, as a member, for what others state;
+/// its own statements count for nothing beside theirs, or it could have a root pinned that it
+/// showed to nobody. Two words of one size with different roots pin nothing: one of them is a lie,
+/// and both are evidence.
+fn agreed(
+    words: &BTreeMap<NodeId, Word>,
+    originator: NodeId,
+    committee: &[NodeId],
+    needed: usize,
+) -> Option<(LogSize, Hash)> {
+    let is_member = committee.contains(&originator);
+    let alone = needed <= usize::from(is_member);
+    let counts = |node: &NodeId| committee.contains(node) && (alone || *node != originator);
+    let counted = words.iter().filter(|(node, _)| counts(node));
+    let mut sizes: Vec<(LogSize, Hash)> = counted.map(|(_, it)| (it.size, it.root)).collect();
+    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    let holding = |word: &(LogSize, Hash)| sizes.iter().filter(|it| *it == word).count();
+    let (size, root) = match is_member || needed <= 1 {
+        true => sizes.get(needed.saturating_sub(2)).copied()?,
+        // A log that its writer left behind ends somewhere, and all who hold it say the same.
+        false => sizes.iter().find(|word| holding(word) >= needed).copied()?,
+    };
+    let is_disputed = sizes.iter().any(|it| it.0 == size && it.1 != root);
+    (!is_disputed).then_some((size, root))
+}
+
+/// How much each member holds; who wrote the log holds all that anybody does.
+fn holders(
+    words: &BTreeMap<NodeId, Word>,
+    originator: NodeId,
+    committee: &[NodeId],
+) -> BTreeMap<NodeId, LogSize> {
+    let members = words.iter().filter(|(node, _)| committee.contains(node));
+    let mut holders: BTreeMap<_, _> = members.map(|(node, it)| (*node, it.size)).collect();
+    let most = holders.values().max().copied();
+    holders.extend(most.filter(|_| committee.contains(&originator)).map(|most| (originator, most)));
+    holders
 }
 
 #[cfg(test)]
 mod tests {
     use tidings_envelope::{Checkpoint, SignedCheckpoint};
     use tidings_types::node_key::NodeKey;
-    use tidings_types::{BoundedVec, Incarnation, NetworkId, Period, ShardId};
+    use tidings_types::{BoundedVec, Incarnation, NetworkId, ShardId};
 
     use super::*;
 
@@ -82,13 +152,19 @@ mod tests {
     }
 
     fn statement(node: u32, held: &[(u32, u64)]) -> PeriodStatement {
+        let root = |size: u64| [u8::try_from(size).unwrap(); 32];
+        let held: Vec<_> =
+            held.iter().map(|(node, size)| (log(*node), *size, root(*size))).collect();
+        stated(node, 1, &held)
+    }
+
+    fn stated(node: u32, period: u64, held: &[(LogId, u64, Hash)]) -> PeriodStatement {
         let key = NodeKey::from_secret(&[1; 32]).unwrap();
-        let signed = |(node, size): &(u32, u64)| -> SignedCheckpoint {
-            let root = [u8::try_from(*size).unwrap(); 32];
-            Checkpoint::new(log(*node), LogSize(*size), root, Period(1)).sign(&key, NETWORK)
+        let signed = |(log, size, root): &(LogId, u64, Hash)| -> SignedCheckpoint {
+            Checkpoint::new(*log, LogSize(*size), *root, Period(period)).sign(&key, NETWORK)
         };
         let held: Vec<_> = held.iter().map(signed).collect();
-        let about = (NodeId(node), ShardId(0), Period(1));
+        let about = (NodeId(node), ShardId(0), Period(period));
         let held = held.try_into().unwrap();
         PeriodStatement::sign(about, held, BoundedVec::default(), &key, NETWORK)
     }
@@ -99,7 +175,7 @@ mod tests {
 
     fn pinned(holdings: &mut Holdings, convicted: &[u32]) -> Vec<(u32, u64, u64)> {
         let convicted = convicted.iter().copied().map(NodeId).collect();
-        let pins = holdings.pin(&committee(), 2, &convicted);
+        let pins = holdings.pin(Period(1), &committee(), 2, &convicted);
         pins.iter().map(|pin| (pin.log.node.0, pin.from.0, pin.size.0)).collect()
     }
 
@@ -137,5 +213,71 @@ mod tests {
         holdings.note(&statement(2, &[(1, 5)]));
         assert_eq!(pinned(&mut holdings, &[1]), []);
         assert_eq!(pinned(&mut holdings, &[]), [(1, 0, 5)]);
+    }
+
+    #[test]
+    fn one_member_pins_nothing_that_no_other_holds() {
+        // covers: SET-023
+        let roots =
+            |pins: &[Pin]| pins.iter().map(|pin| (pin.size.0, pin.root)).collect::<Vec<_>>();
+        // Node 1 shows to nobody but the chain what it says of itself, first or last, high or low.
+        for (mine, theirs) in [([1; 32], [2; 32]), ([2; 32], [1; 32])] {
+            let said = [(1, 5, mine), (1, 200, mine), (2, 5, theirs), (3, 4, [4; 32])];
+            for first in 0..said.len() {
+                let mut holdings = Holdings::default();
+                for (node, size, root) in said[first..].iter().chain(&said[..first]) {
+                    holdings.note(&stated(*node, 1, &[(log(1), *size, *root)]));
+                }
+                let pins = holdings.pin(Period(1), &committee(), 2, &BTreeSet::new());
+                assert_eq!(roots(&pins), [(5, theirs)], "{first}");
+                assert_eq!(pins[0].holders[&NodeId(1)], LogSize(200), "who wrote it holds it");
+            }
+        }
+        // Nor what it and a node that is in no committee make up.
+        let mut holdings = Holdings::default();
+        holdings.note(&stated(2, 1, &[(log(9), 8, [8; 32])]));
+        holdings.note(&stated(3, 1, &[(log(9), 9, [9; 32])]));
+        assert_eq!(holdings.pin(Period(1), &committee(), 2, &BTreeSet::new()), []);
+        holdings.note(&stated(4, 2, &[(log(9), 9, [9; 32])]));
+        let pins = holdings.pin(Period(2), &committee(), 2, &BTreeSet::new());
+        assert_eq!(roots(&pins), [(9, [9; 32])], "two members hold the same");
+        assert!(!pins[0].holders.contains_key(&NodeId(9)));
+    }
+
+    #[test]
+    fn two_roots_of_one_size_pin_nothing() {
+        // covers: SET-023
+        let mut holdings = Holdings::default();
+        holdings.note(&stated(2, 1, &[(log(1), 5, [1; 32])]));
+        holdings.note(&stated(3, 1, &[(log(1), 5, [2; 32])]));
+        assert_eq!(holdings.pin(Period(1), &committee(), 2, &BTreeSet::new()), []);
+    }
+
+    #[test]
+    fn who_is_alone_pins_its_own_log() {
+        // covers: SET-023
+        let mut holdings = Holdings::default();
+        holdings.note(&stated(1, 1, &[(log(1), 5, [1; 32])]));
+        let pins = holdings.pin(Period(1), &[NodeId(1)], 1, &BTreeSet::new());
+        assert_eq!(pins.len(), 1);
+    }
+
+    #[test]
+    fn what_a_member_makes_up_is_forgotten() {
+        // covers: SET-023
+        let mut holdings = Holdings::default();
+        let made_up = |period: u64| -> Vec<(LogId, u64, Hash)> {
+            let incarnation = |number| Incarnation(u32::try_from(period * 10 + number).unwrap());
+            let log = |number| LogId { incarnation: incarnation(number), ..log(4) };
+            (0..10).map(|number| (log(number), u64::MAX, [7; 32])).collect()
+        };
+        for period in 1..100 {
+            holdings.note(&stated(4, period, &made_up(period)));
+            holdings.note(&stated(2, period, &[(log(1), period, [1; 32])]));
+            let pins = holdings.pin(Period(period), &committee(), 2, &BTreeSet::new());
+            assert_eq!(pins.len(), 1, "in period {period}");
+        }
+        assert!(holdings.held.len() <= 10 * (WORD_PERIODS as usize + 1), "{}", holdings.held.len());
+        assert_eq!(holdings.pinned.len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The sums of a shard since it began, and the reports that state them.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use tidings_envelope::UsageReport;
 use tidings_envelope::registry::FeeShares;
@@ -22,7 +23,32 @@ pub struct Ledger {
     earnings: BTreeMap<NodeId, PicoDollarsTotal>,
     billed: PicoDollarsTotal,
     last: Option<UsageReport>,
+    trees: Trees,
 }
+
+/// The trees over a ledger's sums, once somebody has asked for them: building one takes as long as
+/// closing a period, and each payer's charge needs a proof from it.
+///
+/// They follow from the sums, so they make no difference between ledgers, and no copy has them.
+#[derive(Debug, Default)]
+struct Trees {
+    usage: OnceLock<SettlementTree>,
+    earnings: OnceLock<SettlementTree>,
+}
+
+impl Clone for Trees {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Trees {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Trees {}
 
 /// What a report adds to a ledger, beside what was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +77,7 @@ impl Ledger {
             earnings: BTreeMap::new(),
             billed: PicoDollarsTotal::default(),
             last: None,
+            trees: Trees::default(),
         }
     }
 
@@ -145,16 +172,16 @@ impl Ledger {
 
     /// The tree over what payers were billed.
     #[must_use]
-    pub fn usage_tree(&self) -> SettlementTree {
-        let leaves = self.usage.iter().map(|(payer, billed)| usage_leaf(*payer, *billed));
-        SettlementTree::new(leaves.collect())
+    pub fn usage_tree(&self) -> &SettlementTree {
+        let leaves = || self.usage.iter().map(|(payer, billed)| usage_leaf(*payer, *billed));
+        self.trees.usage.get_or_init(|| SettlementTree::new(leaves().collect()))
     }
 
     /// The tree over what nodes earned.
     #[must_use]
-    pub fn earnings_tree(&self) -> SettlementTree {
-        let leaves = self.earnings.iter().map(|(node, earned)| earnings_leaf(*node, *earned));
-        SettlementTree::new(leaves.collect())
+    pub fn earnings_tree(&self) -> &SettlementTree {
+        let leaves = || self.earnings.iter().map(|(node, earned)| earnings_leaf(*node, *earned));
+        self.trees.earnings.get_or_init(|| SettlementTree::new(leaves().collect()))
     }
 }
 
@@ -232,6 +259,19 @@ mod tests {
         let leaf = usage_leaf(payer(7), PicoDollarsTotal(1_100));
         let path = second.usage_tree().proof(&leaf).unwrap();
         assert_eq!(crate::root_from_proof(leaf, &path), next.usage);
+    }
+
+    #[test]
+    fn trees_are_those_of_the_sums_whoever_asked_before() {
+        // covers: SET-005
+        let first = Ledger::new(ShardId(0)).close(&tally(&[(1, 7, 10)]), &closing(1, 10), NETWORK);
+        let first = first.unwrap();
+        let root = first.usage_tree().root();
+        let second = first.close(&tally(&[(2, 8, 10)]), &closing(2, 10), NETWORK).unwrap();
+        assert_ne!(second.usage_tree().root(), root);
+        assert_ne!(second.earnings_tree().root(), first.earnings_tree().root());
+        assert_eq!(first.clone(), first);
+        assert_eq!(first.clone().usage_tree().root(), root);
     }
 
     #[test]

@@ -21,15 +21,17 @@ pub struct Measurement {
 /// `said` is by who says it and of whom; what a node says of itself does not count. Of an even
 /// number of figures the one that is worse for the node counts, so that half of a committee cannot
 /// make a bad node look good.
+/// A node of which fewer than `needed` speak is left out: with twice as many honest members as
+/// others, and one more, the median lies between what honest ones say.
 #[must_use]
-pub fn medians(said: &BTreeMap<(NodeId, NodeId), Service>) -> Vec<Measurement> {
+pub fn medians(said: &BTreeMap<(NodeId, NodeId), Service>, needed: usize) -> Vec<Measurement> {
     let mut of: BTreeMap<NodeId, Vec<Service>> = BTreeMap::new();
     for ((by, node), service) in said.iter().filter(|((by, node), _)| by != node) {
         debug_assert_ne!(by, node);
         of.entry(*node).or_default().push(*service);
     }
-    let measured = of.into_iter().map(|(node, said)| Measurement { node, service: median(&said) });
-    measured.collect()
+    let known = of.into_iter().filter(|(_, said)| said.len() >= needed);
+    known.map(|(node, said)| Measurement { node, service: median(&said) }).collect()
 }
 
 fn median(said: &[Service]) -> Service {
@@ -99,9 +101,10 @@ mod tests {
             let expected = Measurement { node: NodeId(9), service: service(permille, ms) };
             assert_eq!(measured, [expected]);
         };
-        expect(medians(&of(9, &said[..3])), 900, 30);
-        expect(medians(&of(9, &said)), 900, 30);
-        // Nobody judges itself.
-        assert_eq!(medians(&of(1, &said[..1])), []);
+        expect(medians(&of(9, &said[..3]), 3), 900, 30);
+        expect(medians(&of(9, &said), 3), 900, 30);
+        // Nobody judges itself, and few judge nobody.
+        assert_eq!(medians(&of(1, &said[..1]), 1), []);
+        assert_eq!(medians(&of(9, &said[..2]), 3), []);
     }
 }

@@ -1,6 +1,7 @@
 //! From the ordered lane and the pinned entries to a shard's usage reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidings_envelope::{
     Block, DecidedOperation, EntryHeader, Lane, LogId, Operation, Outcome, PayerEnvelope,
@@ -11,7 +12,7 @@ use tidings_types::{
     RegistryEpoch, ShardId, Wire, labelled_hash,
 };
 
-use crate::counting::{Charge, Count, Counter};
+use crate::counting::{Charge, Count, Counter, Holders};
 use crate::holdings::{Holdings, Pin};
 use crate::{Closing, FeeClass, Ledger, Usage, fee, medians};
 
@@ -56,6 +57,7 @@ struct PeriodRecord {
 struct Open {
     pins: Vec<Pin>,
     next: (usize, u64),
+    holders: Holders,
     count: Count,
     epoch: RegistryEpoch,
     block: BlockHash,
@@ -129,12 +131,9 @@ impl Meter {
         }
         let epoch = header.registry_epoch;
         let registry = registries.at(epoch).ok_or(MeterError::Registry(epoch))?;
-        if let Some(missing) = missing_registry(block, registries) {
-            return Err(MeterError::Registry(missing));
-        }
         self.height = header.height;
         for decided in block.operations.iter() {
-            self.take_operation(decided, header.height, registry, registries);
+            self.take_operation(decided, header.height, registry);
         }
         let closes = self.period.0.checked_sub(REPORT_DELAY_PERIODS).map(Period);
         let next = self.ledger.last().map_or(Period(1), |report| report.last.plus(1));
@@ -144,13 +143,7 @@ impl Meter {
         Ok(())
     }
 
-    fn take_operation(
-        &mut self,
-        decided: &DecidedOperation,
-        height: Height,
-        registry: &Registry,
-        registries: &RegistryHistory,
-    ) {
+    fn take_operation(&mut self, decided: &DecidedOperation, height: Height, registry: &Registry) {
         let is_applied = matches!(decided.outcome, Outcome::Applied { .. });
         match &decided.operation {
             Operation::PeriodMarker(marker) if is_applied => self.period = marker.period,
@@ -163,7 +156,7 @@ impl Meter {
             }
             Operation::Envelope(envelope) => {
                 let turn = turn(height, registry, self.shard);
-                let charge = charge(envelope, decided.outcome, self.period, turn, registries);
+                let charge = charge(envelope, decided.outcome, self.period, turn, registry);
                 // What was ordered before the first marker is billed with the first period.
                 let period = self.period.max(Period(1));
                 self.records.entry(period).or_default().charges.extend(charge);
@@ -180,7 +173,7 @@ impl Meter {
             self.holdings.note(statement);
         }
         let needed = registry.durability_quorum(self.shard);
-        let pins = self.holdings.pin(&committee, needed, &self.convicted);
+        let pins = self.holdings.pin(last, &committee, needed, &self.convicted);
         let mut count = self.counter.begin(last);
         for mut charge in record.charges {
             // Whoever was not there in the period took nothing in.
@@ -190,7 +183,7 @@ impl Meter {
         count.work.votes = record.statements.keys().map(|member| (*member, 1)).collect();
         self.records.insert(last, PeriodRecord { charges: Vec::new(), ..record });
         let next = (0, pins.first().map_or(0, |pin| pin.from.0));
-        Open { pins, next, count, epoch: registry.epoch, block }
+        Open { pins, next, holders: Holders::default(), count, epoch: registry.epoch, block }
     }
 
     /// The stretches of logs to be counted now, in this order; none while no period is to be
@@ -212,11 +205,14 @@ impl Meter {
         if header.index.0 != index {
             return Err(wrong);
         }
-        self.counter.add(Charge::of_entry(pin, header), &mut open.count);
-        open.next = match index + 1 == pin.size.0 {
-            true => (place + 1, open.pins.get(place + 1).map_or(0, |pin| pin.from.0)),
-            false => (place, index + 1),
-        };
+        let holders = open.holders.at(pin, header.index);
+        self.counter.add(Charge::of_entry(pin, header, holders), &mut open.count);
+        if index + 1 == pin.size.0 {
+            open.next = (place + 1, open.pins.get(place + 1).map_or(0, |pin| pin.from.0));
+            open.holders = Holders::default();
+        } else {
+            open.next = (place, index + 1);
+        }
         Ok(())
     }
 
@@ -232,13 +228,14 @@ impl Meter {
         let registry = registries.at(open.epoch).ok_or(MeterError::Registry(open.epoch))?;
         let last = open.count.last;
         let statements = self.records.get(&last).map(|record| &record.statements);
+        let said = said(statements.into_iter().flat_map(BTreeMap::values), registry, self.shard);
         let closing = Closing {
             last,
             epoch: open.epoch,
             ranges: ranges(open),
             work: open.count.work.clone(),
             shares: registry.fees.shares,
-            measurements: medians(&said(statements.into_iter().flat_map(BTreeMap::values))),
+            measurements: medians(&said, 2 * registry.faults_tolerated(self.shard) + 1),
         };
         let ledger = self.ledger.close(&open.count.tally, &closing, self.network)?;
         let report = *ledger.last().ok_or(MeterError::Unclosed(last))?;
@@ -247,16 +244,6 @@ impl Meter {
         self.open = None;
         Ok(report)
     }
-}
-
-/// The first registry that judging this block's envelopes takes and is not known here.
-fn missing_registry(block: &Block, registries: &RegistryHistory) -> Option<RegistryEpoch> {
-    let epochs = block.operations.iter().filter_map(|decided| match &decided.operation {
-        Operation::Envelope(envelope) => Some(envelope.batch.header.registry_epoch),
-        _ => None,
-    });
-    let mut missing = epochs.filter(|epoch| registries.at(*epoch).is_none());
-    missing.next()
 }
 
 /// Whose turn it was to propose the block at `height`, in its first round (ORD-016).
@@ -270,16 +257,19 @@ fn turn(height: Height, registry: &Registry, shard: ShardId) -> Option<NodeId> {
 
 /// What an operation costs: the fee if it took effect, the base fee if it came second or was
 /// refused, nothing if it was decided before (SET-004); never more than its payer signed for.
+///
+/// By the schedule of the epoch that ordered it: the one that its batch names may be none at all,
+/// and then nobody could go on.
 fn charge(
     envelope: &PayerEnvelope,
     outcome: Outcome,
     period: Period,
     originator: Option<NodeId>,
-    registries: &RegistryHistory,
+    registry: &Registry,
 ) -> Option<Charge> {
     let header = &envelope.batch.header;
     let body = &envelope.envelope.body;
-    let fees = &registries.at(header.registry_epoch)?.fees;
+    let fees = &registry.fees;
     let bytes = u32::try_from(envelope.to_wire().len()).ok()?;
     let class = FeeClass::of(&body.topic, Lane::Ordered);
     let (owed, bytes) = match outcome {
@@ -294,7 +284,7 @@ fn charge(
         payer: body.payer,
         usage: Usage { envelopes: 1, bytes: bytes.into(), fee: owed },
         originator,
-        holders: Vec::new(),
+        holders: Arc::default(),
         byte_days: 0,
     })
 }
@@ -317,12 +307,16 @@ fn pin_bytes(pin: &Pin) -> Vec<u8> {
     bytes
 }
 
+/// What members say of each other; nobody measures whom it does not work with.
 fn said<'a>(
     statements: impl Iterator<Item = &'a PeriodStatement>,
+    registry: &Registry,
+    shard: ShardId,
 ) -> BTreeMap<(NodeId, NodeId), Service> {
+    let committee = registry.committee(shard);
     let mut said = BTreeMap::new();
-    for statement in statements {
-        for peer in statement.measured.iter() {
+    for statement in statements.filter(|it| committee.contains(&it.node)) {
+        for peer in statement.measured.iter().filter(|it| committee.contains(&it.node)) {
             said.insert((statement.node, peer.node), peer.service);
         }
     }

@@ -72,8 +72,9 @@ impl UsageTally {
         payer: EthereumAddress,
         usage: Usage,
     ) -> Result<(), MoneyOverflow> {
-        let known = self.usage(period, payer);
-        self.by_payer.insert((period, payer), known.plus(usage)?);
+        // A payer that is new here stays: the first sum always fits.
+        let known = self.by_payer.entry((period, payer)).or_default();
+        *known = known.plus(usage)?;
         Ok(())
     }
 

@@ -113,6 +113,10 @@ impl Replica {
     ) {
         let log = offered.checkpoint.log;
         let code = refusal.code();
+        let is_about_histories = matches!(
+            refusal,
+            Refusal::Follow(FollowError::Conflict(_) | FollowError::Diverges { .. })
+        );
         match refusal {
             // The next offer asks again; until the registry is there, nobody is at fault (REP-013).
             Refusal::RegistryMissing(epoch) => {
@@ -132,7 +136,10 @@ impl Replica {
             }
             _ => {}
         }
-        self.rate(log.shard, from, false);
+        // Who passes on what the originator signed twice has served.
+        if !is_about_histories {
+            self.rate(log.shard, from, false);
+        }
         if self.refused.insert((log, from), code) != Some(code) {
             self.alarm(Alarm::FeedRefused { from, log, code });
         }

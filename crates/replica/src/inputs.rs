@@ -280,7 +280,7 @@ impl Replica {
             LaneEffect::Decided(decided) => {
                 let places = decided.places.clone();
                 let evidence = self.read_evidence(&decided.certified);
-                self.read_statements(&decided.certified);
+                self.read_statements(&decided.certified, now);
                 let set = WriteSet { decided: vec![*decided], evidence, ..WriteSet::default() };
                 self.persist(set, AfterWrite::Decided(shard, places));
             }

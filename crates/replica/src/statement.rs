@@ -1,5 +1,6 @@
 //! What this node says of each period, and the reports that it attests.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use tidings_envelope::{
@@ -16,8 +17,9 @@ use crate::service::ServiceRecord;
 /// How long the ordered lane is given before the same thing is said again.
 const REPEAT_MS: u64 = 2_000;
 
-/// Attestations that wait at most: so far may a node be behind with its reports.
-const WAITING_MAX: usize = 64;
+/// Attestations that wait at most: so far may a node be behind with its reports. Contracts take
+/// them in order, so that one which is never attested by enough would be the last.
+const WAITING_MAX: usize = 4_096;
 
 /// What this node has said and still has to say of one shard.
 #[derive(Debug, Default)]
@@ -123,18 +125,18 @@ impl Replica {
             let before = stated.and_then(|stated| stated.get(&held.checkpoint.log));
             held.checkpoint.size > before.copied().unwrap_or_default()
         };
-        let is_known = |node: NodeId| self.registry().node(node).is_some();
+        // A statement with one signature that does not hold is worth nothing, and who wrote a log
+        // may have another key by now.
+        let is_signed = |held: &SignedCheckpoint| {
+            let signer = self.registry().node(held.checkpoint.log.node).map(|node| node.signing);
+            signer.is_some_and(|signer| held.verify(self.network, signer).is_ok())
+        };
         let followed = self.followed.iter().filter(|(log, _)| log.shard == shard);
         let followed = followed.filter(|(_, followed)| followed.acknowledgeable().is_some());
         let followed = followed.filter_map(|(_, followed)| FollowedLog::held(followed).copied());
         let own = self.own.get(&shard).and_then(|own| own.durable_checkpoint());
-        let mut held: Vec<SignedCheckpoint> = followed
-            .chain(own)
-            .filter(|held| is_known(held.checkpoint.log.node) && has_grown(held))
-            .collect();
-        held.sort_unstable_by_key(|held| held.checkpoint.log);
-        held.truncate(STATEMENT_LOGS_MAX);
-        BoundedVec::new(held).unwrap_or_default()
+        let grown = followed.chain(own).filter(|held| has_grown(held) && is_signed(held));
+        BoundedVec::new(in_turn(grown.collect())).unwrap_or_default()
     }
 
     fn submit_attestation(&mut self, shard: ShardId, now: Now) {
@@ -163,16 +165,73 @@ impl Replica {
         });
     }
 
-    /// Notes what of this node's own words is on record now.
-    pub(crate) fn read_statements(&mut self, certified: &tidings_envelope::CertifiedBlock) {
+    /// Notes what of this node's own words is on record now, and compares what others hold with
+    /// what is held here: two histories of a log must be evidence before they are pinned.
+    pub(crate) fn read_statements(
+        &mut self,
+        certified: &tidings_envelope::CertifiedBlock,
+        now: Now,
+    ) {
         let shard = certified.block.header.shard;
         for decided in certified.block.operations.iter() {
             let Operation::Statement(statement) = &decided.operation else { continue };
-            let is_applied = matches!(decided.outcome, Outcome::Applied { .. });
-            if is_applied && statement.node == self.config.node {
+            if !matches!(decided.outcome, Outcome::Applied { .. }) {
+                continue;
+            }
+            if statement.node == self.config.node {
                 let sizes = statement.held.iter().map(|it| (it.checkpoint.log, it.checkpoint.size));
                 self.speakers.entry(shard).or_default().stated.extend(sizes);
+            } else {
+                self.shown(statement.node, &statement.held, now);
             }
         }
+    }
+}
+
+/// As many logs as a statement has room for, by rising log: the newest of each node before the
+/// second newest of any, so that who starts over and over keeps nobody else's log out.
+fn in_turn(mut held: Vec<SignedCheckpoint>) -> Vec<SignedCheckpoint> {
+    held.sort_unstable_by_key(|it| (it.checkpoint.log.node, Reverse(it.checkpoint.log)));
+    let mut turns: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut in_turn: Vec<(usize, SignedCheckpoint)> = Vec::new();
+    for it in held {
+        let turn = turns.entry(it.checkpoint.log.node).or_default();
+        in_turn.push((*turn, it));
+        *turn += 1;
+    }
+    in_turn.sort_by_key(|(turn, _)| *turn);
+    in_turn.truncate(STATEMENT_LOGS_MAX);
+    let mut held: Vec<SignedCheckpoint> = in_turn.into_iter().map(|(_, it)| it).collect();
+    held.sort_unstable_by_key(|it| it.checkpoint.log);
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::Checkpoint;
+    use tidings_types::node_key::NodeKey;
+    use tidings_types::{Incarnation, NetworkId};
+
+    use super::*;
+
+    #[test]
+    fn who_starts_over_and_over_keeps_no_other_log_out() {
+        // covers: SET-023
+        let key = NodeKey::from_secret(&[1; 32]).unwrap();
+        let held = |node: u32, incarnation: u32| -> SignedCheckpoint {
+            let incarnation = Incarnation(incarnation);
+            let log = LogId { node: NodeId(node), shard: ShardId(0), incarnation };
+            Checkpoint::new(log, LogSize(1), [1; 32], Period(1)).sign(&key, NetworkId([9; 32]))
+        };
+        let flood = u32::try_from(STATEMENT_LOGS_MAX).unwrap() + 50;
+        let mut all: Vec<_> = (1..=flood).map(|incarnation| held(1, incarnation)).collect();
+        all.extend([held(2, 1), held(3, 7), held(3, 8)]);
+        let stated = in_turn(all);
+        let logs: Vec<LogId> = stated.iter().map(|it| it.checkpoint.log).collect();
+        assert_eq!(logs.len(), STATEMENT_LOGS_MAX);
+        assert!(logs.is_sorted_by(|one, next| one < next));
+        let expected = [held(1, flood), held(2, 1), held(3, 7), held(3, 8)];
+        assert!(expected.iter().all(|it| logs.contains(&it.checkpoint.log)));
+        assert!(!logs.contains(&held(1, 1).checkpoint.log), "the oldest waits");
     }
 }

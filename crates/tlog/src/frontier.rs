@@ -61,10 +61,11 @@ impl Frontier {
 
     /// Appends one leaf hash, in O(1) amortised (RFC 6962 §2.1).
     pub fn append(&mut self, leaf: Hash) {
-        let merges = self.size.0.trailing_ones();
         let mut node = leaf;
-        for left in self.peaks.split_off(self.peaks.len() - merges as usize).iter().rev() {
-            node = node_hash(left, &node);
+        // There is a peak for each bit of the size.
+        for _ in 0..self.size.0.trailing_ones() {
+            let Some(left) = self.peaks.pop() else { break };
+            node = node_hash(&left, &node);
         }
         self.peaks.push(node);
         self.size = self.size.plus(1);

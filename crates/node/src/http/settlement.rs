@@ -78,7 +78,7 @@ pub(super) async fn earnings(
 
 fn prove(
     ledger: &Ledger,
-    tree: impl Fn(&Ledger) -> SettlementTree,
+    tree: impl Fn(&Ledger) -> &SettlementTree,
     leaf: Hash,
     sum: PicoDollarsTotal,
 ) -> Result<Json<Value>, Refusal> {

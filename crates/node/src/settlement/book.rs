@@ -1,6 +1,7 @@
 //! The newest reports with their sums and attestations, and the offences that are proved here.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
@@ -13,6 +14,10 @@ const LEDGERS_KEPT: usize = 64;
 
 /// Reports that are kept with their attestations: a chain may stand still for so many periods.
 const REPORTS_KEPT: usize = 4_096;
+
+/// Offences of one node and kind that are kept to be brought to the court: it has no bond for so
+/// many, and could commit any number.
+const OFFENCES_PER_NODE_MAX: usize = 256;
 
 /// A report that this node came to, and who else did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +102,12 @@ impl SettlementBook {
 
     pub(crate) fn add_evidence(&self, evidence: &Evidence) {
         let mut known = self.evidence.write().unwrap_or_else(PoisonError::into_inner);
-        known.entry(evidence.offence()).or_insert_with(|| Arc::new(evidence.clone()));
+        let is_same = |it: &&Arc<Evidence>| {
+            it.accused() == evidence.accused() && discriminant(&***it) == discriminant(evidence)
+        };
+        if known.values().filter(is_same).count() < OFFENCES_PER_NODE_MAX {
+            known.entry(evidence.offence()).or_insert_with(|| Arc::new(evidence.clone()));
+        }
         drop(known);
         self.changed.send_replace(());
     }
@@ -142,5 +152,32 @@ impl SettlementBook {
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<ShardId, Shard>> {
         self.shards.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::{Checkpoint, LogId, SignedCheckpoint};
+    use tidings_types::node_key::NodeKey;
+    use tidings_types::{Incarnation, LogSize, NetworkId, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn a_node_fills_no_memory_with_its_offences() {
+        // covers: EVD-007
+        let book = SettlementBook::default();
+        let key = NodeKey::from_secret(&[1; 32]).unwrap();
+        for (node, size) in
+            (1..=2 * OFFENCES_PER_NODE_MAX as u64).map(|size| (1, size)).chain([(2, 1)])
+        {
+            let log = LogId { node: NodeId(node), shard: ShardId(0), incarnation: Incarnation(1) };
+            let signed = |root| -> SignedCheckpoint {
+                let checkpoint = Checkpoint::new(log, LogSize(size), [root; 32], Period(1));
+                checkpoint.sign(&key, NetworkId([9; 32]))
+            };
+            book.add_evidence(&Evidence::Checkpoints(signed(1), signed(2)));
+        }
+        assert_eq!(book.evidence().len(), OFFENCES_PER_NODE_MAX + 1, "and others keep theirs");
     }
 }

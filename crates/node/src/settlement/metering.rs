@@ -8,7 +8,7 @@ use tidings_envelope::{LogId, Operation, Outcome, RegistryHistory, UsageReport};
 use tidings_payer::{Attestations, Meter, MeterError, Pin};
 use tidings_tlog::Frontier;
 use tidings_types::constants::BLOCK_BYTES_MAX;
-use tidings_types::{LogIndex, NetworkId, NodeId, Period, ShardId};
+use tidings_types::{LogIndex, NetworkId, NodeId, ShardId};
 use tokio::sync::{mpsc, watch};
 
 use super::book::{AttestedReport, SettlementBook};
@@ -58,6 +58,7 @@ enum Stopped {
 struct ShardMeter {
     meter: Meter,
     attestations: Attestations,
+    /// The trees of logs up to the entry that was counted last.
     frontiers: BTreeMap<LogId, Frontier>,
     told: Option<String>,
 }
@@ -141,16 +142,13 @@ impl ShardMeter {
         inputs: &MeteringInputs,
         registries: &RegistryHistory,
     ) -> Result<(), Stopped> {
-        // What was counted before something was missing is not counted twice.
-        let mut after = self.meter.clone();
-        let mut frontiers = Vec::new();
-        for pin in self.meter.pins().unwrap_or_default() {
-            let before = self.frontiers.get(&pin.log).cloned().unwrap_or_default();
-            frontiers.push((pin.log, count(&mut after, pin, before, &inputs.storage).await?));
+        let pins = self.meter.pins().unwrap_or_default().to_vec();
+        for pin in &pins {
+            // When something is missing, it is gone on from here later.
+            let tree = self.frontiers.entry(pin.log).or_default();
+            count(&mut self.meter, pin, tree, &inputs.storage).await?;
         }
-        let report = after.close(registries)?;
-        self.meter = after;
-        self.frontiers.extend(frontiers);
+        let report = self.meter.close(registries)?;
         self.publish(report, inputs, registries).await
     }
 
@@ -163,6 +161,9 @@ impl ShardMeter {
         let (shard, last) = (report.shard, report.last);
         let attested = AttestedReport { report, attestations: Vec::new(), is_attested: false };
         inputs.book.add_report(attested, self.meter.ledger().clone());
+        for (node, field) in self.attestations.differing(&report) {
+            tell_difference(node, &report, field);
+        }
         self.refresh(&report, inputs, registries);
         let registry = registries.at(report.epoch).unwrap_or_else(|| registries.latest());
         tracing::debug!(%shard, period = %last, billed = %report.billed.0, "a period is closed");
@@ -182,24 +183,26 @@ impl ShardMeter {
         let shard = block.header.shard;
         for decided in block.operations.iter() {
             let Operation::Attestation(attested) = &decided.operation else { continue };
-            if !matches!(decided.outcome, Outcome::Applied { .. }) {
+            let (report, node) = (&attested.report, attested.attestation.node);
+            let registry = registries.at(report.epoch);
+            // Whoever is in no committee has nothing to attest, and nobody keeps it.
+            let counts = registry.is_some_and(|it| it.committee(shard).contains(&node));
+            if !counts || !matches!(decided.outcome, Outcome::Applied { .. }) {
                 continue;
             }
             self.attestations.note(**attested);
-            let last: Period = attested.report.last;
-            if let Some(known) = inputs.book.report(shard, last) {
+            if let Some(known) = inputs.book.report(shard, report.last) {
+                if let Some(field) = known.report.first_difference(report) {
+                    tell_difference(node, &known.report, field);
+                }
                 self.refresh(&known.report, inputs, registries);
             }
         }
     }
 
-    /// Writes down who attested a report, and tells of those who came to another one.
+    /// Writes down who attested a report.
     fn refresh(&self, report: &UsageReport, inputs: &MeteringInputs, registries: &RegistryHistory) {
         let about = (report.shard, report.last);
-        for (node, field) in self.attestations.differing(report) {
-            tracing::error!(%node, shard = %about.0, period = %about.1, field,
-                "a member came to another usage report; this is the first difference");
-        }
         let registry = registries.at(report.epoch);
         let quorum = registry
             .and_then(|registry| self.attestations.quorum(report, registry, inputs.network));
@@ -209,31 +212,206 @@ impl ShardMeter {
     }
 }
 
-/// Counts the entries of a pin; answers the log's tree up to its end.
+/// Tells the operator that a member differs (SET-004).
+fn tell_difference(node: NodeId, report: &UsageReport, field: &'static str) {
+    tracing::error!(%node, shard = %report.shard, period = %report.last, field,
+        "a member came to another usage report; this is the first difference");
+}
+
+/// Counts the entries of a pin that `tree` does not have yet, and adds them to it.
 async fn count(
     meter: &mut Meter,
     pin: &Pin,
-    mut tree: Frontier,
+    tree: &mut Frontier,
     storage: &Storage,
-) -> Result<Frontier, Stopped> {
-    let (mut next, end) = (pin.from, pin.size.next_index());
+) -> Result<(), Stopped> {
+    let (mut next, end) = (tree.size().next_index(), pin.size.next_index());
     while next < end {
         let to = next.plus(ENTRIES_AT_ONCE).min(end);
         let headers = storage.headers(pin.log, next, to).await?;
-        if (headers.len() as u64) < to.0 - next.0 {
-            return Err(Stopped::Missing(pin.log));
-        }
         for (index, header) in (next.0..).map(LogIndex).zip(&headers) {
             if header.index != index {
                 return Err(Stopped::Missing(pin.log));
             }
-            tree.append(header.hash().0);
             meter.count(pin.log, header)?;
+            tree.append(header.hash().0);
         }
-        next = to;
+        next = tree.size().next_index();
+        if next < to {
+            return Err(Stopped::Missing(pin.log));
+        }
     }
     match tree.root() == pin.root {
-        true => Ok(tree),
+        true => Ok(()),
         false => Err(Stopped::OtherHistory(pin.log)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::registry::{FeeSchedule, NodeRecord, Registry};
+    use tidings_envelope::{
+        Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, PeriodMarker,
+        PeriodStatement, SignedCheckpoint, Topic,
+    };
+    use tidings_replica::store::{EntryRecord, Flush, WriteSet};
+    use tidings_types::constants::PROTOCOL_VERSION;
+    use tidings_types::ed25519::PublicKey;
+    use tidings_types::node_key::NodeKey;
+    use tidings_types::{
+        BlockHash, BoundedVec, EntryHash, EnvelopeId, EthereumAddress, Genesis, Height,
+        Incarnation, Period, PicoDollars, Position, RegistryEpoch, TimestampSeconds, TopicIndex,
+    };
+
+    use super::*;
+
+    const SHARD: ShardId = ShardId(0);
+    const LOG: LogId = LogId { node: NodeId(1), shard: SHARD, incarnation: Incarnation(1) };
+    const PAYER: EthereumAddress = EthereumAddress([7; 20]);
+
+    fn key() -> NodeKey {
+        NodeKey::from_secret(&[1; 32]).unwrap()
+    }
+
+    fn registry() -> Registry {
+        let node = NodeRecord {
+            id: NodeId(1),
+            name: "node-1".into(),
+            signing: key().address(),
+            transport: PublicKey([1; 32]),
+            quic: String::new(),
+            http: String::new(),
+            weight: 1,
+            active: true,
+        };
+        Registry {
+            genesis: Genesis::without_chain([1; 32].into()),
+            epoch: RegistryEpoch(1),
+            shard_count: 1,
+            replication_factor: 1,
+            period_ms: 10_000,
+            mailbox_buckets: 1,
+            nodes: vec![node],
+            payers: Vec::new(),
+            edges: Vec::new(),
+            fees: FeeSchedule::default(),
+        }
+    }
+
+    fn network() -> NetworkId {
+        registry().network_id()
+    }
+
+    fn header(index: u64) -> EntryHeader {
+        let number = u8::try_from(index).unwrap();
+        EntryHeader {
+            version: PROTOCOL_VERSION,
+            envelope_id: EnvelopeId([number; 32]),
+            index: LogIndex(index),
+            timestamp: TimestampSeconds(1),
+            topic: Topic::group(&PublicKey([1; 32])),
+            topic_index: TopicIndex(index),
+            previous: EntryHash([0; 32]),
+            payer: PAYER,
+            payload_hash: [1; 32],
+            payload_length: 1,
+            retention_days: 1,
+            fee_period: Period(1),
+            fee: PicoDollars(1),
+        }
+    }
+
+    fn tree(size: u64) -> Frontier {
+        let mut tree = Frontier::default();
+        (0..size).for_each(|index| tree.append(header(index).hash().0));
+        tree
+    }
+
+    fn checkpoint(size: u64, root: [u8; 32]) -> SignedCheckpoint {
+        Checkpoint::new(LOG, tree(size).size(), root, Period(1)).sign(&key(), network())
+    }
+
+    /// A meter whose shard has one member, which has stated what it holds.
+    fn pinned(held: SignedCheckpoint) -> Meter {
+        let marker = |period| Operation::PeriodMarker(PeriodMarker::new(Period(period)));
+        let about = (NodeId(1), SHARD, Period(1));
+        let held = vec![held].try_into().unwrap();
+        let said = PeriodStatement::sign(about, held, BoundedVec::default(), &key(), network());
+        let said = Operation::Statement(Box::new(said));
+        let mut meter = Meter::new(SHARD, network());
+        let registries = RegistryHistory::new(Arc::new(registry()));
+        for (height, operation) in (1..).zip([marker(1), said, marker(2), marker(3)]) {
+            let outcome = Outcome::Applied { position: Position(1) };
+            let header = BlockHeader {
+                version: PROTOCOL_VERSION,
+                shard: SHARD,
+                height: Height(height),
+                parent: BlockHash([0; 32]),
+                period: Period(1),
+                chain_reference: None,
+                registry_epoch: RegistryEpoch(1),
+                next_epoch: RegistryEpoch(1),
+                next_committee: [0; 32],
+                operations_count: 1,
+                operations_root: [0; 32],
+                state_root: [0; 32],
+            };
+            let operations = vec![DecidedOperation { operation, outcome }].try_into().unwrap();
+            meter.take_block(&Block { header, operations }, &registries).unwrap();
+        }
+        meter
+    }
+
+    async fn append(storage: &Storage, from: u64, size: u64) {
+        let record = |index| {
+            let header = header(index);
+            EntryRecord { header, hash: header.hash(), payload: None }
+        };
+        let flush = Flush {
+            log: LOG,
+            entries: (from..size).map(record).collect(),
+            checkpoint: checkpoint(size, tree(size).root()),
+            frontier: Vec::new(),
+        };
+        storage.write(&WriteSet { flushes: vec![flush], ..WriteSet::default() }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_missing_is_gone_on_from_and_nothing_is_counted_twice() {
+        // covers: SET-004
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("node.db").display());
+        let storage = Storage::open(&url, network()).await.unwrap();
+        let mut meter = pinned(checkpoint(9, tree(9).root()));
+        let pin = meter.pins().unwrap()[0].clone();
+        let mut counted = Frontier::default();
+        for (from, size) in [(0, 4), (4, 9)] {
+            let missing = count(&mut meter, &pin, &mut counted, &storage).await;
+            assert!(matches!(missing, Err(Stopped::Missing(LOG))), "{missing:?}");
+            append(&storage, from, size).await;
+        }
+        count(&mut meter, &pin, &mut counted, &storage).await.unwrap();
+        // Once more, as when another log is still missing.
+        count(&mut meter, &pin, &mut counted, &storage).await.unwrap();
+        let registries = RegistryHistory::new(Arc::new(registry()));
+        assert_eq!(meter.close(&registries).unwrap().billed.0, 9);
+        storage.close().await;
+    }
+
+    #[tokio::test]
+    async fn another_history_is_not_reported() {
+        // covers: SET-004
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("node.db").display());
+        let storage = Storage::open(&url, network()).await.unwrap();
+        append(&storage, 0, 3).await;
+        let mut meter = pinned(checkpoint(3, [9; 32]));
+        let pin = meter.pins().unwrap()[0].clone();
+        let mut counted = Frontier::default();
+        for _ in 0..2 {
+            let other = count(&mut meter, &pin, &mut counted, &storage).await;
+            assert!(matches!(other, Err(Stopped::OtherHistory(LOG))), "{other:?}");
+        }
+        storage.close().await;
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use tidings_envelope::{DecidedOperation, Operation};
 use tidings_types::constants::ORDER_QUEUE_OPERATIONS_MAX;
-use tidings_types::{EnvelopeId, OffenceId, OperationHash};
+use tidings_types::{EnvelopeId, NodeId, OffenceId, OperationHash, Period};
 use tls_codec::Size;
 
-/// What tells queued operations apart: an envelope is one whoever carries it.
+/// What tells queued operations apart: an envelope is one whoever carries it, and a member's word
+/// about a period is one however often it speaks, since each takes many signatures to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum QueueKey {
     Envelope(EnvelopeId),
     Offence(OffenceId),
+    Statement(NodeId, Period),
+    Attestation(NodeId, Period),
     Other(OperationHash),
 }
 
@@ -20,10 +23,11 @@ impl QueueKey {
         match operation {
             Operation::Envelope(envelope) => Self::Envelope(envelope.envelope.body.id()),
             Operation::Evidence(evidence) => Self::Offence(evidence.offence()),
-            Operation::OpenIncarnation(_)
-            | Operation::PeriodMarker(_)
-            | Operation::Statement(_)
-            | Operation::Attestation(_) => Self::Other(hash),
+            Operation::Statement(said) => Self::Statement(said.node, said.period),
+            Operation::Attestation(said) => {
+                Self::Attestation(said.attestation.node, said.report.last)
+            }
+            Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => Self::Other(hash),
         }
     }
 }
@@ -132,6 +136,35 @@ impl Queue {
         if let Some(waiting) = self.by_arrival.remove(&place) {
             self.places.remove(&waiting.key);
             self.hashes.remove(&waiting.hash);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_envelope::PeriodStatement;
+    use tidings_types::node_key::NodeKey;
+    use tidings_types::{BoundedVec, NetworkId, ShardId};
+
+    use super::*;
+
+    #[test]
+    fn a_member_has_one_statement_of_a_period_waiting() {
+        // covers: SET-023
+        let key = NodeKey::from_secret(&[1; 32]).unwrap();
+        let said = |node, period, network| {
+            let about = (NodeId(node), ShardId(0), Period(period));
+            let (held, measured) = (BoundedVec::default(), BoundedVec::default());
+            let network = NetworkId([network; 32]);
+            let said = PeriodStatement::sign(about, held, measured, &key, network);
+            Operation::Statement(Box::new(said))
+        };
+        let mut queue = Queue::default();
+        assert!(queue.push(said(1, 1, 1)).is_ok_and(|is_new| is_new));
+        assert!(queue.has(&said(1, 1, 2)), "in other words");
+        assert!(queue.push(said(1, 1, 2)).is_ok_and(|is_new| !is_new));
+        for other in [said(2, 1, 1), said(1, 2, 1)] {
+            assert!(queue.push(other).is_ok_and(|is_new| is_new));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod fees;
 mod metering;
 mod network;
+mod price_list;
 mod settlement;
 mod usage;
 mod verdicts;

@@ -12,7 +12,7 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BlockHash, EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, Incarnation, LogIndex,
-    LogSize, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, ShardId,
+    LogSize, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, RegistryEpoch, ShardId,
 };
 
 use crate::network::{PAYER, batch, entry, message, network, registry};
@@ -216,18 +216,20 @@ fn what_comes_too_late_or_too_early_is_not_billed_now() {
         lane.close(&[]);
     }
     for member in 1..=2 {
-        lane.state(member, &[(1, 3, [7; 32])], &[]);
+        lane.state(member, &[(1, 4, [7; 32])], &[]);
     }
     lane.begin_period();
     lane.close(&[]);
     lane.begin_period();
-    let entries =
-        [header(0, 1, 1, 1), header(1, 2, 2, 20), header(2, 3, 7, 300)].map(|header| (1, header));
-    lane.close(&entries);
+    let headers =
+        [header(0, 1, 1, 1), header(1, 2, 2, 20), header(2, 3, 7, 300), header(3, 4, 9, 4_000)];
+    lane.close(&headers.map(|header| (1, header)));
     assert_eq!(lane.billed(), 20, "five periods are too many, and period 7 is not over");
-    lane.begin_period();
-    lane.close(&[]);
-    assert_eq!(lane.billed(), 320);
+    for _ in 7..=9 {
+        lane.begin_period();
+        lane.close(&[]);
+    }
+    assert_eq!(lane.billed(), 320, "nobody honest has taken an entry of period 9 in period 6");
 }
 
 #[test]
@@ -288,13 +290,42 @@ fn measurements_are_those_of_the_period() {
     // covers: SET-007
     let mut lanes = [Lane::new(), Lane::new()];
     for (lane, permille) in lanes.iter_mut().zip([900, 100]) {
-        lane.state(1, &[], &[(2, permille)]);
+        for member in [1, 3, 4] {
+            lane.state(member, &[], &[(2, permille)]);
+        }
         lane.begin_period();
         lane.state(3, &[], &[(2, 5)]);
         lane.begin_period();
     }
     let [one, other] = lanes.map(|mut lane| lane.close(&[]));
     assert_eq!(one.first_difference(&other), Some("measurements"));
+}
+
+#[test]
+fn one_member_measures_nobody_alone() {
+    // covers: SET-007
+    let mut lane = Lane::new();
+    // Of a member that others are silent about, and of a node that is none.
+    lane.state(1, &[], &[(2, 0), (9, 0)]);
+    for member in [2, 3, 4] {
+        lane.state(member, &[], &[(9, 0)]);
+    }
+    lane.begin_period();
+    lane.begin_period();
+    assert_eq!(lane.close(&[]).measurements, [0; 32]);
+}
+
+#[test]
+fn a_batch_of_an_epoch_that_never_was_stops_nobody() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    let mut envelope = batch(&[message("a")], PicoDollars(u64::MAX)).remove(0);
+    envelope.batch.header.registry_epoch = RegistryEpoch(u64::MAX);
+    lane.apply(Operation::Envelope(envelope));
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    assert!(lane.billed() > 4 * 2_000_000, "by the schedule that was in force");
 }
 
 #[test]

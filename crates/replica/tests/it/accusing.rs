@@ -1,9 +1,12 @@
 //! A node that signs what no honest node signs is found out, by everybody, once.
 
-use tidings_envelope::{AckLevel, Checkpoint, Evidence, Lane, LogEntry, LogId};
+use tidings_envelope::{
+    AckLevel, Checkpoint, Evidence, Lane, LogEntry, LogId, Operation, PeriodStatement,
+};
+use tidings_order::OrderMessage;
 use tidings_replica::Alarm;
 use tidings_replica::wire::{ControlFrame, FeedFlush};
-use tidings_types::{Incarnation, LogIndex, LogSize, NodeId, Period, ShardId, merkle};
+use tidings_types::{BoundedVec, Incarnation, LogIndex, LogSize, NodeId, Period, ShardId, merkle};
 
 use crate::cluster::{Cluster, node_key};
 
@@ -93,6 +96,31 @@ fn two_histories_of_one_size_are_found_by_everybody() {
     // covers: EVD-007
     // covers: EVD-008
     let cluster = split(&[(9, "one")], &[(9, "two")]);
+    check_found(&cluster, |evidence| matches!(evidence, Evidence::Checkpoints(..)));
+}
+
+#[test]
+fn a_root_that_is_only_stated_is_found_by_everybody() {
+    // covers: SET-023
+    // covers: EVD-008
+    let mut cluster = Cluster::new(4);
+    let envelope = cluster.envelope(9, Lane::Broadcast, b"one");
+    let request = cluster.request(TWO, AckLevel::Local, vec![envelope]);
+    cluster.publish(TWO, &request).unwrap();
+    cluster.settle();
+    let held = cluster.disks[&ONE].flushes[&LOG].last().unwrap().checkpoint.checkpoint;
+    let other = Checkpoint::new(LOG, held.size, [9; 32], Period(1));
+    let other = other.sign(&node_key(TWO), cluster.network);
+    let period = cluster.disks[&ONE].blocks.last().unwrap().block.header.period;
+    let (held, measured) = (vec![other].try_into().unwrap(), BoundedVec::default());
+    let about = (TWO, LOG.shard, period);
+    let statement = PeriodStatement::sign(about, held, measured, &node_key(TWO), cluster.network);
+    for node in HONEST {
+        let operation = Operation::Statement(Box::new(statement.clone()));
+        let message = OrderMessage::Order(operation);
+        cluster.say(TWO, node, ControlFrame::Lane { shard: LOG.shard, message });
+    }
+    cluster.run(3_000);
     check_found(&cluster, |evidence| matches!(evidence, Evidence::Checkpoints(..)));
 }
 
