@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
-use tidings_envelope::{BlockHeader, Certificate, OrderedReceipt};
+use tidings_envelope::{BlockHeader, Certificate, OrderedReceipt, RegistryHistory};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
@@ -103,6 +103,17 @@ impl Setup {
     #[must_use]
     pub fn since(&self, epoch: RegistryEpoch) -> Vec<Arc<Registry>> {
         self.registries.iter().filter(|registry| registry.epoch > epoch).cloned().collect()
+    }
+
+    /// All registries.
+    #[must_use]
+    pub fn history(&self) -> RegistryHistory {
+        let mut history = RegistryHistory::new(self.first());
+        for registry in self.since(RegistryEpoch::FIRST) {
+            // Those of one run never contradict each other.
+            let _ = history.insert(registry);
+        }
+        history
     }
 
     /// The first registry.

@@ -131,6 +131,7 @@ impl Run {
         self.step("mutants", |_, deadline| sim::check_mutants(&root, &[], deadline))?;
         self.step("chaos", |_, deadline| launch::unleash(&root, &CHAOS, deadline))?;
         self.step("governance", |_, deadline| launch::govern(&root, deadline))?;
+        self.step("economy", |_, deadline| launch::trade(&root, None, &[], deadline))?;
         self.step("xmtp", |run, deadline| xmtp::check(&root, deadline, &mut run.tally))?;
         match options.long {
             true => self.long_steps(),
@@ -258,6 +259,7 @@ mod tests {
             "test",
             "chaos",
             "governance",
+            "economy",
             "xmtp",
             "long-sim",
             "long-chaos",

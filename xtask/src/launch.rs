@@ -78,29 +78,50 @@ pub fn demo(root: &Path, options: &DemoOptions) -> Result<()> {
         programs.push("tidings-byzantine");
     }
     devnet::build(root, &programs, false)?;
-    let dir = repository::target_dir(root).join("demo");
     let seed = options.seed.as_deref();
-    let network = match options.economy {
-        true => devnet::start_on_chain(root, dir.clone(), seed)?,
-        false => devnet::start_fresh(root, dir.clone(), options.nodes, seed)?,
-    };
-    let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
-    command
-        .current_dir(root)
-        .arg("--devnet")
-        .arg(devnet::record_path(&dir))
-        .args(&options.program)
-        .stdin(Stdio::null());
     if options.economy {
-        command.arg("--economy");
+        return trade(root, seed, &options.program, None);
     }
+    let dir = repository::target_dir(root).join("demo");
+    let network = devnet::start_fresh(root, dir.clone(), options.nodes, seed)?;
+    let mut words = options.program.clone();
     if let Some(dead) = options.dead {
-        command.arg("--dead").arg(dead.to_string());
+        words.extend(["--dead".to_owned(), dead.to_string()]);
     }
     if let Some(lie) = &options.lying {
-        command.args(["--lying", lie]);
+        words.extend(["--lying".to_owned(), lie.clone()]);
     }
-    let status = process::status(&mut command, None);
+    play(root, &dir, network, &words, None)
+}
+
+/// Shows on a fresh network that is on a chain how money moves, with programs that are built
+/// already.
+///
+/// # Errors
+/// When the network does not start, a sum does not hold, or it takes longer than until `deadline`.
+pub fn trade(
+    root: &Path,
+    seed: Option<&str>,
+    program: &[String],
+    deadline: Option<Instant>,
+) -> Result<()> {
+    let dir = repository::target_dir(root).join("economy");
+    let network = devnet::start_on_chain(root, dir.clone(), seed)?;
+    let words = [&["--economy".to_owned()], program].concat();
+    play(root, &dir, network, &words, deadline)
+}
+
+/// Plays on a network and stops it.
+fn play(
+    root: &Path,
+    dir: &Path,
+    network: devnet::Network,
+    words: &[String],
+    deadline: Option<Instant>,
+) -> Result<()> {
+    let mut command = Command::new(devnet::binary(root, "tidings-demo", false));
+    command.current_dir(root).arg("--devnet").arg(devnet::record_path(dir)).args(words);
+    let status = process::status(command.stdin(Stdio::null()), deadline);
     drop(network);
     let status = status?;
     if !status.success() {

@@ -104,6 +104,7 @@ async fn found(chamber: &mut Chamber, people: &People) -> Result<()> {
     for holder in [&people.ada, &people.ben, &people.cem] {
         chamber.act(holder, &["gov", "delegate"])?;
     }
+    chamber.pass(1, "votes count from the second after they were delegated").await?;
 
     tell("Pia puts money in, to pay for messages");
     let pia = people.pia.address.to_string();

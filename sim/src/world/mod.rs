@@ -8,6 +8,7 @@ mod call;
 mod host;
 mod link;
 mod process;
+mod reports;
 mod settle;
 mod store;
 

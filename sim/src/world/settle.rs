@@ -128,6 +128,11 @@ impl World {
         let Some(open) = self.open_issue() else {
             let check = self.check_end();
             self.check(check);
+            match self.check_reports() {
+                Ok(0) => {}
+                Ok(_) => self.coverage.count("runs whose members came to the same usage reports"),
+                Err(violation) => self.check(Err(violation)),
+            }
             self.is_over = true;
             return;
         };

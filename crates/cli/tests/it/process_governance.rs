@@ -59,6 +59,8 @@ fn a_vote_is_held_and_carried_out() {
     let refusal = chain.refuses(HOLDER, 1, &propose);
     assert!(refusal.contains("GovernorInsufficientProposerVotes"), "{refusal}");
     chain.act(&["gov", "delegate"]);
+    // Votes count from the second after they were delegated.
+    chain.pass(1);
     let foretold = chain.says(&[propose.as_slice(), &["--dry-run"]].concat());
     assert!(foretold.contains("would sign"), "{foretold}");
     assert!(
@@ -116,6 +118,8 @@ fn a_vote_is_held_and_carried_out() {
 fn what_cannot_be_is_refused_before_anything_is_signed() {
     let chain = Chain::start(&plan());
     chain.act(&["gov", "delegate"]);
+    // Votes count from the second after they were delegated.
+    chain.pass(1);
     let propose = |more: &[&'static str]| [&["gov", "propose", "--why", "x"], more].concat();
     for (words, expected) in [
         (propose(&["--set", "Colour=1"]), "there is no parameter Colour"),
