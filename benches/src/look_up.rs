@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidings_envelope::registry::{FeeSchedule, NodeRecord};
 use tidings_envelope::{
     BlockHeader, Certificate, CommitSignature, Registry, StateContent, StateKey, StateProof,
 };
 use tidings_order::StateTree;
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::ed25519::PublicKey;
-use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BlockHash, BoundedVec, Genesis, Hash, Height, InboxId, NodeId, Period, RegistryEpoch, Round,
-    ShardId, Wire, labelled_hash,
+    BlockHash, BoundedVec, Hash, Height, InboxId, NodeId, Period, Round, ShardId, Wire,
+    labelled_hash,
 };
 
+use crate::committee::{NODES, node_key, registry};
 use crate::report::{Figure, Section};
 
 const INBOXES: u64 = 1_000_000;
-const NODES: u8 = 4;
 
 /// How often a proof is verified; the median counts.
 const REPEATS: u64 = 201;
@@ -73,38 +70,6 @@ pub fn run() -> Result<Section> {
 
 fn inbox(number: u64) -> StateKey {
     StateKey::Inbox(InboxId(labelled_hash("bench inbox", &[&number.to_be_bytes()])))
-}
-
-fn node_key(number: u8) -> Result<NodeKey> {
-    Ok(NodeKey::from_secret(&[number; 32])?)
-}
-
-fn registry() -> Result<Registry> {
-    let mut nodes = Vec::new();
-    for number in 1..=NODES {
-        nodes.push(NodeRecord {
-            id: NodeId(number.into()),
-            name: format!("node-{number}"),
-            signing: node_key(number)?.address(),
-            transport: PublicKey([number; 32]),
-            quic: String::new(),
-            http: String::new(),
-            weight: 1,
-            active: true,
-        });
-    }
-    Ok(Registry {
-        genesis: Genesis::without_chain([1; 32].into()),
-        epoch: RegistryEpoch(1),
-        shard_count: 1,
-        replication_factor: NODES.into(),
-        period_ms: 10_000,
-        mailbox_buckets: 1,
-        nodes,
-        payers: Vec::new(),
-        edges: Vec::new(),
-        fees: FeeSchedule::default(),
-    })
 }
 
 fn prove(tree: &StateTree, key: StateKey, registry: &Registry) -> Result<StateProof> {

@@ -47,6 +47,18 @@ pub fn facts() -> Result<Facts> {
     })
 }
 
+/// The resident memory of a process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_mib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: u64 =
+        line.split_whitespace().nth(1).context("no number")?.parse().context("no number")?;
+    Ok(kilobytes / 1024)
+}
+
 fn field(text: &str, name: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim().to_owned())

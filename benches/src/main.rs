@@ -4,6 +4,7 @@
 //! Started by `cargo xtask bench`, which builds everything for release first.
 
 mod catch_up;
+mod committee;
 mod delivery;
 mod groups;
 mod ingest;
@@ -13,6 +14,7 @@ mod machine;
 mod memory;
 mod ordered;
 mod report;
+mod settlement;
 
 use std::path::PathBuf;
 
@@ -60,6 +62,9 @@ async fn main() -> Result<()> {
     }
     if wanted("memory") {
         report.add(memory::run(arguments.stored).await?);
+    }
+    if wanted("settlement") {
+        report.add(settlement::run().await?);
     }
     if wanted("groups") {
         report.add(groups::run()?);

@@ -10,6 +10,7 @@ use tidings_types::ed25519::PublicKey;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::load::{Amount, Load};
+use crate::machine::resident_mib;
 use crate::report::{Figure, Section};
 
 const SUBSCRIBERS: u16 = 1_000;
@@ -56,12 +57,4 @@ pub async fn run(stored: u64) -> Result<Section> {
             figure("with subscribers", with_subscribers, "< 300 MiB"),
         ],
     })
-}
-
-fn resident_mib(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 =
-        line.split_whitespace().nth(1).context("no number")?.parse().context("no number")?;
-    Ok(kilobytes / 1024)
 }
