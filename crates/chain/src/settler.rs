@@ -1,75 +1,26 @@
 //! What the settlement contracts say of a shard, and the calls that settle it.
 
+use alloy::eips::BlockId;
 use alloy::primitives::{Bytes, U256};
 use alloy::providers::{DynProvider, Provider};
-use alloy::rpc::types::Filter;
+use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
 use tidings_payer::{Ledger, earnings_leaf, usage_leaf};
 use tidings_types::{
-    EthereumAddress, Hash, NodeId, OffenceId, Period, PicoDollarsTotal, RegistryEpoch, ShardId,
-    Wire,
+    EthereumAddress, Hash, NodeId, OffenceId, PicoDollarsTotal, RegistryEpoch, ShardId, Wire,
 };
 
 use crate::contracts::evidence_court::EvidenceCourt;
 use crate::contracts::node_registry::NodeRegistry;
 use crate::contracts::payer_vault::PayerVault;
 use crate::contracts::usage_settlement::{IUsageSettlement, UsageSettlement};
+use crate::settled::{Records, Settlement, WithBefore};
+use crate::submitter::is_revert;
 use crate::{ChainError, ContractError, Deployment, Endpoints, address};
 
 /// How many blocks are searched for events at once; providers refuse many more.
 const BLOCKS_PER_SEARCH: u64 = 1_000;
-
-/// Reports that are looked at, at most, to find the one that is being filled.
-const REPORTS_MAX: u64 = 64;
-
-const PICODOLLARS_PER_UNIT: u128 = 1_000_000;
-
-/// A report that the contract has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SettledReport {
-    /// Its place among the shard's reports.
-    pub index: u64,
-    /// Its digest.
-    pub digest: Hash,
-    /// The last period that it adds.
-    pub last: Period,
-    /// What all payers were billed up to it.
-    pub billed: PicoDollarsTotal,
-}
-
-/// Where a shard's settlement stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settlement {
-    /// The last period of the newest accepted report; 0 before the first.
-    pub last: Period,
-    /// How many reports are accepted.
-    pub accepted: u64,
-    /// The newest reports that can be charged and claimed, newest first.
-    pub matured: Vec<SettledReport>,
-    /// What was collected, in units of the token.
-    pub collected: u128,
-}
-
-impl Settlement {
-    /// The report that what was collected fills, and the one before it: by these a node is due
-    /// most (SET-014).
-    #[must_use]
-    pub fn filling(&self) -> Option<(SettledReport, Option<SettledReport>)> {
-        let level = self.collected.saturating_mul(PICODOLLARS_PER_UNIT);
-        let mut reports = self.matured.iter().copied().peekable();
-        while let Some(report) = reports.next() {
-            if report.billed.0 <= level || report.index == 0 {
-                return Some((report, None));
-            }
-            let before = reports.peek().copied();
-            if before.is_some_and(|before| before.billed.0 <= level) {
-                return Some((report, before));
-            }
-        }
-        None
-    }
-}
 
 /// What a payer or a node has under a report, and its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,38 +56,50 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree.
     pub async fn settlement(&self, shard: ShardId) -> Result<Settlement, ChainError> {
-        let contract = address(self.deployment.settlement);
+        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
+        self.endpoints
+            .agreed(move |provider| Records { contract, provider, shard, block }.settlement())
+            .await
+    }
+
+    /// An accepted report and the one before it.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the providers do not agree, or there is no report of this index.
+    pub async fn report_at(&self, shard: ShardId, index: u64) -> Result<WithBefore, ChainError> {
+        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
         self.endpoints
             .agreed(move |provider| async move {
-                let contract = UsageSettlement::new(contract, provider);
-                let last = contract.lastPeriod(shard.0).call().await?;
-                let accepted = contract.reportCount(shard.0).call().await?;
-                let matured = contract.maturedCount(shard.0).call().await?;
-                let collected = contract.collectedOf(shard.0).call().await?;
-                let mut newest = Vec::new();
-                let count: u64 = matured.saturating_to();
-                let level = collected.saturating_to::<u128>().saturating_mul(PICODOLLARS_PER_UNIT);
-                for index in (count.saturating_sub(REPORTS_MAX)..count).rev() {
-                    let record = contract.reportAt(shard.0, U256::from(index)).call().await?;
-                    newest.push(SettledReport {
-                        index,
-                        digest: record.digest.0,
-                        last: Period(record.last),
-                        billed: PicoDollarsTotal(record.billed),
-                    });
-                    // What comes before is paid for in full.
-                    if record.billed <= level {
-                        break;
-                    }
-                }
-                Ok::<_, ContractError>(Settlement {
-                    last: Period(last),
-                    accepted: accepted.saturating_to(),
-                    matured: newest,
-                    collected: collected.saturating_to(),
-                })
+                Records { contract, provider, shard, block }.with_before(index).await
             })
             .await
+    }
+
+    /// The newest block that enough providers have: what is asked as of it does not depend on when.
+    async fn newest_block(&self) -> Result<BlockId, ChainError> {
+        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
+        Ok(BlockId::number(self.endpoints.reached(ask).await?))
+    }
+
+    /// How many shards the epoch in force has; none before the first epoch.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the providers do not agree, or say what makes no sense.
+    pub async fn shard_count(&self) -> Result<u16, ChainError> {
+        let contract = address(self.deployment.registry);
+        let log2 = self
+            .endpoints
+            .agreed(move |provider| async move {
+                let contract = NodeRegistry::new(contract, provider);
+                match contract.epoch().call().await? {
+                    0 => Ok::<_, ContractError>(None),
+                    epoch => Ok(Some(contract.epochSettings(epoch).call().await?.shardCountLog2)),
+                }
+            })
+            .await?;
+        let Some(log2) = log2 else { return Ok(0) };
+        let count = 1u16.checked_shl(log2.into());
+        count.ok_or_else(|| ChainError::Contract("the shards are too many".into()))
     }
 
     /// The committee of a shard in an epoch, in the order of a report's signers.
@@ -158,21 +121,71 @@ impl Settler {
             .await
     }
 
-    /// What was charged to a payer for a shard so far, in units of the token.
+    /// What was charged to payers for a shard so far, in units of the token and in their order.
     ///
     /// # Errors
     /// [`ChainError`] when the providers do not agree.
     pub async fn charged(
         &self,
         shard: ShardId,
-        payer: EthereumAddress,
-    ) -> Result<u128, ChainError> {
+        payers: &[EthereumAddress],
+    ) -> Result<Vec<u128>, ChainError> {
+        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
+        let payers = payers.to_vec();
+        self.endpoints
+            .agreed(move |provider| {
+                let payers = payers.clone();
+                async move {
+                    let contract = UsageSettlement::new(contract, provider);
+                    let mut charged = Vec::new();
+                    for payer in payers {
+                        let call = contract.chargedOf(shard.0, address(payer));
+                        charged.push(call.block(block).call().await?.saturating_to());
+                    }
+                    Ok::<_, ContractError>(charged)
+                }
+            })
+            .await
+    }
+
+    /// What was paid to a node for a shard so far, in units of the token.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the providers do not agree.
+    pub async fn paid(&self, shard: ShardId, node: NodeId) -> Result<u128, ChainError> {
         let contract = address(self.deployment.settlement);
         self.endpoints
             .agreed(move |provider| async move {
                 let contract = UsageSettlement::new(contract, provider);
-                let charged = contract.chargedOf(shard.0, address(payer)).call().await?;
-                Ok::<_, ContractError>(charged.saturating_to())
+                let paid = contract.paidOf(shard.0, node.0).call().await?;
+                Ok::<_, ContractError>(paid.saturating_to())
+            })
+            .await
+    }
+
+    /// The number that a call of this program's would answer now, such as what a charge would take
+    /// or a claim would pay; none when the contract refuses it.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the providers do not agree.
+    pub async fn foretell(
+        &self,
+        (to, data): &(EthereumAddress, Vec<u8>),
+    ) -> Result<Option<u128>, ChainError> {
+        let request = TransactionRequest::default().to(address(*to)).input(data.clone().into());
+        self.endpoints
+            .agreed(move |provider| {
+                let request = request.clone();
+                async move {
+                    match provider.call(request).await {
+                        Ok(answer) => {
+                            let word = answer.get(..32).unwrap_or_default();
+                            Ok(Some(U256::from_be_slice(word).saturating_to()))
+                        }
+                        Err(error) if is_revert(&error) => Ok(None),
+                        Err(error) => Err(error),
+                    }
+                }
             })
             .await
     }
@@ -371,42 +384,5 @@ fn as_told(report: &UsageReport) -> IUsageSettlement::UsageReport {
         earnings: report.earnings.into(),
         measurements: report.measurements.into(),
         billed: report.billed.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A settlement whose matured reports are billed so much, in units, newest last.
-    fn settlement(billed: &[u128], collected: u128) -> Settlement {
-        let reports = (0..).zip(billed).map(|(index, billed)| SettledReport {
-            index,
-            digest: [0; 32],
-            last: Period(index + 1),
-            billed: PicoDollarsTotal(billed * PICODOLLARS_PER_UNIT),
-        });
-        let mut matured: Vec<_> = reports.collect();
-        matured.reverse();
-        let accepted = matured.len() as u64;
-        Settlement { last: Period(accepted), accepted, matured, collected }
-    }
-
-    fn check(billed: &[u128], collected: u128, expected: Option<(u64, Option<u64>)>) {
-        let found = settlement(billed, collected).filling();
-        let found = found.map(|(report, before)| (report.index, before.map(|it| it.index)));
-        assert_eq!(found, expected, "{billed:?} of which {collected}");
-    }
-
-    #[test]
-    fn nodes_claim_by_the_report_that_is_being_filled() {
-        // covers: SET-014
-        check(&[], 0, None);
-        check(&[5], 0, Some((0, None)));
-        check(&[5, 9], 7, Some((1, Some(0))));
-        check(&[5, 9], 9, Some((1, None)));
-        check(&[5, 9], 3, Some((0, None)));
-        // Nothing was used since: what rounding left open is in an earlier report.
-        check(&[5, 9, 9, 9], 8, Some((1, Some(0))));
     }
 }

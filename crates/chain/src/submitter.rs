@@ -448,7 +448,7 @@ fn outcome(hash: B256, block: u64, succeeded: bool) -> Result<Confirmed, SubmitE
 }
 
 /// Whether a contract refused, and not the provider.
-fn is_revert(error: &TransportError) -> bool {
+pub(crate) fn is_revert(error: &TransportError) -> bool {
     error.as_error_resp().is_some_and(|response| {
         response.as_revert_data().is_some() || response.message.contains("revert")
     })

@@ -3,5 +3,6 @@
 mod anvil;
 mod endpoints;
 mod funds;
+mod settling;
 mod submitting;
 mod watching;

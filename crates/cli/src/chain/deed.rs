@@ -33,7 +33,12 @@ pub(super) struct Done {
 impl Deed {
     /// A call to the contract at `to` that does what `words` say.
     pub(super) fn new<C: SolCall>(words: impl Into<String>, to: EthereumAddress, call: &C) -> Self {
-        Self { words: words.into(), to, data: call.abi_encode() }
+        Self::of(words, (to, call.abi_encode()))
+    }
+
+    /// A call that is encoded already.
+    pub(super) fn of(words: impl Into<String>, (to, data): (EthereumAddress, Vec<u8>)) -> Self {
+        Self { words: words.into(), to, data }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod amount;
+mod books;
 mod deed;
 mod deploy;
 mod funds;
@@ -12,9 +13,12 @@ mod gov_status;
 mod moment;
 mod operator;
 mod operator_change;
+mod operator_claim;
 mod payer;
+mod payer_status;
 mod setting;
 mod steward;
+mod turns;
 
 pub use account::{Account, Contracts, Key, Providers};
 pub use amount::Dollars;

@@ -16,6 +16,7 @@ use super::account::{Account, Contracts};
 use super::amount::{Amount, Tokens};
 use super::deed::{Deed, Done, act, in_words, perform};
 use super::operator_change::{self, RotateSigning, RotateTransport, Update};
+use super::operator_claim::{self, Claim, EarningsOf};
 use crate::output::Output;
 use crate::secret_file;
 
@@ -66,6 +67,10 @@ pub enum OperatorCommand {
     Exit(Numbered),
     /// Get a node's bond back once it has left long enough ago
     WithdrawBond(Numbered),
+    /// Claim what a node earned, as far as it is collected
+    Claim(Claim),
+    /// Say what a node earned, by shard, as reports have it that the contract has accepted
+    Earnings(EarningsOf),
     /// Say how a node stands
     Status {
         /// The contracts.
@@ -164,6 +169,8 @@ pub async fn run(command: OperatorCommand, output: Output) -> Result<()> {
             let call = NodeRegistry::withdrawBondCall { id: it.node };
             on_registry(&it.account, words, &call, output).await
         }
+        OperatorCommand::Claim(options) => operator_claim::claim(options, output).await,
+        OperatorCommand::Earnings(options) => operator_claim::earnings(options, output).await,
         OperatorCommand::Status { contracts, node } => {
             let deployment = contracts.deployment()?;
             let found = standing(&deployment, &contracts.endpoints()?, node).await?;

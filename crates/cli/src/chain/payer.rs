@@ -12,6 +12,7 @@ use tidings_types::ed25519::PublicKey;
 use super::account::{Account, Contracts};
 use super::amount::Dollars;
 use super::deed::{Deed, act};
+use super::payer_status::{self, Caps, UsageOf};
 use crate::output::Output;
 
 /// What a payer does.
@@ -90,6 +91,10 @@ pub enum PayerCommand {
         /// The Ed25519 public key in hex
         key: String,
     },
+    /// Say what caps a payer has, by shard
+    Caps(Caps),
+    /// Say what a payer was billed, by shard, as reports have it that the contract has accepted
+    Usage(UsageOf),
     /// Say what a payer has and what is kept of it
     Status {
         /// The contracts.
@@ -148,6 +153,8 @@ pub async fn run(command: PayerCommand, output: Output) -> Result<()> {
             let words = format!("let key {} sign no more", hex::encode(key.0));
             on_vault(&account, words, &call, output).await
         }
+        PayerCommand::Caps(options) => payer_status::caps(options, output).await,
+        PayerCommand::Usage(options) => payer_status::usage(options, output).await,
         PayerCommand::Status { contracts, payer } => {
             let deployment = contracts.deployment()?;
             let purse = purse(&deployment, &contracts.endpoints()?, payer).await?;

@@ -15,7 +15,6 @@ use tidings_chain::{
     possession,
 };
 use tidings_envelope::registry::{NodeRecord, PayerRecord};
-use tidings_types::constants::DEVNET_PERIOD_MS;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{EthereumAddress, NetworkId};
 
@@ -201,7 +200,7 @@ impl Chain {
 /// Short times, so that people see things happen; what is voted waits longer than leaving takes.
 fn plan_text(options: &DevnetInit) -> String {
     let parameters = [
-        ("PeriodMs", DEVNET_PERIOD_MS),
+        ("PeriodMs", options.period_ms),
         ("ShardCountLog2", u64::from(options.shards.trailing_zeros())),
         ("ReplicationFactor", options.replication.into()),
         ("MailboxBuckets", options.nodes.div_ceil(MAILBOX_NODES_MAX).into()),

@@ -63,6 +63,9 @@ pub struct DevnetInit {
     /// Lay out an XMTP edge for each node, too
     #[arg(long)]
     pub xmtp: bool,
+    /// How long a period lasts, in milliseconds
+    #[arg(long, default_value_t = DEVNET_PERIOD_MS, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
+    pub period_ms: u64,
     /// Put the network on the chain at this URL, an anvil, with an operator for each node [default:
     /// a registry file, and no chain]
     #[arg(long, value_name = "URL", conflicts_with = "xmtp")]
@@ -274,7 +277,7 @@ fn registry(
         epoch: previous.map_or(RegistryEpoch(1), |old| old.epoch),
         shard_count: options.shards,
         replication_factor: options.replication,
-        period_ms: DEVNET_PERIOD_MS,
+        period_ms: options.period_ms,
         mailbox_buckets: options.nodes.div_ceil(MAILBOX_NODES_MAX),
         nodes,
         payers,
@@ -310,6 +313,7 @@ fn ensure_same_shape(old: &Registry, new: &Registry) -> Result<()> {
     ensure!(
         old.shard_count == new.shard_count
             && old.replication_factor == new.replication_factor
+            && old.period_ms == new.period_ms
             && keys(old) == keys(new),
         "the folder holds a network of another shape; choose another folder"
     );

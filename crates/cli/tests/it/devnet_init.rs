@@ -116,6 +116,7 @@ fn another_shape_seed_or_store_is_refused() {
     };
     check(&["--shards", "2"], "another shape");
     check(&["--replication", "3"], "another shape");
+    check(&["--period-ms", "2000"], "another shape");
     check(&["--seed", &"0a".repeat(32)], "another seed");
     let postgres = ["--store", "postgres", "--postgres-url", "postgres://localhost"];
     check(&postgres, "another kind of store");

@@ -112,8 +112,9 @@ impl SettlementBook {
         self.changed.send_replace(());
     }
 
-    /// A period is closed.
-    pub(crate) fn add_report(&self, report: AttestedReport, ledger: Ledger) {
+    /// Adds the report of a period that was closed, with the sums under it; the oldest go when
+    /// there are too many.
+    pub fn add_report(&self, report: AttestedReport, ledger: Ledger) {
         let mut shards = self.write();
         let shard = shards.entry(report.report.shard).or_default();
         let last = report.report.last;
@@ -129,8 +130,9 @@ impl SettlementBook {
         self.changed.send_replace(());
     }
 
-    /// Others attested a report.
-    pub(crate) fn set_attestations(
+    /// Says who attested the report of a shard that ends with a period, and whether a contract takes
+    /// it now; without the report nothing changes.
+    pub fn set_attestations(
         &self,
         (shard, last): (ShardId, Period),
         attestations: Vec<SignedAttestation>,
@@ -158,10 +160,44 @@ impl SettlementBook {
 #[cfg(test)]
 mod tests {
     use tidings_envelope::{Checkpoint, LogId, SignedCheckpoint};
+    use tidings_payer::{Closing, UsageTally, Work};
     use tidings_types::node_key::NodeKey;
-    use tidings_types::{Incarnation, LogSize, NetworkId, NodeId};
+    use tidings_types::{Incarnation, LogSize, NetworkId, NodeId, RegistryEpoch};
 
     use super::*;
+
+    const SHARD: ShardId = ShardId(0);
+
+    fn closed(before: &Ledger) -> Ledger {
+        let closing = Closing {
+            last: before.last().map_or(Period(1), |report| report.last.plus(1)),
+            epoch: RegistryEpoch(1),
+            ranges: [1; 32],
+            work: Work::default(),
+            shares: tidings_envelope::registry::FeeShares::new(250, 500, 200).unwrap(),
+            measurements: Vec::new(),
+        };
+        before.close(&UsageTally::new(), &closing, NetworkId([9; 32])).unwrap()
+    }
+
+    fn unattested(ledger: &Ledger) -> AttestedReport {
+        let report = *ledger.last().unwrap();
+        AttestedReport { report, attestations: Vec::new(), is_attested: false }
+    }
+
+    /// A book with the reports of so many periods.
+    fn book(periods: usize) -> SettlementBook {
+        let (book, mut ledger) = (SettlementBook::default(), Ledger::new(SHARD));
+        for _ in 0..periods {
+            ledger = closed(&ledger);
+            book.add_report(unattested(&ledger), ledger.clone());
+        }
+        book
+    }
+
+    fn periods(reports: &[AttestedReport]) -> Vec<u64> {
+        reports.iter().map(|it| it.report.last.0).collect()
+    }
 
     #[test]
     fn a_node_fills_no_memory_with_its_offences() {
@@ -179,5 +215,49 @@ mod tests {
             book.add_evidence(&Evidence::Checkpoints(signed(1), signed(2)));
         }
         assert_eq!(book.evidence().len(), OFFENCES_PER_NODE_MAX + 1, "and others keep theirs");
+    }
+
+    #[test]
+    fn the_oldest_reports_and_sums_go() {
+        let beyond = 3;
+        let book = book(REPORTS_KEPT + beyond);
+        let first = beyond as u64 + 1;
+        let newest = (REPORTS_KEPT + beyond) as u64;
+        assert_eq!(book.last(SHARD), Some(Period(newest)));
+        assert_eq!(periods(&book.reports(SHARD, Period(0), 2)), [first, first + 1]);
+        assert_eq!(book.reports(SHARD, Period(0), usize::MAX).len(), REPORTS_KEPT);
+        let oldest_sums = newest + 1 - LEDGERS_KEPT as u64;
+        for (period, is_known) in [(oldest_sums - 1, false), (oldest_sums, true), (newest, true)] {
+            assert_eq!(book.ledger(SHARD, Period(period)).is_some(), is_known, "{period}");
+            assert!(book.report(SHARD, Period(period)).is_some());
+        }
+        assert!(book.report(SHARD, Period(first - 1)).is_none());
+    }
+
+    #[test]
+    fn reports_are_read_from_a_period_on() {
+        let book = book(5);
+        assert_eq!(periods(&book.reports(SHARD, Period(3), 9)), [3, 4, 5]);
+        assert_eq!(periods(&book.reports(SHARD, Period(2), 2)), [2, 3]);
+        assert!(book.reports(SHARD, Period(6), 9).is_empty());
+        assert!(book.reports(ShardId(1), Period(0), 9).is_empty());
+        assert_eq!((book.shards(), book.last(ShardId(1))), (vec![SHARD], None));
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_reports_and_attestations() {
+        let (book, ledger) = (SettlementBook::default(), closed(&Ledger::new(SHARD)));
+        let mut news = book.subscribe();
+        let about = (SHARD, Period(1));
+        // Nobody attests what is not there.
+        book.set_attestations(about, Vec::new(), true);
+        assert!(book.report(SHARD, Period(1)).is_none());
+        news.mark_unchanged();
+        book.add_report(unattested(&ledger), ledger);
+        assert!(news.has_changed().unwrap());
+        news.mark_unchanged();
+        book.set_attestations(about, Vec::new(), true);
+        assert!(news.has_changed().unwrap());
+        assert!(book.report(SHARD, Period(1)).unwrap().is_attested);
     }
 }

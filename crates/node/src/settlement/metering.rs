@@ -27,16 +27,22 @@ const RETRY: Duration = Duration::from_millis(500);
 const ATTESTATION_PERIODS: u64 = 4_096;
 
 /// What metering needs.
-pub(crate) struct MeteringInputs {
-    pub(crate) node: NodeId,
-    pub(crate) network: NetworkId,
-    pub(crate) storage: Arc<Storage>,
-    pub(crate) registries: watch::Receiver<Arc<RegistryHistory>>,
+#[derive(Debug)]
+pub struct MeteringInputs {
+    /// Which node this is.
+    pub node: NodeId,
+    /// Of which network.
+    pub network: NetworkId,
+    /// Where blocks and entries are.
+    pub storage: Arc<Storage>,
+    /// The registries that this node knows.
+    pub registries: watch::Receiver<Arc<RegistryHistory>>,
     /// Changes with every block that is final and durable here.
-    pub(crate) blocks: watch::Receiver<()>,
-    /// Where reports go to be attested.
-    pub(crate) reports: mpsc::Sender<UsageReport>,
-    pub(crate) book: Arc<SettlementBook>,
+    pub blocks: watch::Receiver<()>,
+    /// Where reports of shards that this node keeps go to be attested.
+    pub reports: mpsc::Sender<UsageReport>,
+    /// Where every report is written down.
+    pub book: Arc<SettlementBook>,
 }
 
 /// Why a shard goes no further for now.
@@ -63,8 +69,8 @@ struct ShardMeter {
     told: Option<String>,
 }
 
-/// Meters every shard until the node stops.
-pub(crate) async fn run(mut inputs: MeteringInputs) {
+/// Meters every shard from its first block on, until nobody sends blocks or takes reports any more.
+pub async fn run(mut inputs: MeteringInputs) {
     let mut shards: BTreeMap<ShardId, ShardMeter> = BTreeMap::new();
     loop {
         let registries = inputs.registries.borrow().clone();

@@ -4,4 +4,4 @@ mod book;
 mod metering;
 
 pub use book::{AttestedReport, SettlementBook};
-pub(crate) use metering::{MeteringInputs, run};
+pub use metering::{MeteringInputs, run};

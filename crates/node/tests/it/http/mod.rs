@@ -5,5 +5,6 @@ mod model;
 mod node;
 mod reading;
 mod serving;
+mod settling;
 mod store;
 mod subscribing;

@@ -19,6 +19,7 @@ use tidings_node::http::{
 };
 use tidings_node::hub::Hub;
 use tidings_node::metrics::Metrics;
+use tidings_node::settlement::SettlementBook;
 use tidings_replica::store::Flush;
 use tidings_tlog::{MemoryTree, ProofPlan, inclusion_proof};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -49,6 +50,8 @@ pub struct TestNode {
     pub publish_permits: Semaphore,
     /// Gains a permit whenever a publish has begun.
     pub publishes_begun: Semaphore,
+    /// The usage reports; nodes that make none have no book.
+    pub book: Option<SettlementBook>,
 }
 
 impl TestNode {
@@ -101,6 +104,10 @@ impl Backend for TestNode {
         let newest = self.registry();
         let before = Registry { epoch: newest.epoch.minus(1), ..Registry::clone(&newest) };
         [newest, Arc::new(before)].into_iter().find(|registry| registry.epoch == epoch)
+    }
+
+    fn settlement(&self) -> Option<&SettlementBook> {
+        self.book.as_ref()
     }
 
     fn registry(&self) -> Arc<Registry> {
@@ -256,6 +263,14 @@ pub struct Running {
 
 /// Serves an empty node on a free port, with settings changed by `change`.
 pub async fn start(change: impl FnOnce(&mut HttpConfig)) -> Running {
+    start_with(None, change).await
+}
+
+/// The same, of a node with these usage reports.
+pub async fn start_with(
+    book: Option<SettlementBook>,
+    change: impl FnOnce(&mut HttpConfig),
+) -> Running {
     let mut config = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), ..HttpConfig::default() };
     change(&mut config);
     let hub = Hub::new(config.limits.outbox());
@@ -266,6 +281,7 @@ pub async fn start(change: impl FnOnce(&mut HttpConfig)) -> Running {
         storage_fails: AtomicBool::new(false),
         publish_permits: Semaphore::new(Semaphore::MAX_PERMITS / 2),
         publishes_begun: Semaphore::new(0),
+        book,
     });
     let metrics = Arc::new(Metrics::default());
     let server = HttpServer::start(config, node.clone(), hub, metrics.clone()).await.unwrap();

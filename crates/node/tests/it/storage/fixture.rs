@@ -181,13 +181,18 @@ impl LaneWriter {
                 DecidedOperation { operation: Operation::PeriodMarker(marker), outcome }
             })
             .collect();
+        self.block_of(Period(1), operations)
+    }
+
+    /// The next block, in this period and of these operations.
+    pub fn block_of(&self, period: Period, operations: Vec<DecidedOperation>) -> Block {
         let parent = self.blocks.last().map(|parent| parent.block.header);
         let header = BlockHeader {
             version: PROTOCOL_VERSION,
             shard: self.shard,
             height: Height(self.blocks.len() as u64 + 1),
             parent: parent.map_or(BlockHash::default(), |header| header.hash()),
-            period: Period(1),
+            period,
             chain_reference: None,
             registry_epoch: RegistryEpoch(1),
             next_epoch: RegistryEpoch(1),
@@ -202,16 +207,21 @@ impl LaneWriter {
     /// Makes the next block final; each operation is its topic's next ordered entry.
     pub fn decide(&mut self, topics: &[u32]) -> Decided {
         let block = self.block(topics);
-        let key = NodeKey::from_secret(&[7; 32]).unwrap();
-        let vote = CommitSignature::sign(NodeId(1), &block.header, Round(0), &key, NETWORK);
-        let votes = vec![vote].try_into().unwrap();
-        let certificate = Certificate { round: Round(0), signatures: votes };
         let places = (0..).zip(topics).map(|(index, number)| {
             let position = self.positions.entry(topic(*number)).or_default();
             *position = position.plus(1);
             OrderedPlace { topic: topic(*number), position: *position, index }
         });
         let places = places.collect();
+        self.certify(block, places)
+    }
+
+    /// Makes a block final, whose operations have these places.
+    pub fn certify(&mut self, block: Block, places: Vec<OrderedPlace>) -> Decided {
+        let key = NodeKey::from_secret(&[7; 32]).unwrap();
+        let vote = CommitSignature::sign(NodeId(1), &block.header, Round(0), &key, NETWORK);
+        let votes = vec![vote].try_into().unwrap();
+        let certificate = Certificate { round: Round(0), signatures: votes };
         let certified = CertifiedBlock { block, certificate };
         self.blocks.push(certified.clone());
         Decided { certified, places, state: Vec::new() }

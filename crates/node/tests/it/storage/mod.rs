@@ -1,6 +1,7 @@
 //! One suite over both databases: what is written is read back, and nothing else.
 
 mod fixture;
+mod metering;
 mod ordered;
 mod paging;
 mod proofs;
@@ -52,6 +53,9 @@ on_both! {
     writing::writing_goes_on_after_a_failure,
     writing::two_stores_cannot_both_extend_a_log,
     writing::entries_out_of_their_topics_order_are_stored,
+    metering::reports_are_those_of_a_meter_fed_by_hand_before_and_after_a_restart,
+    metering::entries_that_are_not_here_yet_are_waited_for,
+    metering::another_history_than_the_pinned_one_is_not_billed,
 }
 
 #[tokio::test]
