@@ -7,7 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
+use tidings_types::EthereumAddress;
 
 use crate::program::{json, refused, run, word};
 
@@ -140,17 +142,33 @@ impl Chain {
     }
 
     fn tell(&self, method: &str, parameters: &Value) {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
-        let (body, address) = (call.to_string(), self.url.strip_prefix("http://").unwrap());
-        let mut request = format!("POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
-        write!(request, "Content-Type: application/json\r\n").unwrap();
-        write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains("\"result\""), "{method}: {answer}");
+        ask(&self.url, method, parameters);
     }
+}
+
+/// What the EVM node at `url` answers.
+pub fn ask(url: &str, method: &str, parameters: &Value) -> Value {
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
+    let (body, address) = (call.to_string(), url.strip_prefix("http://").unwrap());
+    let mut request = format!("POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    write!(request, "Content-Type: application/json\r\n").unwrap();
+    write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let mut said: Value = serde_json::from_str(body).unwrap();
+    assert!(said.get("result").is_some(), "{method}: {answer}");
+    said["result"].take()
+}
+
+/// What a contract's function answers as of a block.
+pub fn view<C: SolCall>(url: &str, to: EthereumAddress, call: &C, block: &Value) -> C::Return {
+    let data = format!("0x{}", hex::encode(call.abi_encode()));
+    let said = ask(url, "eth_call", &json!([{ "to": to.to_string(), "data": data }, block]));
+    let digits = said.as_str().unwrap().trim_start_matches("0x");
+    C::abi_decode_returns(&hex::decode(digits).unwrap()).unwrap()
 }
 
 /// Starts an EVM node that makes a block for every transaction; where it listens.

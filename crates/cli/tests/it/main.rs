@@ -10,6 +10,7 @@ mod process_devnet;
 mod process_governance;
 mod process_kills;
 mod process_operator;
+mod process_settlement;
 mod process_talk;
 mod program;
 mod relay;
