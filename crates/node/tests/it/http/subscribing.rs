@@ -269,7 +269,7 @@ async fn a_subscriber_that_answers_pings_is_kept_and_another_given_up() {
     // covers: API-021
     let running = start(|config| {
         config.limits.heartbeat_ms = 10;
-        config.limits.subscriber_silence_ms = 200;
+        config.limits.subscriber_silence_ms = 2_000;
     })
     .await;
     let mut stream = TcpStream::connect(running.server.local_address()).await.unwrap();
