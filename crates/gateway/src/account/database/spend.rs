@@ -84,7 +84,7 @@ impl Database {
         Ok(())
     }
 
-    /// Forgets days that are more than [`DAYS_MAX`] before `today`.
+    /// Forgets days that are more than `DAYS_MAX` before `today`.
     ///
     /// # Errors
     /// The database's failure.
@@ -95,7 +95,7 @@ impl Database {
         Ok(())
     }
 
-    /// What a user sent from day `first` on, the newest day first; at most [`DAYS_MAX`] days.
+    /// What a user sent from day `first` on, the newest day first; at most `DAYS_MAX` days.
     ///
     /// # Errors
     /// The database's failure.
