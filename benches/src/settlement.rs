@@ -71,7 +71,7 @@ pub async fn run() -> Result<Section> {
         let mut spent = Times::default();
         count(&mut meter, &logs, &mut spent)?;
         let begun = Instant::now();
-        reports.push(meter.close(&registries)?);
+        reports.push(meter.close()?);
         spent.close = begun.elapsed();
         held_mib = held_mib.max(resident_mib(std::process::id())?.saturating_sub(before_mib));
         times.push(spent);
@@ -295,7 +295,7 @@ async fn read(
         }
         ensure!(tree.root() == log.tree.root(), "{} has another history", log.id);
     }
-    let report = meter.close(registries)?;
+    let report = meter.close()?;
     let took = begun.elapsed();
     ensure!(report == *expected, "the store leads to another report");
     storage.close().await;

@@ -6,6 +6,7 @@
 //! It ends with an error if a message is missing, there twice, or out of order, or if somebody
 //! could do what only a vote may.
 
+mod anvil;
 mod cast;
 mod economy;
 mod governance;

@@ -100,6 +100,22 @@ impl Endpoints {
         })
     }
 
+    /// The height of the newest block that a quorum of the providers has.
+    ///
+    /// # Errors
+    /// [`ChainError::Disagreement`] when fewer than a quorum answer.
+    pub async fn height(&self) -> Result<u64, ChainError> {
+        self.reached(|provider| async move { provider.get_block_number().await }).await
+    }
+
+    /// That block: what is asked as of it does not depend on when.
+    ///
+    /// # Errors
+    /// [`ChainError::Disagreement`] when fewer than a quorum answer.
+    pub async fn newest_block(&self) -> Result<BlockId, ChainError> {
+        self.height().await.map(BlockId::number)
+    }
+
     /// The largest number that a quorum of the providers has reached, as they say in answer to
     /// `ask`, such as the newest block: a minority can neither hold it back nor push it on.
     ///
@@ -159,14 +175,6 @@ pub(crate) fn brief(said: &dyn Display) -> String {
     });
     let line = words.collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(SAID_CHARACTERS_MAX).collect()
-}
-
-/// The newest block of a provider, so that several questions are about one state.
-///
-/// # Errors
-/// When the provider does not answer.
-pub async fn newest_block(provider: &DynProvider) -> Result<BlockId, TransportError> {
-    provider.get_block_number().await.map(BlockId::number)
 }
 
 /// The EIP-155 id of a provider's chain.

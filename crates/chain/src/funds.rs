@@ -22,8 +22,7 @@ pub async fn read_funds(
     payer: EthereumAddress,
     finality_depth: u64,
 ) -> Result<Option<Funds>, ChainError> {
-    let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-    let head = endpoints.reached(ask).await?;
+    let head = endpoints.height().await?;
     let Some(block) = head.checked_sub(finality_depth) else { return Ok(None) };
     if block < deployment.first_block {
         return Ok(None);

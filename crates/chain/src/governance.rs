@@ -156,8 +156,7 @@ impl GovernanceReader {
     /// # Errors
     /// [`ChainError::Disagreement`] when too few providers answer.
     pub async fn at_head(endpoints: Endpoints, deployment: Deployment) -> Result<Self, ChainError> {
-        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-        let block = endpoints.reached(ask).await?;
+        let block = endpoints.height().await?;
         Ok(Self { endpoints, deployment, block })
     }
 

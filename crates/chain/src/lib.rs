@@ -35,7 +35,7 @@ pub use alloy::contract::Error as ContractError;
 pub use convert::{address, ethereum_address};
 pub use deploy::{DeployError, Plan, Voting, deploy};
 pub use deployment::{Deployment, DeploymentMismatch};
-pub use endpoints::{Endpoints, chain_id, newest_block};
+pub use endpoints::{Endpoints, chain_id};
 pub use error::ChainError;
 pub use funds::read_funds;
 pub use governance::{

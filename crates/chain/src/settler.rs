@@ -1,8 +1,7 @@
 //! What the settlement contracts say of a shard, and the calls that settle it.
 
-use alloy::eips::BlockId;
 use alloy::primitives::{Bytes, U256};
-use alloy::providers::{DynProvider, Provider};
+use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
@@ -17,10 +16,8 @@ use crate::contracts::payer_vault::PayerVault;
 use crate::contracts::usage_settlement::{IUsageSettlement, UsageSettlement};
 use crate::settled::{Records, Settlement, WithBefore};
 use crate::submitter::is_revert;
+use crate::watcher::BLOCKS_PER_SEARCH;
 use crate::{ChainError, ContractError, Deployment, Endpoints, address};
-
-/// How many blocks are searched for events at once; providers refuse many more.
-const BLOCKS_PER_SEARCH: u64 = 1_000;
 
 /// What a payer or a node has under a report, and its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +53,8 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree.
     pub async fn settlement(&self, shard: ShardId) -> Result<Settlement, ChainError> {
-        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
+        let (contract, block) =
+            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
         self.endpoints
             .agreed(move |provider| Records { contract, provider, shard, block }.settlement())
             .await
@@ -67,18 +65,13 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree, or there is no report of this index.
     pub async fn report_at(&self, shard: ShardId, index: u64) -> Result<WithBefore, ChainError> {
-        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
+        let (contract, block) =
+            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
         self.endpoints
             .agreed(move |provider| async move {
                 Records { contract, provider, shard, block }.with_before(index).await
             })
             .await
-    }
-
-    /// The newest block that enough providers have: what is asked as of it does not depend on when.
-    async fn newest_block(&self) -> Result<BlockId, ChainError> {
-        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-        Ok(BlockId::number(self.endpoints.reached(ask).await?))
     }
 
     /// How many shards the epoch in force has; none before the first epoch.
@@ -130,7 +123,8 @@ impl Settler {
         shard: ShardId,
         payers: &[EthereumAddress],
     ) -> Result<Vec<u128>, ChainError> {
-        let (contract, block) = (address(self.deployment.settlement), self.newest_block().await?);
+        let (contract, block) =
+            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
         let payers = payers.to_vec();
         self.endpoints
             .agreed(move |provider| {
@@ -225,8 +219,7 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree.
     pub async fn changes(&self, from: u64, before: bool) -> Result<(bool, u64), ChainError> {
-        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-        let head = self.endpoints.reached(ask).await?;
+        let head = self.endpoints.height().await?;
         if head < from {
             return Ok((before, from));
         }

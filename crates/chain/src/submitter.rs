@@ -423,8 +423,7 @@ impl Submitter {
 
     /// The newest block with enough blocks after it.
     async fn settled_block(&self) -> Result<Option<u64>, ChainError> {
-        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-        let head = self.endpoints.reached(ask).await?;
+        let head = self.endpoints.height().await?;
         Ok(head.checked_sub(self.config.confirmations))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::B256;
-use alloy::providers::{DynProvider, Provider};
+use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use tidings_envelope::Registry;
@@ -139,8 +139,7 @@ impl Watcher {
 
     /// The next blocks to search; none when all that are final were.
     async fn next_search(&self) -> Result<Option<(u64, u64)>, ChainError> {
-        let ask = |provider: DynProvider| async move { provider.get_block_number().await };
-        let head = self.endpoints.reached(ask).await?;
+        let head = self.endpoints.height().await?;
         let Some(final_block) = head.checked_sub(self.config.finality_depth) else {
             return Ok(None);
         };

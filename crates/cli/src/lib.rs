@@ -1,6 +1,7 @@
 //! The `tidings` command line: run a node or a gateway, keep an inbox, talk, inspect, audit.
 
 pub mod audit;
+mod bounded_get;
 pub mod chain;
 pub mod chat;
 pub mod cli;

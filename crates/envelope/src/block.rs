@@ -215,6 +215,14 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the operation took effect.
+    #[must_use]
+    pub const fn is_applied(&self) -> bool {
+        matches!(self, Self::Applied { .. })
+    }
+}
+
 /// An operation with its outcome; the leaf of a block's Merkle tree is over both.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct DecidedOperation {

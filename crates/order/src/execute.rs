@@ -278,10 +278,7 @@ impl Execution<'_> {
 
     /// A member speaks once of each period, and of none before the last (SET-023, SET-024).
     fn move_on(&mut self, key: StateKey, to: Period) -> Outcome {
-        let before = match self.value(&key) {
-            Some(StateValue::Period(period)) => *period,
-            _ => Period::default(),
-        };
+        let before = self.period_at(&key);
         if to <= before {
             return Outcome::Conflict { position: Position(before.0) };
         }
@@ -429,7 +426,11 @@ impl Execution<'_> {
     }
 
     fn period(&self) -> Period {
-        match self.value(&StateKey::Period) {
+        self.period_at(&StateKey::Period)
+    }
+
+    fn period_at(&self, key: &StateKey) -> Period {
+        match self.value(key) {
             Some(StateValue::Period(period)) => *period,
             _ => Period::default(),
         }

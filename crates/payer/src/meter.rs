@@ -14,7 +14,7 @@ use tidings_types::{
 
 use crate::counting::{Charge, Count, Counter, Holders};
 use crate::holdings::{Holdings, Pin};
-use crate::{Closing, FeeClass, Ledger, Usage, fee, medians};
+use crate::{Closing, FeeClass, Ledger, Usage, Work, fee, medians};
 
 /// How many periods after a period its report is made: evidence against who signed two histories
 /// of a log in it is on record by then.
@@ -59,8 +59,8 @@ struct Open {
     next: (usize, u64),
     holders: Holders,
     count: Count,
-    epoch: RegistryEpoch,
-    block: BlockHash,
+    /// What the report adds, but for the work, which is counted.
+    closing: Closing,
 }
 
 /// Computes one shard's reports: a pure function of its blocks, of the headers that they pin, and
@@ -132,8 +132,9 @@ impl Meter {
         let epoch = header.registry_epoch;
         let registry = registries.at(epoch).ok_or(MeterError::Registry(epoch))?;
         self.height = header.height;
+        let turn = turn(header.height, registry, self.shard);
         for decided in block.operations.iter() {
-            self.take_operation(decided, header.height, registry);
+            self.take_operation(decided, turn, registry);
         }
         let closes = self.period.0.checked_sub(REPORT_DELAY_PERIODS).map(Period);
         let next = self.ledger.last().map_or(Period(1), |report| report.last.plus(1));
@@ -143,8 +144,14 @@ impl Meter {
         Ok(())
     }
 
-    fn take_operation(&mut self, decided: &DecidedOperation, height: Height, registry: &Registry) {
-        let is_applied = matches!(decided.outcome, Outcome::Applied { .. });
+    /// `turn` is the member whose turn it was to propose.
+    fn take_operation(
+        &mut self,
+        decided: &DecidedOperation,
+        turn: Option<NodeId>,
+        registry: &Registry,
+    ) {
+        let is_applied = decided.outcome.is_applied();
         match &decided.operation {
             Operation::PeriodMarker(marker) if is_applied => self.period = marker.period,
             Operation::Evidence(evidence) if is_applied => {
@@ -155,7 +162,6 @@ impl Meter {
                 record.statements.insert(statement.node, (**statement).clone());
             }
             Operation::Envelope(envelope) => {
-                let turn = turn(height, registry, self.shard);
                 let charge = charge(envelope, decided.outcome, self.period, turn, registry);
                 // What was ordered before the first marker is billed with the first period.
                 let period = self.period.max(Period(1));
@@ -167,23 +173,30 @@ impl Meter {
 
     /// Pins what was stated in `last`, and counts what was ordered in it.
     fn begin(&mut self, last: Period, registry: &Registry, block: BlockHash) -> Open {
-        let record = self.records.remove(&last).unwrap_or_default();
+        let PeriodRecord { statements, charges } = self.records.remove(&last).unwrap_or_default();
         let committee = registry.committee(self.shard);
-        for (_, statement) in record.statements.iter().filter(|(it, _)| committee.contains(it)) {
-            self.holdings.note(statement);
-        }
+        let by_members = statements.values().filter(|it| committee.contains(&it.node));
+        by_members.clone().for_each(|statement| self.holdings.note(statement));
         let needed = registry.durability_quorum(self.shard);
         let pins = self.holdings.pin(last, &committee, needed, &self.convicted);
         let mut count = self.counter.begin(last);
-        for mut charge in record.charges {
+        for mut charge in charges {
             // Whoever was not there in the period took nothing in.
-            charge.originator = charge.originator.filter(|it| record.statements.contains_key(it));
+            charge.originator = charge.originator.filter(|it| statements.contains_key(it));
             self.counter.add(charge, &mut count);
         }
-        count.work.votes = record.statements.keys().map(|member| (*member, 1)).collect();
-        self.records.insert(last, PeriodRecord { charges: Vec::new(), ..record });
+        count.work.votes = statements.keys().map(|member| (*member, 1)).collect();
+        let speakers = 2 * registry.faults_tolerated(self.shard) + 1;
+        let closing = Closing {
+            last,
+            epoch: registry.epoch,
+            ranges: ranges(block, &pins),
+            work: Work::default(),
+            shares: registry.fees.shares,
+            measurements: medians(&said(by_members, &committee), speakers),
+        };
         let next = (0, pins.first().map_or(0, |pin| pin.from.0));
-        Open { pins, next, holders: Holders::default(), count, epoch: registry.epoch, block }
+        Open { pins, next, holders: Holders::default(), count, closing }
     }
 
     /// The stretches of logs to be counted now, in this order; none while no period is to be
@@ -219,28 +232,16 @@ impl Meter {
     /// Closes the period once everything that is pinned was counted; answers its report.
     ///
     /// # Errors
-    /// [`MeterError`] when entries are missing, a registry is, or a sum does not fit.
-    pub fn close(&mut self, registries: &RegistryHistory) -> Result<UsageReport, MeterError> {
+    /// [`MeterError`] when entries are missing, or a sum does not fit.
+    pub fn close(&mut self) -> Result<UsageReport, MeterError> {
         let Some(open) = &self.open else { return Err(MeterError::Unclosed(self.period)) };
         if let Some(pin) = open.pins.get(open.next.0) {
             return Err(MeterError::Entry { log: pin.log, index: open.next.1 });
         }
-        let registry = registries.at(open.epoch).ok_or(MeterError::Registry(open.epoch))?;
-        let last = open.count.last;
-        let statements = self.records.get(&last).map(|record| &record.statements);
-        let said = said(statements.into_iter().flat_map(BTreeMap::values), registry, self.shard);
-        let closing = Closing {
-            last,
-            epoch: open.epoch,
-            ranges: ranges(open),
-            work: open.count.work.clone(),
-            shares: registry.fees.shares,
-            measurements: medians(&said, 2 * registry.faults_tolerated(self.shard) + 1),
-        };
+        let closing = Closing { work: open.count.work.clone(), ..open.closing.clone() };
         let ledger = self.ledger.close(&open.count.tally, &closing, self.network)?;
-        let report = *ledger.last().ok_or(MeterError::Unclosed(last))?;
+        let report = *ledger.last().ok_or(MeterError::Unclosed(closing.last))?;
         self.ledger = ledger;
-        self.records.remove(&last);
         self.open = None;
         Ok(report)
     }
@@ -290,9 +291,9 @@ fn charge(
 }
 
 /// A digest of what a report is computed from.
-fn ranges(open: &Open) -> Hash {
-    let pins: Vec<u8> = open.pins.iter().flat_map(pin_bytes).collect();
-    labelled_hash("report ranges", &[&open.block.0, &pins])
+fn ranges(block: BlockHash, pins: &[Pin]) -> Hash {
+    let pins: Vec<u8> = pins.iter().flat_map(pin_bytes).collect();
+    labelled_hash("report ranges", &[&block.0, &pins])
 }
 
 fn pin_bytes(pin: &Pin) -> Vec<u8> {
@@ -309,13 +310,11 @@ fn pin_bytes(pin: &Pin) -> Vec<u8> {
 
 /// What members say of each other; nobody measures whom it does not work with.
 fn said<'a>(
-    statements: impl Iterator<Item = &'a PeriodStatement>,
-    registry: &Registry,
-    shard: ShardId,
+    by_members: impl Iterator<Item = &'a PeriodStatement>,
+    committee: &[NodeId],
 ) -> BTreeMap<(NodeId, NodeId), Service> {
-    let committee = registry.committee(shard);
     let mut said = BTreeMap::new();
-    for statement in statements.filter(|it| committee.contains(&it.node)) {
+    for statement in by_members {
         for peer in statement.measured.iter().filter(|it| committee.contains(&it.node)) {
             said.insert((statement.node, peer.node), peer.service);
         }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use tidings_envelope::{
-    LogId, Operation, Outcome, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
+    LogId, Operation, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
 };
 use tidings_types::constants::STATEMENT_LOGS_MAX;
 use tidings_types::{BoundedVec, LogSize, NodeId, Period, ShardId};
@@ -79,19 +79,19 @@ impl Replica {
         }
         let shards: Vec<ShardId> = self.lanes.keys().copied().collect();
         for shard in shards {
-            if self.registry().committee(shard).contains(&self.config.node) {
-                self.state_period(shard, now);
+            let committee = self.registry().committee(shard);
+            if committee.contains(&self.config.node) {
+                self.state_period(shard, &committee, now);
                 self.submit_attestation(shard, now);
             }
         }
     }
 
-    fn state_period(&mut self, shard: ShardId, now: Now) {
+    fn state_period(&mut self, shard: ShardId, committee: &[NodeId], now: Now) {
         let Some(state) = self.lane_state(shard) else { return };
         let (period, stated) = (state.period(), state.stated(self.config.node));
         let (period_ms, node) = (self.registry().period_ms, self.config.node);
-        let mut members = self.registry().committee(shard);
-        members.retain(|member| *member != node);
+        let members: Vec<NodeId> = committee.iter().copied().filter(|it| *it != node).collect();
         let peers = &self.peers;
         let speaker = self.speakers.entry(shard).or_default();
         speaker.service.tick(&members, |peer| peers.contains(&peer), now.monotonic_ms);
@@ -99,23 +99,20 @@ impl Replica {
             return;
         }
         speaker.said_at_ms = Some(now.monotonic_ms);
-        let statement = match self.speakers.get(&shard).and_then(|it| it.statement.clone()) {
-            Some(statement) => statement,
-            None => self.make_statement(shard, period),
-        };
-        if let Some(speaker) = self.speakers.get_mut(&shard) {
-            speaker.statement = Some(statement.clone());
-        }
+        let known = speaker.statement.clone();
+        let statement = known.unwrap_or_else(|| self.make_statement(shard, period));
         self.submit_own(shard, Operation::Statement(Box::new(statement)), now);
     }
 
-    /// What this node holds and measured (SET-023).
+    /// What this node holds and measured (SET-023), to be said again until it is on record.
     fn make_statement(&mut self, shard: ShardId, period: Period) -> PeriodStatement {
         let held = self.newly_held(shard);
         let speaker = self.speakers.entry(shard).or_default();
         let measured = BoundedVec::new(speaker.service.take()).unwrap_or_default();
         let about = (self.config.node, shard, period);
-        PeriodStatement::sign(about, held, measured, &self.config.key, self.network)
+        let statement =
+            PeriodStatement::sign(about, held, measured, &self.config.key, self.network);
+        speaker.statement.insert(statement).clone()
     }
 
     /// The newest durable checkpoints of logs that grew since the last statement on record.
@@ -175,7 +172,7 @@ impl Replica {
         let shard = certified.block.header.shard;
         for decided in certified.block.operations.iter() {
             let Operation::Statement(statement) = &decided.operation else { continue };
-            if !matches!(decided.outcome, Outcome::Applied { .. }) {
+            if !decided.outcome.is_applied() {
                 continue;
             }
             if statement.node == self.config.node {

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use tidings_chain::contracts::evidence_court::EvidenceCourt;
 use tidings_chain::contracts::node_registry::NodeRegistry;
 use tidings_chain::contracts::{DevnetDollar, PayerVault, UsageSettlement};
-use tidings_chain::{Deployment, Endpoints, address, ethereum_address, newest_block};
-use tidings_types::{EthereumAddress, NodeId};
+use tidings_chain::{Deployment, Endpoints, address, ethereum_address};
+use tidings_types::{EthereumAddress, NodeId, PicoDollarsTotal};
 
 use super::purse::{Share, Statement};
+use crate::anvil::Anvil;
 use crate::stage::Stage;
 
 /// The number under which the protocol is paid.
@@ -25,12 +26,11 @@ const SHARD: u16 = 0;
 /// The contracts, and commands on them.
 pub(super) struct Accounts {
     program: PathBuf,
-    pub(super) url: String,
+    pub(super) anvil: Anvil,
     pub(super) deployment_file: PathBuf,
     deployment: Deployment,
     endpoints: Endpoints,
     payer: EthereumAddress,
-    http: reqwest::Client,
     /// Who deployed the contracts: the council of a network that begins.
     pub(super) founder: PathBuf,
 }
@@ -57,8 +57,7 @@ impl Accounts {
             endpoints: Endpoints::connect(std::slice::from_ref(&url))?,
             founder: deployment_file.with_file_name("deployer.key"),
             payer: stage.registry()?.payers.first().context("nobody pays")?.address,
-            http: reqwest::Client::new(),
-            url,
+            anvil: Anvil::at(&url)?,
             deployment_file,
             deployment,
         })
@@ -70,16 +69,19 @@ impl Accounts {
     /// When the chain does not answer.
     pub(super) async fn statement(&self) -> Result<Statement> {
         let (deployment, payer) = (self.deployment, self.payer);
+        let block = self.endpoints.newest_block().await?;
         let found = self.endpoints.agreed(move |provider| async move {
-            let block = newest_block(&provider).await?;
             let vault = PayerVault::new(address(deployment.vault), &provider);
             let settlement = UsageSettlement::new(address(deployment.settlement), &provider);
             let registry = NodeRegistry::new(address(deployment.registry), &provider);
             let dollar = DevnetDollar::new(address(deployment.dollar), &provider);
             let reports = settlement.reportCount(SHARD).block(block).call().await?;
             let billed = match reports.checked_sub(U256::from(1)) {
-                None => 0,
-                Some(last) => settlement.reportAt(SHARD, last).block(block).call().await?.billed,
+                None => PicoDollarsTotal(0),
+                Some(last) => {
+                    let record = settlement.reportAt(SHARD, last).block(block).call().await?;
+                    PicoDollarsTotal(record.billed)
+                }
             };
             let nodes = registry.nodeCount().block(block).call().await?;
             let mut shares = Vec::new();
@@ -147,21 +149,8 @@ impl Accounts {
         let filter = json!([{
             "address": contract.to_string(), "fromBlock": "0x0", "topics": [kind.to_string(), node],
         }]);
-        let found = self.tell("eth_getLogs", &filter).await?;
+        let found = self.anvil.tell("eth_getLogs", &filter).await?;
         Ok(found.as_array().and_then(|events| events.first().cloned()))
-    }
-
-    /// Asks the chain, or has it do what only a development chain does.
-    ///
-    /// # Errors
-    /// When it does not answer, or refuses.
-    pub(super) async fn tell(&self, method: &str, parameters: &Value) -> Result<Value> {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
-        let request = self.http.post(&self.url).header("content-type", "application/json");
-        let answer = request.body(call.to_string()).send().await?.bytes().await?;
-        let answer: Value = serde_json::from_slice(&answer)?;
-        ensure!(answer.get("error").is_none(), "{method}: {answer}");
-        Ok(answer["result"].clone())
     }
 
     /// Has somebody with a key give a command, shows both it and the answer.
@@ -171,7 +160,7 @@ impl Accounts {
     pub(super) fn act(&self, key_file: &std::path::Path, words: &[&str]) -> Result<()> {
         println!("    $ tidings {}", words.join(" "));
         let mut command = Command::new(&self.program);
-        command.args(words).args(["--rpc", &self.url, "--confirmations", "0"]);
+        command.args(words).args(["--rpc", &self.anvil.url, "--confirmations", "0"]);
         command.arg("--deployment").arg(&self.deployment_file).arg("--key-file").arg(key_file);
         let output = command.stdin(Stdio::null()).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
@@ -184,10 +173,5 @@ impl Accounts {
     /// The contracts.
     pub(super) fn deployment(&self) -> &Deployment {
         &self.deployment
-    }
-
-    /// Through which providers.
-    pub(super) fn endpoints(&self) -> &Endpoints {
-        &self.endpoints
     }
 }

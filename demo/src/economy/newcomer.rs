@@ -1,27 +1,21 @@
 //! A fifth operator joins with a bond and a node.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use anyhow::{Context, Result, ensure};
-use rand::RngCore;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidings_chain::contracts::TidingsToken;
-use tidings_chain::{Call, MemoryJournal, Submitter, SubmitterConfig, Wallet, address};
+use tidings_chain::{Call, Wallet, address};
 use tidings_demo::PortLease;
 
 use super::accounts::Accounts;
 use super::{LOOK_INTERVAL, PATIENCE};
 use crate::stage::Stage;
 use crate::story::tell;
-
-/// What an account has for gas, in wei: ten ether.
-const GAS_MONEY: &str = "0x8ac7230489e80000";
 
 /// What the node is called.
 pub(super) const NAME: &str = "newcomer";
@@ -144,7 +138,7 @@ fn lay_out(
     command.args(["node", "init", "--node", &id.to_string(), "--dir"]).arg(folder);
     command.args(["--http", &format!("http://{http}"), "--http-listen", http]);
     command.args(["--quic", quic, "--quic-listen", quic, "--registry"]);
-    command.arg(folder.join("registry.json")).args(["--rpc", &accounts.url, "--deployment"]);
+    command.arg(folder.join("registry.json")).args(["--rpc", &accounts.anvil.url, "--deployment"]);
     let output = command.arg(&accounts.deployment_file).stdin(Stdio::null()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     // A development chain takes nothing back, and people look on.
@@ -158,32 +152,15 @@ fn lay_out(
 }
 
 /// An account of its own, with something for gas, and tokens from a founder.
-async fn endow(accounts: &Accounts, key_file: &PathBuf) -> Result<()> {
-    let mut secret = [0; 32];
-    rand::rngs::OsRng.fill_bytes(&mut secret);
-    let wallet = Wallet::from_secret(&secret)?;
-    let mut options = std::fs::File::options();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(key_file)?;
-    file.write_all(hex::encode(secret).as_bytes())?;
-    let gas = json!([wallet.address().to_string(), GAS_MONEY]);
-    accounts.tell("anvil_setBalance", &gas).await?;
+async fn endow(accounts: &Accounts, key_file: &Path) -> Result<()> {
+    let wallet = accounts.anvil.account(key_file).await?;
     let founder = std::fs::read_to_string(&accounts.founder)?;
-    let founder = Wallet::from_secret(
-        &hex::decode(founder.trim())?
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("the founder's key is not one"))?,
-    )?;
+    let mut secret = [0; 32];
+    hex::decode_to_slice(founder.trim(), &mut secret).context("the founder's key is not one")?;
     let value = U256::from(BOND_TOKENS) * U256::from(10u64.pow(18));
     let give = TidingsToken::transferCall { to: address(wallet.address()), value };
-    let config = SubmitterConfig {
-        confirmations: 0,
-        poll: Duration::from_millis(50),
-        ..SubmitterConfig::default()
-    };
     let deployment = accounts.deployment();
-    let journal = Box::new(MemoryJournal::default());
-    let endpoints = accounts.endpoints().clone();
-    let mut submitter = Submitter::new(endpoints, deployment.chain_id, founder, journal, config)?;
+    let mut submitter = accounts.anvil.submitter(deployment, Wallet::from_secret(&secret)?)?;
     submitter.submit(&Call::new("tokens", deployment.token, give.abi_encode())).await?;
     tell("It has an account with tokens for a bond.");
     Ok(())

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use anyhow::{Result, ensure};
+use tidings_types::PicoDollarsTotal;
 
-const PICODOLLARS_PER_UNIT: u128 = 1_000_000;
 const UNITS_PER_DOLLAR: u128 = 1_000_000;
 
 /// What rounding may leave in the pool for each who is paid: less than a unit of what was
@@ -26,8 +26,8 @@ pub(super) struct Statement {
     pub(super) balance: u128,
     /// Taken from payers so far.
     pub(super) collected: u128,
-    /// Billed to payers so far, in picodollars.
-    pub(super) billed: u128,
+    /// Billed to payers so far.
+    pub(super) billed: PicoDollarsTotal,
     /// Taken and not paid out yet.
     pub(super) pool: u128,
     /// What the vault holds of the token.
@@ -48,7 +48,7 @@ impl Statement {
     /// Whether all that is billed is collected, and all that is collected is paid out but for
     /// what rounding leaves.
     pub(super) fn is_settled(&self) -> bool {
-        let is_collected = self.collected == self.billed / PICODOLLARS_PER_UNIT;
+        let is_collected = self.collected == self.billed.units_rounded_down();
         is_collected && self.pool <= DUST_PER_SHARE * (self.shares.len() as u128)
     }
 
@@ -108,7 +108,7 @@ mod tests {
         Statement {
             balance: 999_000_000,
             collected: 1_000_000,
-            billed: 1_000_000_999_999,
+            billed: PicoDollarsTotal(1_000_000_999_999),
             pool: 3,
             held: 999_000_003,
             minted: 1_000_000_000,
@@ -127,7 +127,7 @@ mod tests {
         invented.shares[0].paid += 1;
         assert!(invented.check_conservation().is_err());
         let mut early = statement();
-        early.billed += PICODOLLARS_PER_UNIT;
+        early.billed.0 += 1_000_000;
         assert!(!early.is_settled());
         assert!(statement().to_string().contains("$999.000000 + $0.999997 + $0.000003 = $1000"));
     }

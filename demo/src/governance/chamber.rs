@@ -2,25 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use anyhow::{Context, Result, bail, ensure};
-use rand::RngCore;
 use serde_json::{Value, json};
 use tidings_chain::contracts::TidingsToken;
-use tidings_chain::{
-    Call, Deployment, Endpoints, MemoryJournal, SubmitError, Submitter, SubmitterConfig, Wallet,
-    address,
-};
+use tidings_chain::{Call, Deployment, SubmitError, Wallet, address};
 use tidings_types::EthereumAddress;
 
-/// What everybody has for gas, in wei: ten ether.
-const GAS_MONEY: &str = "0x8ac7230489e80000";
-
-/// How long one question to the chain may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::anvil::Anvil;
 
 /// Somebody with an account.
 #[derive(Debug, Clone)]
@@ -35,8 +26,7 @@ pub(super) struct Person {
 pub(super) struct Chamber {
     program: PathBuf,
     pub(super) folder: PathBuf,
-    url: String,
-    http: reqwest::Client,
+    anvil: Anvil,
     checks: u32,
 }
 
@@ -50,8 +40,7 @@ impl Chamber {
         Ok(Self {
             program: tidings_demo::binary("tidings")?,
             folder: std::path::absolute(folder)?,
-            url: url.into(),
-            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            anvil: Anvil::at(url)?,
             checks: 0,
         })
     }
@@ -61,14 +50,9 @@ impl Chamber {
     /// # Errors
     /// When the key cannot be written or the chain gives nothing.
     pub(super) async fn person(&self, name: &'static str) -> Result<Person> {
-        let mut secret = [0; 32];
-        rand::rngs::OsRng.fill_bytes(&mut secret);
-        let wallet = Wallet::from_secret(&secret)?;
         let key_file = self.folder.join(format!("{name}.key"));
-        write_secret(&key_file, &hex::encode(secret))?;
-        let address = wallet.address();
-        self.tell("anvil_setBalance", json!([address.to_string(), GAS_MONEY])).await?;
-        Ok(Person { name, address, key_file, wallet })
+        let wallet = self.anvil.account(&key_file).await?;
+        Ok(Person { name, address: wallet.address(), key_file, wallet })
     }
 
     /// Where the contracts are.
@@ -92,7 +76,7 @@ impl Chamber {
         std::fs::write(&file, plan)?;
         typed(who, &["chain", "deploy", "--plan", "plan.toml"]);
         let mut command = Command::new(&self.program);
-        command.args(["chain", "deploy", "--rpc", &self.url, "--confirmations", "0"]);
+        command.args(["chain", "deploy", "--rpc", &self.anvil.url, "--confirmations", "0"]);
         command.arg("--key-file").arg(&who.key_file).arg("--plan").arg(file).arg("--out").arg(out);
         answer(&succeeded(&command.stdin(Stdio::null()).output()?)?);
         Ok(())
@@ -147,7 +131,7 @@ impl Chamber {
 
     fn run(&self, who: Option<&Person>, words: &[&str], json: bool) -> Result<Output> {
         let mut command = Command::new(&self.program);
-        command.args(words).args(["--rpc", &self.url]);
+        command.args(words).args(["--rpc", &self.anvil.url]);
         command.arg("--deployment").arg(self.deployment_file());
         if let Some(who) = who {
             command.arg("--key-file").arg(&who.key_file).args(["--confirmations", "0"]);
@@ -192,14 +176,7 @@ impl Chamber {
         to: EthereumAddress,
         data: Vec<u8>,
     ) -> Result<Result<(), String>> {
-        let endpoints = Endpoints::connect(std::slice::from_ref(&self.url))?;
-        let config = SubmitterConfig {
-            confirmations: 0,
-            poll: Duration::from_millis(5),
-            ..SubmitterConfig::default()
-        };
-        let (chain, journal) = (self.deployment()?.chain_id, Box::new(MemoryJournal::default()));
-        let mut submitter = Submitter::new(endpoints, chain, who.wallet.clone(), journal, config)?;
+        let mut submitter = self.anvil.submitter(&self.deployment()?, who.wallet.clone())?;
         match submitter.submit(&Call::new("call", to, data)).await {
             Ok(_) => Ok(Ok(())),
             Err(SubmitError::Refused(reason)) => Ok(Err(reason)),
@@ -213,18 +190,9 @@ impl Chamber {
     /// # Errors
     /// When the chain is no development chain.
     pub(super) async fn pass(&self, seconds: u64, why: &str) -> Result<()> {
-        self.tell("evm_increaseTime", json!([seconds])).await?;
-        self.tell("evm_mine", json!([])).await?;
+        self.anvil.tell("evm_increaseTime", &json!([seconds])).await?;
+        self.anvil.tell("evm_mine", &json!([])).await?;
         println!("  ({seconds} seconds pass: {why})");
-        Ok(())
-    }
-
-    async fn tell(&self, method: &str, parameters: Value) -> Result<()> {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
-        let request = self.http.post(&self.url).header("content-type", "application/json");
-        let answer = request.body(call.to_string()).send().await?.bytes().await?;
-        let answer: Value = serde_json::from_slice(&answer)?;
-        ensure!(answer.get("error").is_none(), "{method}: {answer}");
         Ok(())
     }
 
@@ -317,12 +285,4 @@ fn succeeded(output: &Output) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", said.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn write_secret(path: &Path, digits: &str) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut open = std::fs::OpenOptions::new();
-    let file = open.write(true).create(true).truncate(true).mode(0o600).open(path);
-    Ok(file?.write_all(digits.as_bytes())?)
 }

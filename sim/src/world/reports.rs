@@ -60,7 +60,7 @@ impl World {
                 let Some(tree) = count(&mut meter, pin, before, disk) else { return reports };
                 trees.insert(pin.log, tree);
             }
-            let Ok(report) = meter.close(&registries) else { break };
+            let Ok(report) = meter.close() else { break };
             reports.push(report);
         }
         reports

@@ -1,6 +1,6 @@
 //! Storage: transactions of write sets, which end, fail, or are cut off.
 
-use tidings_envelope::{Operation, Outcome};
+use tidings_envelope::Operation;
 use tidings_replica::WriteTicket;
 use tidings_replica::store::WriteSet;
 
@@ -35,8 +35,7 @@ impl World {
         for decided in &set.decided {
             let block = &decided.certified.block;
             let begins = block.operations.iter().any(|it| {
-                matches!(it.operation, Operation::PeriodMarker(_))
-                    && matches!(it.outcome, Outcome::Applied { .. })
+                matches!(it.operation, Operation::PeriodMarker(_)) && it.outcome.is_applied()
             });
             if begins {
                 let (shard, period) = (block.header.shard, block.header.period);

@@ -10,6 +10,8 @@ use tidings_envelope::{LogId, SignedCheckpoint};
 use tidings_types::constants::{CURSOR_LOGS_MAX, MERKLE_PATH_HASHES_MAX};
 use tidings_types::{Hash, Height, LogSize, NetworkId, ShardId, Wire};
 
+use crate::bounded_get;
+
 /// The longest answer that is read: a page, or one block, and room for what is around it.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -116,14 +118,7 @@ impl Peer {
 
     async fn get(&self, path: &str) -> Result<Vec<u8>> {
         let url = format!("{}/{path}", self.url);
-        let asked = self.http.get(&url).send().await;
-        let mut response = asked.with_context(|| format!("cannot reach {url}"))?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            bytes.extend_from_slice(&chunk);
-            ensure!(bytes.len() <= ANSWER_BYTES_MAX, "{url} answers with too much");
-        }
-        let status = response.status();
+        let (status, bytes) = bounded_get::get(&self.http, &url, ANSWER_BYTES_MAX).await?;
         ensure!(status.is_success(), "{url} answers {status}");
         Ok(bytes)
     }

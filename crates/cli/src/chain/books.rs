@@ -16,6 +16,8 @@ use tidings_types::{
     ReportDigest, ShardId,
 };
 
+use crate::bounded_get;
+
 /// The longest answer that is read: a report with 255 signatures, and room for what is around it.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
@@ -111,14 +113,8 @@ impl Books {
     /// What the node answers; none when it knows of nothing.
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let url = format!("{}/{path}", self.url);
-        let asked = self.http.get(&url).send().await;
-        let mut response = asked.with_context(|| format!("cannot reach {url}"))?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            bytes.extend_from_slice(&chunk);
-            ensure!(bytes.len() <= ANSWER_BYTES_MAX, "{url} answers with too much");
-        }
-        match response.status() {
+        let (status, bytes) = bounded_get::get(&self.http, &url, ANSWER_BYTES_MAX).await?;
+        match status {
             StatusCode::NOT_FOUND => return Ok(None),
             status => ensure!(status.is_success(), "{url} answers {status}"),
         }

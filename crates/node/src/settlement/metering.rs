@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_envelope::{LogId, Operation, Outcome, RegistryHistory, UsageReport};
+use tidings_envelope::{LogId, Operation, RegistryHistory, UsageReport};
 use tidings_payer::{Attestations, Meter, MeterError, Pin};
 use tidings_tlog::Frontier;
 use tidings_types::constants::BLOCK_BYTES_MAX;
@@ -154,7 +154,7 @@ impl ShardMeter {
             let tree = self.frontiers.entry(pin.log).or_default();
             count(&mut self.meter, pin, tree, &inputs.storage).await?;
         }
-        let report = self.meter.close(registries)?;
+        let report = self.meter.close()?;
         self.publish(report, inputs, registries).await
     }
 
@@ -193,7 +193,7 @@ impl ShardMeter {
             let registry = registries.at(report.epoch);
             // Whoever is in no committee has nothing to attest, and nobody keeps it.
             let counts = registry.is_some_and(|it| it.committee(shard).contains(&node));
-            if !counts || !matches!(decided.outcome, Outcome::Applied { .. }) {
+            if !counts || !decided.outcome.is_applied() {
                 continue;
             }
             self.attestations.note(**attested);
@@ -257,7 +257,7 @@ async fn count(
 mod tests {
     use tidings_envelope::registry::{FeeSchedule, NodeRecord, Registry};
     use tidings_envelope::{
-        Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, PeriodMarker,
+        Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Outcome, PeriodMarker,
         PeriodStatement, SignedCheckpoint, Topic,
     };
     use tidings_replica::store::{EntryRecord, Flush, WriteSet};
@@ -399,8 +399,7 @@ mod tests {
         count(&mut meter, &pin, &mut counted, &storage).await.unwrap();
         // Once more, as when another log is still missing.
         count(&mut meter, &pin, &mut counted, &storage).await.unwrap();
-        let registries = RegistryHistory::new(Arc::new(registry()));
-        assert_eq!(meter.close(&registries).unwrap().billed.0, 9);
+        assert_eq!(meter.close().unwrap().billed.0, 9);
         storage.close().await;
     }
 

@@ -1,6 +1,6 @@
 //! When a period is over, by this member's own monotonic clock.
 
-use tidings_envelope::{Block, Operation, Outcome, PeriodMarker};
+use tidings_envelope::{Block, Operation, PeriodMarker};
 use tidings_types::mutant;
 
 use super::Agreement;
@@ -54,7 +54,6 @@ impl Agreement {
 
 pub(super) fn begins_period(block: &Block) -> bool {
     block.operations.iter().any(|decided| {
-        matches!(decided.operation, Operation::PeriodMarker(_))
-            && matches!(decided.outcome, Outcome::Applied { .. })
+        matches!(decided.operation, Operation::PeriodMarker(_)) && decided.outcome.is_applied()
     })
 }

@@ -130,7 +130,7 @@ impl Lane {
         for (node, header) in entries {
             self.meter.count(log(*node), header).unwrap();
         }
-        self.meter.close(&self.registries).unwrap()
+        self.meter.close().unwrap()
     }
 
     fn billed(&self) -> u128 {
@@ -335,7 +335,7 @@ fn nothing_is_taken_out_of_order() {
     let before = lane.meter.clone();
     assert_eq!(lane.block(Vec::new()), Err(MeterError::Unclosed(Period(1))));
     let missing = MeterError::Entry { log: log(1), index: 0 };
-    assert_eq!(lane.meter.close(&lane.registries), Err(missing));
+    assert_eq!(lane.meter.close(), Err(missing));
     let wrong = [(log(2), header(0, 1, 1, 1)), (log(1), header(1, 1, 1, 1))];
     for (log, header) in wrong {
         assert!(lane.meter.count(log, &header).is_err(), "{log}");

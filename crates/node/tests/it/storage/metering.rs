@@ -123,7 +123,7 @@ impl Shard {
                 let entries = &self.log.entries[pin.from.0 as usize..pin.size.0 as usize];
                 entries.iter().for_each(|entry| meter.count(pin.log, &entry.header).unwrap());
             }
-            meter.close(&registries).unwrap();
+            meter.close().unwrap();
             ledgers.push(meter.ledger().clone());
         }
         ledgers
