@@ -24,5 +24,5 @@ mod world;
 
 pub use coverage::Coverage;
 pub use ledger::{Invariant, Violation};
-pub use scenario::{Scenario, Selection};
+pub use scenario::{Scenario, Selection, Strain};
 pub use world::{Outcome, run};

@@ -7,7 +7,7 @@ use tidings_envelope::Lane;
 use tidings_types::NodeId;
 
 use super::{
-    Act, Change, Cheat, Clock, Fault, Happening, Rot, Scenario, Shape, Trick, Weather, Work,
+    Act, Change, Cheat, Clock, Fault, Happening, Rot, Scenario, Shape, Strain, Trick, Weather, Work,
 };
 use crate::randomness::{Draw, Seed};
 use crate::setup::Setup;
@@ -36,15 +36,27 @@ impl Scenario {
         let shape = shape(rng);
         let weather = weather(rng);
         let clocks = (0..shape.nodes).map(|_| clock(rng)).collect();
-        let mut drawing = Drawing { shape, rng, nodes: (1..=shape.nodes).map(NodeId).collect() };
+        let mut drawing = Drawing::new(shape, rng);
         let beyond = shape.nodes == 4 && drawing.rng.chance(60);
         let mut happenings = if beyond { drawing.conspiracy() } else { drawing.damage() };
         drawing.faults(&mut happenings);
         drawing.work(&mut happenings);
-        happenings.sort_by_key(|(at, _)| *at);
-        let acts = happenings.into_iter().enumerate();
-        let acts = acts.map(|(number, (at, what))| Act { number, at, what }).collect();
-        Self { seed, shape, weather, clocks, beyond, acts }
+        Self { seed, shape, weather, clocks, beyond, acts: acts(happenings) }
+    }
+
+    /// The scenario of a seed under a strain: its culprits take the place of those drawn.
+    #[must_use]
+    pub fn strained(seed: Seed, strain: Strain) -> Self {
+        let rng = &mut seed.stream("scenario", 0);
+        let shape = strain.shape(shape(rng));
+        let weather = weather(rng);
+        let clocks = (0..shape.nodes).map(|_| clock(rng)).collect();
+        let mut drawing = Drawing::new(shape, rng);
+        let nodes = drawing.nodes.clone();
+        let mut happenings = strain.faults(&nodes, &shape, drawing.rng);
+        drawing.faults(&mut happenings);
+        drawing.work(&mut happenings);
+        Self { seed, shape, weather, clocks, beyond: false, acts: acts(happenings) }
     }
 
     /// A calm network with a steady load, for measuring how fast the simulator is: one message
@@ -129,7 +141,14 @@ fn clock(rng: &mut ChaCha20Rng) -> Clock {
     Clock { wall_offset_s, pace_ppm: rng.between(980_000..=1_020_000) }
 }
 
-type Happenings = Vec<(VirtualTime, Happening)>;
+pub(super) type Happenings = Vec<(VirtualTime, Happening)>;
+
+/// By time, with their numbers.
+fn acts(mut happenings: Happenings) -> Vec<Act> {
+    happenings.sort_by_key(|(at, _)| *at);
+    let numbered = happenings.into_iter().enumerate();
+    numbered.map(|(number, (at, what))| Act { number, at, what }).collect()
+}
 
 struct Drawing<'a> {
     shape: Shape,
@@ -137,7 +156,11 @@ struct Drawing<'a> {
     nodes: Vec<NodeId>,
 }
 
-impl Drawing<'_> {
+impl<'a> Drawing<'a> {
+    fn new(shape: Shape, rng: &'a mut ChaCha20Rng) -> Self {
+        Self { shape, rng, nodes: (1..=shape.nodes).map(NodeId).collect() }
+    }
+
     /// Cheats and broken disks: at most f in each committee, for the whole run.
     fn damage(&mut self) -> Happenings {
         let mut happenings = Happenings::new();
@@ -349,8 +372,11 @@ mod tests {
 
     #[test]
     fn scenarios_are_within_what_a_committee_tolerates() {
-        for seed in 0..300 {
-            let scenario = Scenario::draw(Seed(seed));
+        let drawn = (0..300).map(|seed| (seed, Scenario::draw(Seed(seed))));
+        let strained = Strain::ALL
+            .iter()
+            .flat_map(|it| (0..20).map(|seed| (seed, Scenario::strained(Seed(seed), *it))));
+        for (seed, scenario) in drawn.chain(strained) {
             if scenario.beyond {
                 continue;
             }

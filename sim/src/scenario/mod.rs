@@ -4,9 +4,11 @@
 
 mod draw;
 mod fault;
+mod strain;
 mod work;
 
 pub use fault::{Change, Cheat, Fault, Rot};
+pub use strain::Strain;
 pub use work::{Trick, Work};
 
 use std::collections::BTreeSet;
