@@ -10,6 +10,7 @@ use tidings_envelope::{
     OrderedReceipt, SignedCheckpoint, Topic, Vote,
 };
 use tidings_order::{LaneLog, LogRecord, RestoredAgreement};
+use tidings_payer::Due;
 use tidings_replica::RecentEntry;
 use tidings_replica::store::{
     Decided, EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
@@ -188,6 +189,7 @@ impl Disk {
                 log: *log,
                 index: entry.header.index,
                 fee_period: period,
+                due: Due::of(&entry.header, log.shard),
             })
             .collect()
     }

@@ -1,5 +1,6 @@
-//! Follows the registry on the chain, at a depth at which nothing is taken back.
+//! Follows the registry and the payers' caps on the chain, at a depth at which nothing is taken back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
@@ -8,7 +9,8 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use tidings_envelope::Registry;
-use tidings_types::RegistryEpoch;
+use tidings_payer::Caps;
+use tidings_types::{EthereumAddress, Period, PicoDollarsTotal, RegistryEpoch, ShardId};
 
 use crate::contracts::{NodeRegistry, PayerVault};
 use crate::snapshot::{SessionKeys, read_epoch};
@@ -61,6 +63,9 @@ pub struct Watcher {
     /// The last block that was searched, and its hash.
     searched: Option<(u64, B256)>,
     keys: SessionKeys,
+    caps: Arc<Caps>,
+    /// Whether every final block was searched once.
+    has_caught_up: bool,
 }
 
 /// An event that matters, where it was found.
@@ -76,6 +81,7 @@ enum Event {
     Epoch(u64),
     KeySet { payer: [u8; 20], key: [u8; 32], expires: u64 },
     KeyRemoved { payer: [u8; 20], key: [u8; 32] },
+    Cap { payer: EthereumAddress, shard: ShardId, from: Period, amount: PicoDollarsTotal },
 }
 
 impl Watcher {
@@ -89,7 +95,23 @@ impl Watcher {
         known: Option<RegistryEpoch>,
     ) -> Self {
         let known = known.unwrap_or(RegistryEpoch(0));
-        Self { endpoints, deployment, config, known, searched: None, keys: SessionKeys::new() }
+        Self {
+            endpoints,
+            deployment,
+            config,
+            known,
+            searched: None,
+            keys: SessionKeys::new(),
+            caps: Arc::default(),
+            has_caught_up: false,
+        }
+    }
+
+    /// The caps of all payers as of the last block that was read; none before all final blocks
+    /// were read once, since whoever is missing would have nothing.
+    #[must_use]
+    pub fn caps(&self) -> Option<&Arc<Caps>> {
+        self.has_caught_up.then_some(&self.caps)
     }
 
     /// Reads on to the newest final block, and gives the epochs that were opened, in order. What
@@ -104,7 +126,10 @@ impl Watcher {
         loop {
             match self.step().await {
                 Ok(Some(more)) => opened.extend(more),
-                Ok(None) => return Ok(opened),
+                Ok(None) => {
+                    self.has_caught_up = true;
+                    return Ok(opened);
+                }
                 Err(error) if opened.is_empty() => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the rest is left for the next look");
@@ -166,6 +191,7 @@ impl Watcher {
             NodeRegistry::EpochAdvanced::SIGNATURE_HASH,
             PayerVault::SessionKeySet::SIGNATURE_HASH,
             PayerVault::SessionKeyRemoved::SIGNATURE_HASH,
+            PayerVault::CapSet::SIGNATURE_HASH,
         ]);
         let deployment = self.deployment;
         self.endpoints
@@ -183,18 +209,20 @@ impl Watcher {
     /// Takes events into account, and reads the epochs among them that are not known.
     async fn apply(&mut self, found: Vec<Found>) -> Result<Vec<Registry>, WatchError> {
         let mut keys = self.keys.clone();
+        let mut caps = self.caps.clone();
         let mut opened = Vec::new();
         for Found { block, block_hash, event } in found {
             match event {
                 Event::KeySet { payer, key, expires } => {
-                    keys.entry(tidings_types::EthereumAddress(payer))
-                        .or_default()
-                        .insert(key, expires);
+                    keys.entry(EthereumAddress(payer)).or_default().insert(key, expires);
                 }
                 Event::KeyRemoved { payer, key } => {
-                    if let Some(known) = keys.get_mut(&tidings_types::EthereumAddress(payer)) {
+                    if let Some(known) = keys.get_mut(&EthereumAddress(payer)) {
                         known.remove(&key);
                     }
+                }
+                Event::Cap { payer, shard, from, amount } => {
+                    Arc::make_mut(&mut caps).set(payer, shard, from, amount);
                 }
                 Event::Epoch(epoch) if RegistryEpoch(epoch) > self.known => {
                     opened.extend(self.read(epoch, block, block_hash, &keys).await?);
@@ -203,6 +231,7 @@ impl Watcher {
             }
         }
         self.keys = keys;
+        self.caps = caps;
         Ok(opened)
     }
 
@@ -246,6 +275,11 @@ fn found(deployment: &Deployment, log: &Log) -> Result<Found, String> {
     })
 }
 
+/// No contract lets anybody set so large a cap.
+fn too_large() -> alloy::sol_types::Error {
+    alloy::sol_types::Error::custom("a cap is too large")
+}
+
 fn event(deployment: &Deployment, log: &Log) -> Result<Event, alloy::sol_types::Error> {
     if ethereum_address(log.address()) == deployment.registry {
         let event = NodeRegistry::EpochAdvanced::decode_log(&log.inner)?.data;
@@ -255,6 +289,13 @@ fn event(deployment: &Deployment, log: &Log) -> Result<Event, alloy::sol_types::
         let event = PayerVault::SessionKeySet::decode_log(&log.inner)?.data;
         let (payer, key) = (event.payer.into_array(), event.key.0);
         return Ok(Event::KeySet { payer, key, expires: event.expires });
+    }
+    if log.topic0() == Some(&PayerVault::CapSet::SIGNATURE_HASH) {
+        let event = PayerVault::CapSet::decode_log(&log.inner)?.data;
+        let amount = PicoDollarsTotal::from_units(event.amount).map_err(|_| too_large())?;
+        let payer = EthereumAddress(event.payer.into_array());
+        let (shard, from) = (ShardId(event.shard), Period(event.from));
+        return Ok(Event::Cap { payer, shard, from, amount });
     }
     let event = PayerVault::SessionKeyRemoved::decode_log(&log.inner)?.data;
     Ok(Event::KeyRemoved { payer: event.payer.into_array(), key: event.key.0 })

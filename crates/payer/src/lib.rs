@@ -4,9 +4,11 @@
 //! [`judge`] gives the verdict that originator, replica, report and audit share; [`Meter`] reads
 //! blocks and pinned entries, and [`Ledger`] closes periods into the reports that the settlement
 //! contract takes.
-//! [`Funds`] is what a payer has, as others read it on the chain; nothing here moves money.
+//! [`Funds`] is what a payer has, as others read it on the chain, and [`Allowance`] what it may
+//! still write at one node; nothing here moves money.
 #![deny(clippy::disallowed_methods)]
 
+mod allowance;
 mod attestations;
 mod congestion;
 mod counting;
@@ -21,6 +23,7 @@ mod settlement_tree;
 mod usage;
 mod verdict;
 
+pub use allowance::{Allowance, Caps, Due};
 pub use attestations::Attestations;
 pub use congestion::{CongestionRule, UNCONGESTED_PERMILLE};
 pub use earnings::{PROTOCOL, Work};

@@ -1,7 +1,8 @@
 //! Publish requests: how each envelope is taken, and how its fate becomes an answer.
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
-use tidings_envelope::{EntryHeader, LogId, MerklePath, OrderedReceipt};
+use tidings_envelope::{EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
+use tidings_payer::Due;
 use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId, mutant};
 
 use crate::effect::{Effect, Now, RequestId};
@@ -30,15 +31,10 @@ impl Replica {
                 _ if self.draining => Some(ErrorCode::ShuttingDown),
                 _ if self.storage_failing => Some(ErrorCode::StorageUnavailable),
                 Item::Broadcast(item) => self.publish_broadcast(waiter, *item).err(),
-                Item::Ordered { id, not_after, shard, operation } => {
-                    match self.recall(waiter, shard, not_after, id) {
+                Item::Ordered { id, not_after, due, operation } => {
+                    match self.recall(waiter, due.shard, not_after, id) {
                         true => None,
-                        false => self
-                            .with_lane(shard, now, |lane, context| {
-                                lane.submit(id, *operation, waiter, context)
-                            })
-                            .unwrap_or(Err(ErrorCode::WrongShard))
-                            .err(),
+                        false => self.publish_ordered(waiter, id, &due, *operation, now).err(),
                     }
                 }
             };
@@ -58,12 +54,45 @@ impl Replica {
             return Err(ErrorCode::ShuttingDown);
         }
         let level = self.requests.level(waiter.request).ok_or(ErrorCode::Internal)?;
-        let period = item.header.fee_period;
+        let due = Due::of(&item.header, item.shard);
+        self.check_allowance(&due)?;
         let own = self.own.get_mut(&item.shard).ok_or(ErrorCode::NotReady)?;
         let index = own.push(item, waiter, level)?;
         self.recent.insert(id, (own.id(), index));
-        self.recent_order.push_back((period, id));
+        self.recent_order.push_back((due.period, id));
+        self.allowance.take(&due);
         Ok(())
+    }
+
+    fn publish_ordered(
+        &mut self,
+        waiter: Waiter,
+        id: EnvelopeId,
+        due: &Due,
+        operation: Operation,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
+        // What is under way already was taken when it came first.
+        let lane = self.lanes.get(&due.shard).ok_or(ErrorCode::WrongShard)?;
+        let is_new = !lane.awaits(id);
+        if is_new {
+            self.check_allowance(due)?;
+        }
+        self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
+            .unwrap_or(Err(ErrorCode::WrongShard))?;
+        if is_new {
+            self.allowance.take(due);
+        }
+        Ok(())
+    }
+
+    /// Whether this node takes so much from the payer (FEE-009).
+    fn check_allowance(&self, due: &Due) -> Result<(), ErrorCode> {
+        let members = self.registries.latest().committee(due.shard).len();
+        match self.allowance.has_room(due, members) {
+            true => Ok(()),
+            false => Err(ErrorCode::PayerOverCap),
+        }
     }
 
     /// Answers an envelope that came before, if this is one (ENV-010).

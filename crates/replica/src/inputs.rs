@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use tidings_envelope::{CertifiedBlock, LogId, Registry, RegistryRefused, SignedAcknowledgement};
+use tidings_payer::Caps;
 use tidings_types::constants::{
     HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
 };
@@ -195,6 +196,11 @@ impl Replica {
         }
     }
 
+    /// The caps that payers set on the chain; nobody is held to any before they are known.
+    pub fn caps_changed(&mut self, caps: Arc<Caps>) {
+        self.allowance.renew(caps);
+    }
+
     /// No new envelopes are taken; those admitted are finished.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -241,6 +247,8 @@ impl Replica {
     fn forget_old(&mut self) {
         let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
         let period = self.period();
+        // A shard may still be in the period before the newest one's.
+        self.allowance.forget(period.minus(1));
         while self.recent_order.front().is_some_and(|(admitted, _)| admitted.plus(kept) < period) {
             if let Some((_, id)) = self.recent_order.pop_front() {
                 self.recent.remove(&id);

@@ -9,12 +9,13 @@ use tidings_envelope::{
     AckLevel, AdmissionContext, AdmittedEnvelope, EntryHeader, EnvelopeBody, Lane, Operation,
     ParsedEnvelope, Registry, VerifiedEnvelope, verify_all,
 };
-use tidings_payer::{FeeClass, fee};
+use tidings_payer::{Due, FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{
     EntryHash, EnvelopeId, ErrorCode, Hash, LogIndex, Period, PicoDollars, ShardId,
     TimestampSeconds, TopicIndex, Wire, sha256,
 };
+use tls_codec::Size;
 
 /// A broadcast envelope, ready to be given an index.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub(crate) enum Item {
     Ordered {
         id: EnvelopeId,
         not_after: Period,
-        shard: ShardId,
+        due: Due,
         operation: Box<Operation>,
     },
     /// Refused, unless the id is one that was answered before.
@@ -137,10 +138,13 @@ fn admit(
             Ok(item) => Item::Broadcast(Box::new(item)),
             Err(code) => refused(code),
         },
-        Lane::Ordered => {
-            let operation = Box::new(Operation::Envelope(admitted.into_envelope()));
-            Item::Ordered { id, not_after, shard, operation }
-        }
+        Lane::Ordered => match ordered_due(&admitted, shard, registry, context.period) {
+            Ok(due) => {
+                let operation = Box::new(Operation::Envelope(admitted.into_envelope()));
+                Item::Ordered { id, not_after, due, operation }
+            }
+            Err(code) => refused(code),
+        },
     }
 }
 
@@ -174,6 +178,21 @@ fn broadcast_item(
         fee: owed,
     };
     Ok(BroadcastItem { id: admitted.id(), shard, payload, header })
+}
+
+/// What an operation will be billed as, if it is decided in this period; the lane judges its fee.
+fn ordered_due(
+    admitted: &AdmittedEnvelope,
+    shard: ShardId,
+    registry: &Registry,
+    period: Period,
+) -> Result<Due, ErrorCode> {
+    let envelope = admitted.envelope();
+    let length = envelope.tls_serialized_len();
+    let length = u32::try_from(length).map_err(|_| ErrorCode::TooLarge)?;
+    let body = &envelope.envelope.body;
+    let fee = owed(registry, body, length)?.min(envelope.batch.header.max_fee);
+    Ok(Due { payer: body.payer, shard, period, fee })
 }
 
 fn owed(registry: &Registry, body: &EnvelopeBody, length: u32) -> Result<PicoDollars, ErrorCode> {

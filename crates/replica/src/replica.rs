@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tidings_envelope::{AdmissionContext, Checkpoint, LogId, Registry, RegistryHistory};
 use tidings_order::{LaneState, OrderContext};
+use tidings_payer::{Allowance, Due};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     EnvelopeId, ErrorCode, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch,
@@ -58,6 +59,8 @@ pub struct RecentEntry {
     pub index: LogIndex,
     /// The period in which it was admitted.
     pub fee_period: Period,
+    /// What it is billed as.
+    pub due: Due,
 }
 
 /// What a shard looks like from here.
@@ -100,6 +103,8 @@ pub struct Replica {
     pub(crate) recent: BTreeMap<EnvelopeId, (LogId, LogIndex)>,
     /// The same by the period of admission, oldest first.
     pub(crate) recent_order: VecDeque<(Period, EnvelopeId)>,
+    /// What was taken from payers, against their caps.
+    pub(crate) allowance: Allowance,
     pub(crate) writes: VecDeque<(WriteTicket, WriteSet, AfterWrite)>,
     pub(crate) next_ticket: u64,
     pub(crate) storage_failing: bool,
@@ -158,6 +163,8 @@ impl Replica {
         let mut recent_order: Vec<_> =
             recent.iter().map(|entry| (entry.fee_period, entry.id)).collect();
         recent_order.sort_unstable();
+        let mut allowance = Allowance::default();
+        recent.iter().for_each(|entry| allowance.take(&entry.due));
         let mut replica = Self {
             config,
             network,
@@ -170,6 +177,7 @@ impl Replica {
             requests: Requests::default(),
             recent: recent.into_iter().map(|entry| (entry.id, (entry.log, entry.index))).collect(),
             recent_order: recent_order.into(),
+            allowance,
             writes: VecDeque::new(),
             next_ticket: 0,
             storage_failing: false,

@@ -21,7 +21,8 @@ use crate::postgres::Postgres;
 use crate::process;
 use crate::signals::{self, Event};
 
-const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// On a chain the payer's cap is in force only some periods after it was set.
+const READY_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 20;
 

@@ -4,7 +4,7 @@ use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use serde_json::json;
 use tidings_chain::contracts::{DevnetDollar, PayerVault};
-use tidings_chain::{ContractError, address, read_funds};
+use tidings_chain::{ContractError, Watcher, WatcherConfig, address, read_funds};
 use tidings_payer::{Cap, Funds, ShardFunds};
 use tidings_types::{Period, PicoDollarsTotal, ShardId};
 
@@ -63,6 +63,25 @@ async fn carried(stage: &Stage) -> u128 {
 
 fn dollars(units: u128) -> PicoDollarsTotal {
     PicoDollarsTotal::from_units(units).unwrap()
+}
+
+#[tokio::test]
+async fn a_watcher_knows_every_cap_once_it_has_read_all() {
+    let stage = stage().await;
+    let config = WatcherConfig { finality_depth: 1, ..WatcherConfig::default() };
+    let mut watcher = Watcher::new(stage.anvil.endpoints(), stage.deployment, config, None);
+    assert_eq!(watcher.caps(), None, "nothing was read yet");
+    watcher.look().await.unwrap();
+    let payer = stage.submitter.address();
+    let at =
+        |watcher: &Watcher, period| watcher.caps().unwrap().at(payer, ShardId(0), Period(period));
+    assert_eq!(at(&watcher, u64::MAX), dollars(0), "the cap is not final yet");
+    stage.anvil.mine(1).await;
+    watcher.look().await.unwrap();
+    let funds = read(&stage, 1).await.unwrap();
+    let from = funds.shards[&ShardId(0)].cap.from;
+    assert_eq!(at(&watcher, from.0), dollars(CAP));
+    assert_eq!(at(&watcher, from.0 - 1), dollars(0));
 }
 
 #[tokio::test]

@@ -188,6 +188,18 @@ impl Chain {
         Ok(())
     }
 
+    /// How a program follows the chain, of which nothing is ever taken back; `deployment_file` is
+    /// relative to its configuration.
+    pub fn following(&self, deployment_file: &str) -> toml::Table {
+        let mut table = toml::toml! {
+            finality_depth = 0
+            poll_ms = 500
+        };
+        table.insert("deployment_file".into(), deployment_file.into());
+        table.insert("rpc".into(), vec![self.rpc.clone()].into());
+        table
+    }
+
     fn actor(&self, key_file: &Path, journal: PathBuf) -> Result<Submitter> {
         let wallet = Wallet::from_secret(&*secret_file::read(key_file)?)?;
         let config = SubmitterConfig { confirmations: 0, ..SubmitterConfig::default() };
@@ -211,6 +223,7 @@ fn plan_text(options: &DevnetInit) -> String {
         ("JailSeconds", 30),
         ("WithdrawalSeconds", 60),
         ("UnbondingSeconds", 120),
+        ("CapNoticePeriods", 1),
         ("CapWindowPeriods", 30),
     ];
     let mut text = "keeper_until = 4000000000\ntimelock_seconds = 150\n\

@@ -8,6 +8,7 @@ use tidings_envelope::Registry;
 use tidings_envelope::registry::PayerRecord;
 use tidings_gateway::{DatabaseError, GatewayConfig, Quota};
 
+use super::chain::Chain;
 use super::keys::KeySource;
 use super::{GatewayLayout, loopback, replace};
 use crate::secret_file;
@@ -40,9 +41,10 @@ pub async fn lay_out(
     registry: &Registry,
     payer: &PayerRecord,
     port: u16,
+    chain: Option<&Chain>,
 ) -> Result<GatewayLayout> {
     let config_file = folder.join("gateway.toml");
-    let text = configuration(registry, payer, port)?;
+    let text = configuration(registry, payer, port, chain)?;
     if fs::read_to_string(&config_file).ok().as_ref() != Some(&text) {
         replace(&config_file, &text)?;
     }
@@ -60,7 +62,12 @@ pub async fn lay_out(
     })
 }
 
-fn configuration(registry: &Registry, payer: &PayerRecord, port: u16) -> Result<String> {
+fn configuration(
+    registry: &Registry,
+    payer: &PayerRecord,
+    port: u16,
+    chain: Option<&Chain>,
+) -> Result<String> {
     let mut table = toml::toml! {
         session_key_file = "session.key"
         database = "sqlite:gateway.db"
@@ -70,6 +77,9 @@ fn configuration(registry: &Registry, payer: &PayerRecord, port: u16) -> Result<
     table.insert("nodes".into(), nodes.into());
     table.insert("network".into(), registry.network_id().to_string().into());
     table.insert("payer".into(), payer.address.to_string().into());
+    if let Some(chain) = chain {
+        table.insert("chain".into(), chain.following("../chain/deployment.json").into());
+    }
     Ok(toml::to_string(&table)?)
 }
 

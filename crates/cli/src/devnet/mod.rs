@@ -210,7 +210,8 @@ pub async fn lay_out(options: &DevnetInit) -> Result<Layout> {
         let document = RegistryDocument { latest: registry.clone(), earlier: earlier.collect() };
         replace(&registry_file, &(serde_json::to_string_pretty(&document)? + "\n"))?;
     }
-    let gateway = gateway::lay_out(&folder, &registry, &payer, gateway_port).await?;
+    let gateway =
+        gateway::lay_out(&folder, &registry, &payer, gateway_port, chain.as_ref()).await?;
     let edges = edges.iter().zip(&registry.nodes);
     let edges = edges.map(|(keys, node)| edge::lay_out(keys, &registry, Some(&node.http)));
     let edges = edges.collect::<Result<_>>()?;

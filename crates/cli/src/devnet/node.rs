@@ -83,21 +83,11 @@ fn configuration(
     table.insert("http_listen".into(), loopback(http).into());
     table.insert("quic_listen".into(), loopback(quic).into());
     if let Some(chain) = chain {
-        table.insert("chain".into(), following(chain).into());
+        let mut following = chain.following("../../chain/deployment.json");
+        following.insert("operator_key_file".into(), "operator.key".into());
+        table.insert("chain".into(), following.into());
     }
     Ok(table.try_into()?)
-}
-
-/// How a node follows a chain of which nothing is ever taken back.
-fn following(chain: &Chain) -> toml::Table {
-    let mut table = toml::toml! {
-        deployment_file = "../../chain/deployment.json"
-        finality_depth = 0
-        poll_ms = 500
-        operator_key_file = "operator.key"
-    };
-    table.insert("rpc".into(), vec![chain.rpc.clone()].into());
-    table
 }
 
 /// Writes the configuration unless the same is there; refuses to change the store.

@@ -56,8 +56,8 @@ pub async fn run(
         NodeCommand::Run { config } => {
             let config = NodeConfig::load(&config, |name| std::env::var(name).ok())?;
             logging::start(&config.log_format)?;
-            chain::keep_registry(&config).await?;
             let book = Arc::new(SettlementBook::default());
+            chain::keep_registry(&config, book.clone()).await?;
             chain::keep_house(&config, book.clone())?;
             tidings_node::run(config, book, shutdown::signalled()?).await?;
             Ok(())

@@ -96,6 +96,14 @@ impl Budget {
         self.state().is_some_and(|state| !state.is_known)
     }
 
+    /// Whether the payer lets nothing be taken in `period`, for no shard, and so nothing can be
+    /// spent.
+    pub fn has_no_cap(&self, period: Option<Period>) -> bool {
+        let (Some(state), Some(period)) = (self.state(), period) else { return false };
+        let funds = state.ledger.funds();
+        funds.shards.keys().all(|shard| funds.cap(*shard, period).0 == 0)
+    }
+
     /// Sets money aside in `period` before anything is sent.
     ///
     /// # Errors

@@ -178,6 +178,9 @@ impl Api {
                 "the session key is not registered for the payer".into()
             }
             Some(_) if self.budget.is_unknown() => "the payer's funds are not known yet".into(),
+            Some(_) if self.budget.has_no_cap(self.network.period()) => {
+                "no cap of the payer is in force in this period".into()
+            }
             Some(now) => {
                 let shard = self.network.unserved_shard(&now)?;
                 format!("no healthy node serves shard {shard}")

@@ -192,6 +192,7 @@ impl<'a> Voyage<'a> {
                 break;
             }
             let Some((carrier, snapshot)) = self.next_carrier() else {
+                self.give_up_over_cap();
                 tokio::time::sleep(self.pause.min(self.until - now)).await;
                 self.tried.clear();
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -252,7 +253,7 @@ impl<'a> Voyage<'a> {
                     is_stale = true;
                     code
                 }
-                Delivery::Refused(code) if code.retryable() => {
+                Delivery::Refused(code) if code.retryable() || is_of_one_node(code) => {
                     if code == ErrorCode::ReplicationPending {
                         self.holder = Some(carrier);
                     }
@@ -276,6 +277,13 @@ impl<'a> Voyage<'a> {
         }
     }
 
+    /// Ends what no node took because of the payer's cap: waiting makes no room in this period.
+    fn give_up_over_cap(&mut self) {
+        let is_over_cap = |code: ErrorCode| code == ErrorCode::PayerOverCap;
+        let over = self.pending.extract_if(.., |(_, _, code)| is_over_cap(*code));
+        self.done.extend(over.map(|(place, _, code)| (place, SendResult::Refused { code })));
+    }
+
     /// Asks for period and registry again, once, after a node found a batch out of date (GTW-009).
     async fn refresh(&mut self, carrier: NodeId, at: &Snapshot) {
         self.has_refreshed = true;
@@ -285,6 +293,12 @@ impl<'a> Voyage<'a> {
             network.refresh_registry().await;
         }
     }
+}
+
+/// Whether another node may take what one refuses for this: each has a part of the payer's cap
+/// (FEE-009).
+fn is_of_one_node(code: ErrorCode) -> bool {
+    code == ErrorCode::PayerOverCap
 }
 
 /// Whether a refusal may come from facts that have changed since the gateway learnt them.

@@ -74,11 +74,28 @@ async fn refusals_for_good_are_passed_through() {
     // covers: GTW-010
     for act in [Act::RefuseAll, Act::RefuseEach] {
         let subject = Setting::default().start().await;
-        subject.peers[0].then(act(ErrorCode::PayerOverCap));
+        subject.peers[0].then(act(ErrorCode::WriteProofInvalid));
         let results = subject.send(AckLevel::Local, vec![message("hello")]).await;
-        assert_eq!(results, [SendResult::Refused { code: ErrorCode::PayerOverCap }]);
+        assert_eq!(results, [SendResult::Refused { code: ErrorCode::WriteProofInvalid }]);
         assert_eq!(subject.publish_counts(), [1, 0, 0, 0]);
     }
+}
+
+#[tokio::test]
+async fn where_the_cap_is_used_up_others_are_asked() {
+    // covers: GTW-009
+    let subject = Setting::default().start().await;
+    subject.peers[0].then(Act::RefuseEach(ErrorCode::PayerOverCap));
+    assert_ne!(subject.send_one(message("hello")).await, NodeId(1));
+    assert_eq!(subject.publish_counts().iter().sum::<usize>(), 2);
+
+    let subject = Setting::default().start().await;
+    for peer in &subject.peers {
+        peer.then(Act::RefuseEach(ErrorCode::PayerOverCap));
+    }
+    let results = subject.send(AckLevel::Local, vec![message("hello")]).await;
+    assert_eq!(results, [SendResult::Refused { code: ErrorCode::PayerOverCap }]);
+    assert_eq!(subject.publish_counts(), [1, 1, 1, 1], "each once, and nobody waits");
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ impl Tasks {
         let (id, network, storage) = (link.id, replica.network(), Arc::new(storage));
         let feeds = Feeds::new(StoredFeeds(storage.clone()));
         let (links, events) = Links::start(link, source.subscribe(), feeds.clone())?;
-        let (commands, command_inputs) = mpsc::channel(COMMANDS_MAX);
+        let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
         let (sets, queued_sets) = mpsc::unbounded_channel();
         let (written_sender, written) = mpsc::unbounded_channel();
         let (examine, jobs) = mpsc::unbounded_channel();
@@ -166,6 +166,9 @@ impl Tasks {
             reports,
             book: book.clone(),
         };
+        let mut caps = book.caps();
+        // What was read before is news to the replica.
+        caps.mark_changed();
         let around = Surroundings {
             storage: storage.clone(),
             links,
@@ -181,7 +184,7 @@ impl Tasks {
         };
         let registries = source.history();
         let inputs =
-            Inputs { events, written, examined, commands: command_inputs, registries, stopped };
+            Inputs { events, written, examined, commands: commands_in, registries, caps, stopped };
         let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
         let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
         // Both end when the replica's task does.
@@ -273,6 +276,7 @@ async fn restore(
         log: entry.log,
         index: entry.index,
         fee_period: period,
+        due: entry.due,
     });
     Ok(Replica::restore(replica_config, registries, restored, recent.collect())?)
 }

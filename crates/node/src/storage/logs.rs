@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_envelope::{EntryHeader, LogId, SignedCheckpoint};
+use tidings_payer::Due;
 use tidings_replica::store::{EntryRecord, Flush};
 use tidings_types::{EnvelopeId, Hash, LogIndex, LogSize, NodeId, Period, Wire, merkle};
 
@@ -23,6 +24,8 @@ pub struct RecentEntry {
     pub envelope_id: EnvelopeId,
     /// The size of the first checkpoint that covers it.
     pub checkpoint_size: LogSize,
+    /// What it is billed as.
+    pub due: Due,
 }
 
 /// How much the store holds.
@@ -228,7 +231,8 @@ impl Storage {
                 let checkpoint_size = LogSize(*sizes.peek().ok_or(damaged("a checkpoint"))?);
                 if header.fee_period >= since {
                     let (index, envelope_id) = (header.index, header.envelope_id);
-                    recent.push(RecentEntry { log, index, envelope_id, checkpoint_size });
+                    let due = Due::of(&header, log.shard);
+                    recent.push(RecentEntry { log, index, envelope_id, checkpoint_size, due });
                 }
             }
             next = to;

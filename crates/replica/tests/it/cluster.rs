@@ -14,6 +14,7 @@ use tidings_envelope::{
     Lane, LogId, RegistryHistory, Target, Topic,
 };
 use tidings_order::{LaneLog, RestoredAgreement};
+use tidings_payer::{Caps, Due};
 use tidings_replica::store::{
     EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
 };
@@ -27,8 +28,8 @@ use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Height, LogIndex, LogSize,
-    NetworkId, NodeId, Period, PicoDollars, Position, RegistryEpoch, ShardId, TimestampSeconds,
-    TopicIndex, Wire,
+    NetworkId, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, RegistryEpoch, ShardId,
+    TimestampSeconds, TopicIndex, Wire,
 };
 
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -139,6 +140,7 @@ impl Disk {
                 log: *log,
                 index: entry.header.index,
                 fee_period: entry.header.fee_period,
+                due: Due::of(&entry.header, log.shard),
             })
         })
         .collect()
@@ -390,6 +392,13 @@ impl Cluster {
     pub fn learn(&mut self, node: NodeId, registry: &Arc<Registry>) {
         let registry = registry.clone();
         self.with(node, |replica, now| replica.registry_changed(registry, now).unwrap());
+    }
+
+    /// Lets a node know that the payer's cap is `amount` in every period.
+    pub fn cap(&mut self, node: NodeId, amount: PicoDollarsTotal) {
+        let mut caps = Caps::default();
+        caps.set(PAYER, ShardId(0), Period(0), amount);
+        self.with(node, |replica, _| replica.caps_changed(Arc::new(caps)));
     }
 
     /// Tells a node that `from` holds so much of a log.

@@ -1,10 +1,10 @@
 //! Publishing: receipts, levels, repeats, and what one bad envelope does to others.
 
 use tidings_envelope::api::{EnvelopeBytes, PublishResult};
-use tidings_envelope::{AckLevel, Lane, Outcome};
-use tidings_types::{ErrorCode, NodeId, Position, Wire};
+use tidings_envelope::{AckLevel, ClientEnvelope, Lane, Outcome, Registry};
+use tidings_types::{ErrorCode, NodeId, PicoDollarsTotal, Position, Wire};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, registry};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -173,4 +173,60 @@ fn a_failing_disk_refuses_and_recovers() {
     let id = cluster.publish(TWO, &request).unwrap();
     cluster.settle();
     assert!(cluster.replies[&id].receipt(0).is_some());
+}
+
+/// Publishes one text at a node; the fee if it was taken, and the code if not.
+fn publish_one(cluster: &mut Cluster, node: NodeId, text: u8) -> Result<u64, ErrorCode> {
+    let envelope = cluster.envelope(9, Lane::Broadcast, &[text]);
+    let request = cluster.request(node, AckLevel::Replicated, vec![envelope]);
+    let id = cluster.publish(node, &request).unwrap();
+    cluster.settle();
+    match refused(&cluster.results(id).unwrap()[0]) {
+        Some(code) => Err(code),
+        None => Ok(cluster.replies[&id].receipt(0).unwrap().header.fee.0),
+    }
+}
+
+#[test]
+fn each_member_takes_its_part_of_a_payers_cap() {
+    // covers: FEE-009
+    let period_ms = 100_000;
+    let mut cluster = Cluster::of(Registry { period_ms, ..registry(4) });
+    let fee = publish_one(&mut cluster, TWO, 1).unwrap();
+    let cap = PicoDollarsTotal(u128::from(fee) * 4 * 2);
+    (1..=4).for_each(|node| cluster.cap(NodeId(node), cap));
+    let over = Err(ErrorCode::PayerOverCap);
+    assert_eq!(publish_one(&mut cluster, TWO, 2), Ok(fee));
+    assert_eq!(publish_one(&mut cluster, TWO, 3), over);
+    assert_eq!(publish_one(&mut cluster, TWO, 2), Ok(fee), "a repeat costs nothing");
+    assert_eq!(publish_one(&mut cluster, ONE, 3), Ok(fee), "another member has its own part");
+
+    cluster.kill(TWO);
+    cluster.start(TWO);
+    cluster.settle();
+    cluster.cap(TWO, cap);
+    assert_eq!(publish_one(&mut cluster, TWO, 4), over, "a restart makes no room");
+    cluster.pass(period_ms);
+    cluster.settle();
+    assert_eq!(publish_one(&mut cluster, TWO, 5), Ok(fee), "the next period does");
+}
+
+#[test]
+fn operations_count_against_the_cap_when_they_are_submitted() {
+    // covers: FEE-009
+    let mut cluster = Cluster::new(4);
+    let fee = publish_one(&mut cluster, THREE, 1).unwrap();
+    let [first, second] = [1, 2].map(|text| cluster.envelope(9, Lane::Ordered, &[text]));
+    let publish = |cluster: &mut Cluster, envelope: &ClientEnvelope| {
+        let request = cluster.request(ONE, AckLevel::Replicated, vec![envelope.clone()]);
+        let id = cluster.publish(ONE, &request).unwrap();
+        cluster.settle();
+        refused(&cluster.results(id).unwrap()[0])
+    };
+    cluster.cap(ONE, PicoDollarsTotal(u128::from(fee) * 4));
+    assert_eq!(publish(&mut cluster, &first), Some(ErrorCode::PayerOverCap), "four times as dear");
+    cluster.cap(ONE, PicoDollarsTotal(u128::from(fee) * 4 * 7));
+    assert_eq!(publish(&mut cluster, &first), None);
+    assert_eq!(publish(&mut cluster, &second), Some(ErrorCode::PayerOverCap));
+    assert_eq!(publish(&mut cluster, &first), None, "what was decided is told again");
 }
