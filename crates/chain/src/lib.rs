@@ -47,7 +47,7 @@ pub use keeper::{KeepError, RegistryKeeper};
 pub use parameter::{DEFINITIONS, Definition, Parameter};
 pub use possession::possession;
 pub use settled::{SettledReport, Settlement, WithBefore};
-pub use settler::{Proved, Settler, proved_earnings, proved_usage};
+pub use settler::{Proved, Settler, prove_measurement, proved_earnings, proved_usage};
 pub use submitter::{Call, Confirmed, SubmitError, Submitter, SubmitterConfig};
 pub use wallet::{Wallet, WalletError};
 pub use watcher::{WatchError, Watcher, WatcherConfig};

@@ -5,7 +5,9 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
-use tidings_payer::{Ledger, earnings_leaf, usage_leaf};
+use tidings_payer::{
+    Ledger, Measurement, earnings_leaf, measurement_leaf, measurement_tree, usage_leaf,
+};
 use tidings_types::{
     EthereumAddress, Hash, NodeId, OffenceId, PicoDollarsTotal, RegistryEpoch, ShardId, Wire,
 };
@@ -329,6 +331,30 @@ impl Settler {
         (self.deployment.settlement, data)
     }
 
+    /// The call that has a node jailed whose service was bad by the report at `index` (SET-025).
+    #[must_use]
+    pub fn report_measurement(
+        &self,
+        report: &UsageReport,
+        index: u64,
+        of: &Measurement,
+        proof: Vec<Hash>,
+    ) -> (EthereumAddress, Vec<u8>) {
+        let call = UsageSettlement::reportMeasurementCall {
+            report: as_told(report),
+            index: U256::from(index),
+            measurement: IUsageSettlement::Measurement {
+                node: of.node.0,
+                reachabilityPermille: of.service.reachability_permille,
+                acknowledgementMs: of.service.acknowledgement_ms,
+                cadencePermille: of.service.cadence_permille,
+                servedPermille: of.service.served_permille,
+            },
+            proof: proof.into_iter().map(Into::into).collect(),
+        };
+        (self.deployment.settlement, call.abi_encode())
+    }
+
     /// The call that brings evidence to the court (SET-019).
     #[must_use]
     pub fn judge(&self, evidence: &Evidence) -> (EthereumAddress, Vec<u8>) {
@@ -363,6 +389,12 @@ pub fn proved_earnings(ledger: &Ledger, node: NodeId) -> Option<Proved> {
     let cumulative = ledger.earned_by(node);
     let proof = ledger.earnings_tree().proof(&earnings_leaf(node, cumulative))?;
     Some(Proved { cumulative, proof })
+}
+
+/// The path from a measurement to the root of a ledger's last report; none if it is not there.
+#[must_use]
+pub fn prove_measurement(ledger: &Ledger, of: &Measurement) -> Option<Vec<Hash>> {
+    measurement_tree(ledger.measurements()).proof(&measurement_leaf(of))
 }
 
 fn as_told(report: &UsageReport) -> IUsageSettlement::UsageReport {

@@ -23,6 +23,7 @@ pub struct Ledger {
     earnings: BTreeMap<NodeId, PicoDollarsTotal>,
     billed: PicoDollarsTotal,
     last: Option<UsageReport>,
+    measurements: Vec<Measurement>,
     trees: Trees,
 }
 
@@ -77,6 +78,7 @@ impl Ledger {
             earnings: BTreeMap::new(),
             billed: PicoDollarsTotal::default(),
             last: None,
+            measurements: Vec::new(),
             trees: Trees::default(),
         }
     }
@@ -101,6 +103,12 @@ impl Ledger {
     /// What each node earned since the shard began, by number.
     pub fn earnings(&self) -> impl Iterator<Item = (NodeId, PicoDollarsTotal)> {
         self.earnings.iter().map(|(node, earned)| (*node, *earned))
+    }
+
+    /// What the last report says of nodes' service, by number.
+    #[must_use]
+    pub fn measurements(&self) -> &[Measurement] {
+        &self.measurements
     }
 
     /// What a payer was billed since the shard began.
@@ -145,6 +153,7 @@ impl Ledger {
             *known = known.plus(amount)?;
         }
         after.billed = self.billed.plus(billed)?;
+        after.measurements.clone_from(&closing.measurements);
         after.last = Some(after.report(self.last.as_ref(), closing, network));
         Ok(after)
     }
@@ -165,7 +174,7 @@ impl Ledger {
             ranges: closing.ranges,
             usage: self.usage_tree().root(),
             earnings: self.earnings_tree().root(),
-            measurements: measurement_tree(&closing.measurements).root(),
+            measurements: measurement_tree(&self.measurements).root(),
             billed: self.billed,
         }
     }

@@ -31,7 +31,7 @@ pub use fee::{FeeClass, entry_fee, fee};
 pub use funds::{Cap, Funds, ShardFunds};
 pub use holdings::Pin;
 pub use ledger::{Closing, Ledger, earnings_leaf, usage_leaf};
-pub use measurement::{Measurement, measurement_tree, medians};
+pub use measurement::{Measurement, measurement_leaf, measurement_tree, medians};
 pub use meter::{Meter, MeterError};
 pub use settlement_tree::{SettlementTree, Word, leaf_hash, root_from_proof, word};
 pub use usage::{Usage, UsageTally};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::Service;
-use tidings_types::NodeId;
+use tidings_types::{Hash, NodeId};
 
 use crate::settlement_tree::{SettlementTree, leaf_hash, word};
 
@@ -53,26 +53,20 @@ fn median(said: &[Service]) -> Service {
     }
 }
 
-/// The tree over measurements: node and its four figures (SET-005).
+/// The tree over measurements (SET-005).
 #[must_use]
 pub fn measurement_tree(measurements: &[Measurement]) -> SettlementTree {
-    let leaf = |of: &Measurement| {
-        let Service {
-            reachability_permille,
-            acknowledgement_ms,
-            cadence_permille,
-            served_permille,
-        } = of.service;
-        let figures = [
-            of.node.0,
-            reachability_permille,
-            acknowledgement_ms,
-            cadence_permille,
-            served_permille,
-        ];
-        leaf_hash(&figures.map(|figure| word(figure.into())))
-    };
-    SettlementTree::new(measurements.iter().map(leaf).collect())
+    SettlementTree::new(measurements.iter().map(measurement_leaf).collect())
+}
+
+/// The leaf of a measurement: node and its four figures (SET-005).
+#[must_use]
+pub fn measurement_leaf(of: &Measurement) -> Hash {
+    let Service { reachability_permille, acknowledgement_ms, cadence_permille, served_permille } =
+        of.service;
+    let figures =
+        [of.node.0, reachability_permille, acknowledgement_ms, cadence_permille, served_permille];
+    leaf_hash(&figures.map(|figure| word(figure.into())))
 }
 
 #[cfg(test)]

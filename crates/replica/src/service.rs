@@ -11,6 +11,9 @@ const PERMILLE: u64 = 1_000;
 /// (REP-005).
 const SAMPLE_MS: u64 = 1_500;
 
+/// Looks without which nothing is said of a peer: one unlucky moment is no measurement.
+const SAMPLES_MIN: u64 = 4;
+
 /// What an acknowledgement that never came counts as, in milliseconds.
 const ACKNOWLEDGEMENT_MS_MAX: u64 = 600_000;
 
@@ -104,8 +107,10 @@ impl ServiceRecord {
         let published = std::mem::take(&mut self.published);
         let mut measured = Vec::new();
         for (node, seen) in &mut self.seen {
-            let service = seen.service(published.len() as u64);
-            measured.push(PeerService { node: *node, service });
+            if seen.samples >= SAMPLES_MIN {
+                let service = seen.service(published.len() as u64);
+                measured.push(PeerService { node: *node, service });
+            }
             *seen = Seen { held: seen.held, ..Seen::default() };
         }
         measured
@@ -171,9 +176,12 @@ mod tests {
             record.served(NodeId(2), is_good);
         }
         assert_eq!(measured(&mut record), [[1_000, 70, 750, 1_000], [500, 600_000, 0, 666]]);
-        // Nothing was asked of anybody since.
-        record.tick(&PEERS, |_| false, 5 * SAMPLE_MS);
-        assert_eq!(measured(&mut record), [[0, 0, 1_000, 1_000]; 2]);
+        // Nothing was asked of anybody since, and fewer looks than four say nothing.
+        for (looks, said) in [(3, 0), (4, 2)] {
+            (0..looks)
+                .for_each(|look| record.tick(&PEERS, |_| false, (9 * looks + look) * SAMPLE_MS));
+            assert_eq!(measured(&mut record), vec![[0, 0, 1_000, 1_000]; said]);
+        }
     }
 
     #[test]
@@ -185,7 +193,7 @@ mod tests {
         record.acknowledged(NodeId(9), LogSize(1), 1);
         assert_eq!(measured(&mut record), [[0; 4]; 0]);
         record.tick(&PEERS, |_| true, SAMPLE_MS);
-        record.tick(&PEERS[..1], |_| true, 2 * SAMPLE_MS);
+        (2..6).for_each(|sample| record.tick(&PEERS[..1], |_| true, sample * SAMPLE_MS));
         assert_eq!(record.take().len(), 1, "who left the committee is forgotten");
     }
 }

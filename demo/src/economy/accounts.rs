@@ -63,13 +63,14 @@ impl Accounts {
         })
     }
 
-    /// Where all money is now, from one block.
+    /// Where all money was one block ago: while the next one is made, what the EVM node says of
+    /// the newest is partly of the next.
     ///
     /// # Errors
     /// When the chain does not answer.
     pub(super) async fn statement(&self) -> Result<Statement> {
         let (deployment, payer) = (self.deployment, self.payer);
-        let block = self.endpoints.newest_block().await?;
+        let block = self.endpoints.height().await?.saturating_sub(1).into();
         let found = self.endpoints.agreed(move |provider| async move {
             let vault = PayerVault::new(address(deployment.vault), &provider);
             let settlement = UsageSettlement::new(address(deployment.settlement), &provider);

@@ -3,10 +3,10 @@
 use alloy::primitives::U256;
 use serde_json::json;
 use tidings_chain::contracts::{DevnetDollar, PayerVault};
-use tidings_chain::{Call, Settler, address, proved_earnings, proved_usage};
-use tidings_envelope::SignedAttestation;
+use tidings_chain::{Call, Settler, address, prove_measurement, proved_earnings, proved_usage};
 use tidings_envelope::registry::FeeShares;
-use tidings_payer::{Closing, Ledger, PROTOCOL, Usage, UsageTally, Work};
+use tidings_envelope::{Service, SignedAttestation};
+use tidings_payer::{Closing, Ledger, Measurement, PROTOCOL, Usage, UsageTally, Work};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     EthereumAddress, NodeId, Period, PicoDollars, PicoDollarsTotal, RegistryEpoch, ShardId,
@@ -37,6 +37,18 @@ async fn stage() -> (Stage, Settler) {
     (stage, settler)
 }
 
+/// What a report of periods up to `last` adds, in which nobody did anything.
+fn closing(last: u64) -> Closing {
+    Closing {
+        last: Period(last),
+        epoch: RegistryEpoch(1),
+        ranges: [8; 32],
+        work: Work::default(),
+        shares: FeeShares::new(500, 300, 200).unwrap(),
+        measurements: Vec::new(),
+    }
+}
+
 /// The ledger after the periods up to `last`, in which node 0 took in what payers are billed for.
 fn close(stage: &Stage, before: &Ledger, last: u64, bills: &[(EthereumAddress, u64)]) -> Ledger {
     let (mut tally, mut sum) = (UsageTally::new(), 0);
@@ -46,14 +58,7 @@ fn close(stage: &Stage, before: &Ledger, last: u64, bills: &[(EthereumAddress, u
         sum += u128::from(*fee);
     }
     let originated = [(NodeId(0), PicoDollarsTotal(sum))].into();
-    let closing = Closing {
-        last: Period(last),
-        epoch: RegistryEpoch(1),
-        ranges: [8; 32],
-        work: Work { originated, ..Work::default() },
-        shares: FeeShares::new(500, 300, 200).unwrap(),
-        measurements: Vec::new(),
-    };
+    let closing = Closing { work: Work { originated, ..Work::default() }, ..closing(last) };
     before.close(&tally, &closing, stage.deployment.genesis().network_id()).unwrap()
 }
 
@@ -144,6 +149,46 @@ async fn claims_are_made_under_the_report_that_is_being_filled() {
     let whole = (&report, 3, earned(&again, NodeId(0)));
     let claim = settler.claim(NodeId(0), whole, Some(part));
     assert_eq!(settler.foretell(&claim).await, Ok(Some(2)));
+}
+
+#[tokio::test]
+async fn whose_service_was_bad_is_jailed_once() {
+    // covers: SET-025
+    let (mut stage, settler) = stage().await;
+    let service = |permille| Service {
+        reachability_permille: permille,
+        acknowledgement_ms: 20,
+        cadence_permille: permille,
+        served_permille: 1_000,
+    };
+    let [good, bad] = [(1, 950), (2, 300)]
+        .map(|(node, it)| Measurement { node: NodeId(node), service: service(it) });
+    let closing = Closing { measurements: vec![good, bad], ..closing(20) };
+    let network = stage.deployment.genesis().network_id();
+    let ledger = Ledger::new(SHARD).close(&UsageTally::new(), &closing, network).unwrap();
+    submit(&mut stage, &settler, &ledger).await;
+    let report = *ledger.last().unwrap();
+    let show = |of: &Measurement| {
+        let proof = prove_measurement(&ledger, of).unwrap();
+        settler.report_measurement(&report, 0, of, proof)
+    };
+    assert_eq!(settler.foretell(&show(&bad)).await, Ok(None), "the report can be challenged yet");
+    mature(&stage).await;
+    assert_eq!(settler.foretell(&show(&good)).await, Ok(None));
+    let worse = Measurement { service: service(0), ..good };
+    assert_eq!(prove_measurement(&ledger, &worse), None);
+    let forged = prove_measurement(&ledger, &good).unwrap();
+    let forged = settler.report_measurement(&report, 0, &worse, forged);
+    assert_eq!(settler.foretell(&forged).await, Ok(None));
+
+    assert!(settler.foretell(&show(&bad)).await.unwrap().is_some());
+    carry_out(&mut stage, "jail", show(&bad)).await;
+    assert_eq!(settler.foretell(&show(&bad)).await, Ok(None), "once");
+    stage.open_epoch().await;
+    let committee = settler.committee(SHARD, RegistryEpoch(2)).await.unwrap();
+    let mut members = committee.clone();
+    members.sort_unstable();
+    assert_eq!(members, [0, 1, 3].map(NodeId));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tidings_chain::{
     Call, Endpoints, MemoryJournal, SettledReport, Settlement, Settler, SubmitError, Submitter,
-    SubmitterConfig, Wallet, WithBefore, proved_earnings, proved_usage,
+    SubmitterConfig, Wallet, WithBefore, prove_measurement, proved_earnings, proved_usage,
 };
 use tidings_node::config::{ChainConfig, NodeConfig};
 use tidings_node::settlement::{AttestedReport, SettlementBook};
@@ -67,6 +67,7 @@ pub fn keep_house(config: &NodeConfig, book: Arc<SettlementBook>) -> Result<()> 
         committees: BTreeMap::new(),
         charged: BTreeMap::new(),
         charged_under: BTreeMap::new(),
+        measured: BTreeMap::new(),
         claimed: BTreeMap::new(),
         differing: BTreeMap::new(),
         searched: deployment.first_block,
@@ -106,6 +107,8 @@ struct Steward {
     charged: BTreeMap<(ShardId, EthereumAddress), u128>,
     /// The report under which all was taken of payers that could be.
     charged_under: BTreeMap<ShardId, Period>,
+    /// The report by which all were jailed whose service it calls bad.
+    measured: BTreeMap<ShardId, Period>,
     /// The report and what was collected when all was claimed that could be.
     claimed: BTreeMap<(ShardId, NodeId), (Period, u128)>,
     /// The report of which the operator was told last that the contract has another one.
@@ -151,13 +154,16 @@ impl Steward {
         let claimable = settlement.claimable.map(|(it, _)| it.last);
         self.turns.retain(|task| match task {
             Task::Report(of, period) => *of != shard || *period > last,
-            Task::Charge(of, period) => *of != shard || Some(*period) == matured,
+            Task::Charge(of, period) | Task::Service(of, _, period) => {
+                *of != shard || Some(*period) == matured
+            }
             Task::Claim(of, _, period) => *of != shard || Some(*period) == claimable,
             _ => true,
         });
         self.report(shard, &settlement).await?;
         if let Some(matured) = settlement.matured {
             self.charge(shard, &matured).await?;
+            self.jail(shard, &matured).await?;
         }
         match settlement.claimable {
             Some(claimable) => self.claim(shard, claimable, settlement.collected).await,
@@ -247,6 +253,31 @@ impl Steward {
         }
         self.charged_under.insert(shard, matured.last);
         self.turns.done(task);
+        Ok(())
+    }
+
+    /// Has those jailed whose service was bad by a report; what is bad, the contract knows.
+    async fn jail(&mut self, shard: ShardId, matured: &SettledReport) -> Result<()> {
+        if self.measured.get(&shard) == Some(&matured.last) {
+            return Ok(());
+        }
+        let Some(ledger) = self.ledger(shard, matured) else { return Ok(()) };
+        let Some(report) = ledger.last().copied() else { return Ok(()) };
+        let committee = self.committee(shard, report.epoch).await?;
+        let place = rank(&committee, self.node, report.last.0.wrapping_add(3));
+        for of in ledger.measurements() {
+            let Some(proof) = prove_measurement(&ledger, of) else { continue };
+            let call = self.settler.report_measurement(&report, matured.index, of, proof);
+            if self.settler.foretell(&call).await?.is_none() {
+                continue;
+            }
+            let task = Task::Service(shard, of.node, matured.last);
+            if !self.act(task, place, call).await? {
+                return Ok(());
+            }
+            tracing::warn!(node = %of.node, period = %matured.last, "jailed for bad service");
+        }
+        self.measured.insert(shard, matured.last);
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub(super) enum Task {
     Report(ShardId, Period),
     /// Payers are to be charged under the report that ends with a period.
     Charge(ShardId, Period),
+    /// A node is to be jailed for its service by the report that ends with a period.
+    Service(ShardId, NodeId, Period),
     /// A node's earnings are to be claimed under the report that ends with a period.
     Claim(ShardId, NodeId, Period),
 }
@@ -37,6 +39,9 @@ impl fmt::Display for Task {
             Self::Epoch => write!(formatter, "epoch"),
             Self::Report(shard, last) => write!(formatter, "report {} {last}", shard.0),
             Self::Charge(shard, last) => write!(formatter, "charge {} {last}", shard.0),
+            Self::Service(shard, node, last) => {
+                write!(formatter, "service {} {node} {last}", shard.0)
+            }
             Self::Claim(shard, node, last) => {
                 write!(formatter, "claim {} {} {last}", shard.0, node.0)
             }

@@ -224,6 +224,11 @@ fn plan_text(options: &DevnetInit) -> String {
         ("WithdrawalSeconds", 60),
         ("UnbondingSeconds", 120),
         ("CapNoticePeriods", 1),
+        // A laptop is busy now and then: only who is gone for a whole period is jailed.
+        ("ReachabilityPermilleMin", 100),
+        ("CadencePermilleMin", 100),
+        ("AcknowledgementMsMax", 600_000),
+        ("ServedPermilleMin", 0),
         ("CapWindowPeriods", 30),
     ];
     let mut text = "keeper_until = 4000000000\ntimelock_seconds = 150\n\

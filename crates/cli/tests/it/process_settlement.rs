@@ -14,13 +14,19 @@ use tidings_payer::PROTOCOL;
 use tidings_types::EthereumAddress;
 
 use crate::chain::{Processes, ask, start_anvil, view};
-use crate::network::{POLL_INTERVAL, free_ports, wait_ready};
+use crate::network::{POLL_INTERVAL, free_ports, get, wait_ready};
 use crate::program::{command, json, refused, run, word};
 use crate::relay::{self, Lie};
 
 /// A cap comes into force some periods after it is set, a report two periods after its own, and
 /// can be charged ten seconds later.
 const SETTLEMENT_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A period in which there is time for no measurement, so that nobody is jailed.
+const PERIOD_MS: u32 = 2_000;
+
+/// A period in which peers are measured.
+const MEASURED_PERIOD_MS: u32 = 7_000;
 
 /// The one node whose operator's key no process has.
 const BY_HAND: u32 = 3;
@@ -29,7 +35,7 @@ const BY_HAND: u32 = 3;
 const DEPOSIT: u64 = 1_000_000_000;
 
 struct Settled {
-    _processes: Processes,
+    processes: Processes,
     folder: tempfile::TempDir,
     url: String,
     layout: Value,
@@ -56,14 +62,16 @@ struct Money {
 
 impl Settled {
     /// Lays out a network on a chain of its own and starts it.
-    fn start() -> Self {
+    fn start(period_ms: u32) -> Self {
         let (anvil, url) = start_anvil();
         let mut processes = Processes(vec![anvil]);
         let folder = tempfile::tempdir().unwrap();
         let ports: Vec<String> = free_ports(9).iter().map(u16::to_string).collect();
         let ports = ports.join(",");
         let words = ["devnet-init", "--dir", word(folder.path()), "--ports", &ports];
-        let words = [words.as_slice(), &["--chain", &url, "--period-ms", "2000"]].concat();
+        let period_ms = period_ms.to_string();
+        let on_chain = ["--chain", &url, "--period-ms", &period_ms];
+        let words = [words.as_slice(), &on_chain].concat();
         let layout = json(&words);
         fs::write(folder.path().join("devnet.json"), layout.to_string()).unwrap();
         let deployment = fs::read(layout["deployment"].as_str().unwrap()).unwrap();
@@ -88,7 +96,7 @@ impl Settled {
         Self {
             payer: payer.trim_matches('"').parse().unwrap(),
             deployment: serde_json::from_slice(&deployment).unwrap(),
-            _processes: processes,
+            processes,
             folder,
             url,
             layout,
@@ -114,6 +122,23 @@ impl Settled {
         (word(&home).to_owned(), text_of(&made["own"]["address"]).to_owned())
     }
 
+    /// Kills a node, for good.
+    fn kill_node(&mut self, node: u32) {
+        // The chain is the first process.
+        let process = &mut self.processes.0[1 + node as usize];
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// The period that a node is in.
+    fn period(&self) -> u64 {
+        let address = self.node(0).strip_prefix("http://").unwrap();
+        let answer = get(address, "/v1/status").unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let status: Value = serde_json::from_str(body).unwrap();
+        status["period"].as_u64().unwrap()
+    }
+
     /// What the gateway spent, in picodollars.
     fn spent(&self) -> String {
         let config = text_of(&self.layout["gateway"]["config"]);
@@ -121,9 +146,18 @@ impl Settled {
         text_of(&spend["total"]["fee_picodollars"]).to_owned()
     }
 
+    /// The newest block, once another follows it: while that one is made, what the EVM node says
+    /// of the newest is partly of the next.
+    fn whole_block(&self) -> Value {
+        let newest = || ask(&self.url, "eth_blockNumber", &json!([]));
+        let block = newest();
+        wait_for("a block", || if newest() == block { Err(block.to_string()) } else { Ok(()) });
+        block
+    }
+
     /// Where money is now.
     fn money(&self) -> Money {
-        let block = ask(&self.url, "eth_blockNumber", &json!([]));
+        let block = self.whole_block();
         let Deployment { vault, settlement, dollar, registry, .. } = self.deployment;
         let payer = address(self.payer);
         let held = |whose| {
@@ -191,7 +225,7 @@ fn what_is_sent_is_billed_charged_and_paid_out() {
     // covers: SET-013
     // covers: SET-014
     // covers: SET-015
-    let network = Settled::start();
+    let network = Settled::start(PERIOD_MS);
     let payer = network.payer.to_string();
     let caps = network.words(&["payer", "caps", &payer]);
     let cap = wait_for("the cap", || {
@@ -253,6 +287,69 @@ fn what_is_sent_is_billed_charged_and_paid_out() {
         if money.pool <= U256::from(5) { Ok(()) } else { Err(format!("{money:?}")) }
     });
     assert_eq!(network.money().charged, units);
+}
+
+#[test]
+fn while_the_chain_stands_still_people_talk_and_settlement_catches_up() {
+    // covers: SET-013
+    const PERIODS: u64 = 10;
+    let network = Settled::start(PERIOD_MS);
+    let (alice, of_alice) = network.person("alice", 0);
+    let (bob, of_bob) = network.person("bob", 1);
+    run(&["--home", &alice, "dm", &of_bob, "before"]);
+
+    ask(&network.url, "evm_setIntervalMining", &json!([0]));
+    let height = || ask(&network.url, "eth_blockNumber", &json!([]));
+    let (stopped_at, since) = (height(), network.period());
+    let mut sent = vec!["before".to_owned()];
+    while network.period() < since + PERIODS {
+        let text = format!("text {}", sent.len());
+        run(&["--home", &alice, "send", &of_bob, &text]);
+        sent.push(text);
+    }
+    assert_eq!(height(), stopped_at, "the chain stood still all the while");
+    run(&["--home", &bob, "conversations"]);
+    let heard = json(&["--home", &bob, "read", &of_alice, "--limit", "1000"]);
+    let heard = heard.as_array().unwrap().iter();
+    let heard: Vec<&str> = heard.map(|message| text_of(&message["content"]["text"])).collect();
+    assert_eq!(heard, sent);
+
+    ask(&network.url, "evm_setIntervalMining", &json!([1]));
+    let payer = network.payer.to_string();
+    let usage = network.words(&["payer", "usage", &payer, "--node", network.node(2)]);
+    wait_for("the bill", || {
+        network.money().is_conserved();
+        let (bill, spent) = (json(&usage)[0].clone(), network.spent());
+        let is_charged = bill["charged_dollars"] == bill["billed_dollars"];
+        match is_charged && bill["billed_picodollars"] == spent.as_str() {
+            true => Ok(()),
+            false => Err(format!("{bill}, and {spent} is spent")),
+        }
+    });
+}
+
+#[test]
+fn who_is_gone_for_a_period_is_jailed_by_nobodys_hand() {
+    // covers: SET-025
+    let mut network = Settled::start(MEASURED_PERIOD_MS);
+    let (alice, _) = network.person("alice", 0);
+    let (_, of_bob) = network.person("bob", 1);
+    run(&["--home", &alice, "dm", &of_bob, "before"]);
+    network.kill_node(BY_HAND);
+    let status = network.words(&["operator", "status"]);
+    let standing = |node: u32| {
+        let all = json(&status);
+        let of = all.as_array().unwrap().iter().find(|it| it["node"] == node).unwrap();
+        text_of(&of["status"]).to_owned()
+    };
+    wait_for("the jail", || match standing(BY_HAND).as_str() {
+        "jailed" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    for node in 0..BY_HAND {
+        assert_eq!(standing(node), "active", "node {node} served well");
+    }
+    run(&["--home", &alice, "send", &of_bob, "after"]);
 }
 
 fn claim_by_hand(network: &Settled) {

@@ -5,6 +5,7 @@ mod branches;
 mod broadcast;
 mod live;
 mod mailbox;
+mod merge;
 mod ordered;
 mod pull;
 mod rejoin;

@@ -12,6 +12,7 @@ use crate::core::{Core, Engine};
 use crate::error::{ClientError, GroupError, VerifyFailure};
 use crate::store::TopicRole;
 use crate::sync::branches::{self, Branches, is_parted, part};
+use crate::sync::merge;
 use crate::verify::{Broadcast, Ordered, VerifiedPage};
 
 /// How many logs of a topic turn out in one go to be others for some replicas than for others.
@@ -79,7 +80,7 @@ impl Core {
         topic: &Topic,
     ) -> Result<(), ClientError> {
         let catch = self.fetch(topic).await?;
-        for entry in &catch.broadcast {
+        for entry in &merge::in_time(catch.broadcast) {
             self.take_broadcast(engine, topic, entry).await?;
         }
         for entry in &catch.ordered {

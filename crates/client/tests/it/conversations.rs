@@ -32,6 +32,21 @@ async fn two_people_talk_in_a_dm() {
 }
 
 #[tokio::test]
+async fn who_was_away_reads_all_that_one_person_said_over_several_nodes() {
+    // covers: MLS-038
+    const TEXTS: usize = 400;
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    let said: Vec<String> = (0..TEXTS).map(|number| format!("text {number}")).collect();
+    for text in &said {
+        alice.say(dm, text).await;
+    }
+    bob.sync().await;
+    assert_eq!(bob.texts(dm), said);
+}
+
+#[tokio::test]
 async fn a_group_grows_shrinks_and_is_left() {
     let network = Network::start().await;
     let mut people = Vec::new();
