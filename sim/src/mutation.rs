@@ -44,9 +44,10 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mutant, runs, caught } = self;
+        let under = strain(*mutant).map(|strain| format!(", under {strain:?}")).unwrap_or_default();
         match caught {
             Some((seed, failure)) => {
-                write!(formatter, "{mutant:18} {:>4} {runs:>5}  {failure}", seed.0)
+                write!(formatter, "{mutant:18} {:>4} {runs:>5}  {failure}{under}", seed.0)
             }
             None => write!(formatter, "{mutant:18}    - {runs:>5}  not caught"),
         }

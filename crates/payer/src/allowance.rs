@@ -1,10 +1,10 @@
 //! What a payer may still write at one node, by the caps that it set on the chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidings_envelope::EntryHeader;
-use tidings_types::{EthereumAddress, Period, PicoDollars, PicoDollarsTotal, ShardId};
+use tidings_types::{EnvelopeId, EthereumAddress, Period, PicoDollars, PicoDollarsTotal, ShardId};
 
 use crate::Cap;
 
@@ -65,6 +65,8 @@ pub struct Allowance {
     /// None until the chain was read; then nobody is held to a cap.
     caps: Option<Arc<Caps>>,
     taken: BTreeMap<(Period, ShardId, EthereumAddress), PicoDollarsTotal>,
+    /// The operations among it: they may be submitted again while they are under way.
+    operations: BTreeSet<(Period, EnvelopeId)>,
 }
 
 impl Allowance {
@@ -89,11 +91,28 @@ impl Allowance {
         taken.0 = taken.0.saturating_add(due.fee.0.into());
     }
 
+    /// Whether an operation was taken in `period` or the one before it.
+    #[must_use]
+    pub fn has_operation(&self, id: EnvelopeId, period: Period) -> bool {
+        let known = |period| self.operations.contains(&(period, id));
+        known(period) || known(period.minus(1))
+    }
+
+    /// Notes that an operation was taken.
+    pub fn take_operation(&mut self, id: EnvelopeId, due: &Due) {
+        if self.operations.insert((due.period, id)) {
+            self.take(due);
+        }
+    }
+
     /// Forgets what was taken in periods before `period`.
     pub fn forget(&mut self, period: Period) {
         let kept = (period, ShardId(0), EthereumAddress::default());
         if self.taken.first_key_value().is_some_and(|(oldest, _)| *oldest < kept) {
             self.taken = self.taken.split_off(&kept);
+        }
+        if self.operations.first().is_some_and(|(oldest, _)| *oldest < period) {
+            self.operations = self.operations.split_off(&(period, EnvelopeId::default()));
         }
     }
 }
@@ -143,6 +162,19 @@ mod tests {
         assert!(allowance.has_room(&due(2, 20), 4), "each period has its own");
         assert!(!allowance.has_room(&due(2, 21), 4));
         assert!(!allowance.has_room(&due(2, 1), 0), "a committee of none");
+    }
+
+    #[test]
+    fn an_operation_counts_once_however_often_it_comes() {
+        let mut allowance = Allowance::default();
+        allowance.renew(caps(&[(1, 80)]));
+        let id = EnvelopeId([1; 32]);
+        (0..5).for_each(|_| allowance.take_operation(id, &due(5, 10)));
+        assert!(allowance.has_room(&due(5, 10), 4));
+        assert!([5, 6].map(Period).into_iter().all(|it| allowance.has_operation(id, it)));
+        assert!(!allowance.has_operation(id, Period(7)));
+        allowance.forget(Period(6));
+        assert!(!allowance.has_operation(id, Period(6)));
     }
 
     #[test]

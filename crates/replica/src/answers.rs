@@ -72,16 +72,16 @@ impl Replica {
         operation: Operation,
         now: Now,
     ) -> Result<(), ErrorCode> {
-        // What is under way already was taken when it came first.
         let lane = self.lanes.get(&due.shard).ok_or(ErrorCode::WrongShard)?;
-        let is_new = !lane.awaits(id);
-        if is_new {
+        let due = &Due { period: lane.state().period(), ..*due };
+        // What is under way already was taken when it came first.
+        if !self.allowance.has_operation(id, due.period) {
             self.check_allowance(due)?;
         }
         self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
             .unwrap_or(Err(ErrorCode::WrongShard))?;
-        if is_new {
-            self.allowance.take(due);
+        if !self.allowance.has_operation(id, due.period) {
+            self.allowance.take_operation(id, due);
         }
         Ok(())
     }

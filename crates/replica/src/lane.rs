@@ -111,11 +111,6 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether somebody waits for an envelope that was submitted.
-    pub(crate) fn awaits(&self, id: EnvelopeId) -> bool {
-        self.waiters.contains_key(&id)
-    }
-
     /// Gives up waiting for what belongs to finished requests.
     pub(crate) fn retain_waiters(&mut self, is_open: impl Fn(Waiter) -> bool) {
         self.waiters.retain(|_, waiters| {

@@ -107,8 +107,8 @@ struct Steward {
     charged: BTreeMap<(ShardId, EthereumAddress), u128>,
     /// The report under which all was taken of payers that could be.
     charged_under: BTreeMap<ShardId, Period>,
-    /// The report by which all were jailed whose service it calls bad.
-    measured: BTreeMap<ShardId, Period>,
+    /// The place of the last report by which all were jailed whose service it calls bad.
+    measured: BTreeMap<ShardId, u64>,
     /// The report and what was collected when all was claimed that could be.
     claimed: BTreeMap<(ShardId, NodeId), (Period, u128)>,
     /// The report of which the operator was told last that the contract has another one.
@@ -154,16 +154,14 @@ impl Steward {
         let claimable = settlement.claimable.map(|(it, _)| it.last);
         self.turns.retain(|task| match task {
             Task::Report(of, period) => *of != shard || *period > last,
-            Task::Charge(of, period) | Task::Service(of, _, period) => {
-                *of != shard || Some(*period) == matured
-            }
+            Task::Charge(of, period) => *of != shard || Some(*period) == matured,
             Task::Claim(of, _, period) => *of != shard || Some(*period) == claimable,
             _ => true,
         });
         self.report(shard, &settlement).await?;
         if let Some(matured) = settlement.matured {
             self.charge(shard, &matured).await?;
-            self.jail(shard, &matured).await?;
+            self.jail(shard, matured).await?;
         }
         match settlement.claimable {
             Some(claimable) => self.claim(shard, claimable, settlement.collected).await,
@@ -256,29 +254,42 @@ impl Steward {
         Ok(())
     }
 
-    /// Has those jailed whose service was bad by a report; what is bad, the contract knows.
-    async fn jail(&mut self, shard: ShardId, matured: &SettledReport) -> Result<()> {
-        if self.measured.get(&shard) == Some(&matured.last) {
-            return Ok(());
+    /// Has those jailed whose service was bad by a report that has matured since the last look.
+    async fn jail(&mut self, shard: ShardId, matured: SettledReport) -> Result<()> {
+        let next = self.measured.get(&shard).map_or(matured.index, |last| last + 1);
+        for index in next..=matured.index {
+            let report = match index == matured.index {
+                true => matured,
+                false => self.settler.report_at(shard, index).await?.0,
+            };
+            if !self.jail_by(shard, &report).await? {
+                return Ok(());
+            }
+            self.measured.insert(shard, index);
         }
-        let Some(ledger) = self.ledger(shard, matured) else { return Ok(()) };
-        let Some(report) = ledger.last().copied() else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Does so by one report, whether all is done; what is bad, the contract knows.
+    async fn jail_by(&mut self, shard: ShardId, matured: &SettledReport) -> Result<bool> {
+        let Some(ledger) = self.ledger(shard, matured) else { return Ok(true) };
+        let Some(report) = ledger.last().copied() else { return Ok(true) };
         let committee = self.committee(shard, report.epoch).await?;
         let place = rank(&committee, self.node, report.last.0.wrapping_add(3));
+        let mut is_done = true;
         for of in ledger.measurements() {
             let Some(proof) = prove_measurement(&ledger, of) else { continue };
             let call = self.settler.report_measurement(&report, matured.index, of, proof);
-            if self.settler.foretell(&call).await?.is_none() {
-                continue;
-            }
             let task = Task::Service(shard, of.node, matured.last);
-            if !self.act(task, place, call).await? {
-                return Ok(());
+            if self.settler.foretell(&call).await?.is_none() {
+                self.turns.done(task);
+            } else if self.act(task, place, call).await? {
+                tracing::warn!(node = %of.node, period = %matured.last, "jailed for bad service");
+            } else {
+                is_done = false;
             }
-            tracing::warn!(node = %of.node, period = %matured.last, "jailed for bad service");
         }
-        self.measured.insert(shard, matured.last);
-        Ok(())
+        Ok(is_done)
     }
 
     /// The payers that owe something under a ledger.

@@ -302,7 +302,9 @@ fn while_the_chain_stands_still_people_talk_and_settlement_catches_up() {
     let height = || ask(&network.url, "eth_blockNumber", &json!([]));
     let (stopped_at, since) = (height(), network.period());
     let mut sent = vec!["before".to_owned()];
+    let deadline = Instant::now() + SETTLEMENT_DEADLINE;
     while network.period() < since + PERIODS {
+        assert!(Instant::now() < deadline, "periods pass without the chain");
         let text = format!("text {}", sent.len());
         run(&["--home", &alice, "send", &of_bob, &text]);
         sent.push(text);

@@ -156,6 +156,8 @@ struct Voyage<'a> {
     pending: Vec<(usize, Arc<Outgoing>, ErrorCode)>,
     done: Vec<(usize, SendResult)>,
     tried: BTreeSet<NodeId>,
+    /// Who refused an envelope for the payer's cap, by its place in the request.
+    over_cap: BTreeMap<usize, BTreeSet<NodeId>>,
     /// The node that holds some of the envelopes but has not replicated them yet.
     holder: Option<NodeId>,
     /// Whether period and registry were already asked for again.
@@ -179,6 +181,7 @@ impl<'a> Voyage<'a> {
             pending: pending.map(|(place, sent)| (place, sent, ErrorCode::Unreachable)).collect(),
             done: Vec::new(),
             tried: BTreeSet::new(),
+            over_cap: BTreeMap::new(),
             holder: None,
             has_refreshed: false,
             pause: PAUSE_MIN,
@@ -192,7 +195,6 @@ impl<'a> Voyage<'a> {
                 break;
             }
             let Some((carrier, snapshot)) = self.next_carrier() else {
-                self.give_up_over_cap();
                 tokio::time::sleep(self.pause.min(self.until - now)).await;
                 self.tried.clear();
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -253,7 +255,13 @@ impl<'a> Voyage<'a> {
                     is_stale = true;
                     code
                 }
-                Delivery::Refused(code) if code.retryable() || is_of_one_node(code) => {
+                // Each member has a part of the payer's cap (FEE-009).
+                Delivery::Refused(code @ ErrorCode::PayerOverCap)
+                    if !self.is_last_to_refuse(place, carrier, at) =>
+                {
+                    code
+                }
+                Delivery::Refused(code) if code.retryable() => {
                     if code == ErrorCode::ReplicationPending {
                         self.holder = Some(carrier);
                     }
@@ -277,11 +285,12 @@ impl<'a> Voyage<'a> {
         }
     }
 
-    /// Ends what no node took because of the payer's cap: waiting makes no room in this period.
-    fn give_up_over_cap(&mut self) {
-        let is_over_cap = |code: ErrorCode| code == ErrorCode::PayerOverCap;
-        let over = self.pending.extract_if(.., |(_, _, code)| is_over_cap(*code));
-        self.done.extend(over.map(|(place, _, code)| (place, SendResult::Refused { code })));
+    /// Notes that a node refused an envelope for the payer's cap; whether every member of the
+    /// committee has by now.
+    fn is_last_to_refuse(&mut self, place: usize, carrier: NodeId, at: &Snapshot) -> bool {
+        let refused = self.over_cap.entry(place).or_default();
+        refused.insert(carrier);
+        at.committee(self.course.shard).iter().all(|member| refused.contains(member))
     }
 
     /// Asks for period and registry again, once, after a node found a batch out of date (GTW-009).
@@ -293,12 +302,6 @@ impl<'a> Voyage<'a> {
             network.refresh_registry().await;
         }
     }
-}
-
-/// Whether another node may take what one refuses for this: each has a part of the payer's cap
-/// (FEE-009).
-fn is_of_one_node(code: ErrorCode) -> bool {
-    code == ErrorCode::PayerOverCap
 }
 
 /// Whether a refusal may come from facts that have changed since the gateway learnt them.
