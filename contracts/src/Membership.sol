@@ -8,6 +8,7 @@ import {Committees} from "./Committees.sol";
 import {Epoch, NodeId} from "./Types.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
+import {INodeRegistry} from "./interfaces/INodeRegistry.sol";
 import {NodeQueue} from "./lib/NodeQueue.sol";
 import {PackedMember, pack} from "./lib/PackedMember.sol";
 
@@ -94,6 +95,13 @@ abstract contract Membership is Committees {
     /// Where a node stands between the current epoch and the next.
     function seatOf(NodeId id) external view returns (Seat) {
         return _records[id].seat;
+    }
+
+    /// @inheritdoc INodeRegistry
+    function canSpare(NodeId id) external view returns (bool) {
+        if (_records[id].seat != Seat.Member) return true;
+        PackedMember[] memory current = _currentMembers();
+        return 3 * (_countNotExpelled(current) - 1) > 2 * current.length;
     }
 
     /// The active nodes that wait to join, in the order in which they will.

@@ -258,6 +258,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         uint256 begun =
             index == 0 ? record.acceptedAt : _records[report.shard][index - 1].acceptedAt;
         require(begun >= since, MeasuredBefore(node, since));
+        // A fault that all have alike, or that a majority makes up, must not end the network.
+        require(registry.canSpare(node), CannotSpare(node));
 
         _reported[record.digest][node] = true;
         emit ServiceBad(report.shard, node, record.digest);

@@ -135,6 +135,28 @@ contract EpochsTest is Deployment {
         _checkMembers(1, "012345");
     }
 
+    function test_more_than_two_thirds_of_the_members_are_not_spared() external {
+        // covers: SET-025
+        NodeId[] memory ids = _openWith(7);
+        NodeId candidate = _graduate(10);
+        for (uint256 i = 0; i < 2; ++i) {
+            check(_registry.canSpare(ids[i]), "a third can go");
+            _jail(ids[i]);
+        }
+        check(!_registry.canSpare(ids[2]), "the others are needed");
+        // Who is out already, or not in yet, is missed by nobody.
+        check(_registry.canSpare(ids[0]) && _registry.canSpare(candidate), "no members");
+        // With the next epoch it is counted anew.
+        _nextEpoch();
+        check(_registry.canSpare(ids[2]), "one of five or six");
+    }
+
+    function test_three_members_are_all_needed() external {
+        // covers: SET-025
+        NodeId[] memory ids = _openWith(3);
+        check(!_registry.canSpare(ids[0]), "three");
+    }
+
     function test_a_slashed_node_that_leaves_is_out_at_once() external {
         NodeId[] memory ids = _openWith(4);
         _exit(ids[0], 1);

@@ -362,6 +362,22 @@ contract UsageSettlementChargesTest is SettlementTest {
         measure(0, 0);
     }
 
+    function test_no_more_are_jailed_than_can_be_spared() public {
+        // covers: SET-025
+        measured[1].cadencePermille = 0;
+        measured[2].cadencePermille = 0;
+        add(5, 0, 0);
+        mature();
+        registry.setSpare(1);
+        measure(0, 1);
+        vm.expectRevert(abi.encodeWithSelector(IUsageSettlement.CannotSpare.selector, 2));
+        measure(0, 2);
+        // It is not forgotten: the same report does once there are others.
+        registry.setSpare(2);
+        measure(0, 2);
+        equal(registry.jailings(), 2);
+    }
+
     function test_thresholds_are_good_enough() public {
         measured[0] = IUsageSettlement.Measurement(NodeId.wrap(0), 900, 2000, 900, 900);
         measured[1].servedPermille = 899;

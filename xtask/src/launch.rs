@@ -125,9 +125,28 @@ fn play(
     drop(network);
     let status = status?;
     if !status.success() {
+        tell_warnings(&dir.join("nodes"));
         bail!("the demo failed ({status}); its logs are in {}", dir.display());
     }
     Ok(())
+}
+
+/// The most lines of a node's log that are repeated.
+const WARNINGS_TOLD: usize = 20;
+
+/// Repeats the last warnings of each node: where CI runs, nobody can read the logs afterwards.
+fn tell_warnings(nodes: &Path) {
+    let folders = fs::read_dir(nodes).into_iter().flatten().flatten();
+    let mut logs: Vec<_> = folders.map(|folder| folder.path().join("node.log")).collect();
+    logs.sort();
+    for log in logs {
+        let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+        let warnings = text.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+        let warnings: Vec<&str> = warnings.collect();
+        let from = warnings.len().saturating_sub(WARNINGS_TOLD);
+        eprintln!("-- {}", log.display());
+        warnings.iter().skip(from).for_each(|line| eprintln!("   {line}"));
+    }
 }
 
 /// Walks a network on a fresh chain through the phases of its governance, with programs that are

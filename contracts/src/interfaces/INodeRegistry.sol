@@ -113,6 +113,9 @@ interface INodeRegistry {
         external
         view
         returns (NodeId[] memory members, address[] memory signers);
+    /// Whether the committees can do without a node: it is no member, or more than two thirds of the
+    /// members of the current epoch stay.
+    function canSpare(NodeId id) external view returns (bool);
     /// Takes a share of the bond, pays the reporter's part, and jails the node;
     /// the court only. Reaches exiting bonds, and takes 0 of a node that is gone. Returns what was
     /// taken.

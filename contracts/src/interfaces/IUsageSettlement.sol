@@ -108,6 +108,8 @@ interface IUsageSettlement {
     error AlreadyReported(NodeId node);
     /// The report's periods began before the node came into its status at `since`.
     error MeasuredBefore(NodeId node, uint64 since);
+    /// Too few members would stay.
+    error CannotSpare(NodeId node);
     error TreasuryZero();
     error Stopped();
 

@@ -14,6 +14,8 @@ contract RegistryStandIn is INodeRegistry {
     /// Who was jailed last, and how often anybody was.
     NodeId public lastJailed;
     uint256 public jailings;
+    /// How many nodes can be jailed.
+    uint256 public spare = type(uint256).max;
 
     mapping(Epoch inEpoch => NodeId[]) private _members;
     mapping(Epoch inEpoch => address[]) private _signers;
@@ -43,6 +45,14 @@ contract RegistryStandIn is INodeRegistry {
 
     function setSince(NodeId id, uint64 since) external {
         _since[id] = since;
+    }
+
+    function setSpare(uint256 spare_) external {
+        spare = spare_;
+    }
+
+    function canSpare(NodeId) external view returns (bool) {
+        return jailings < spare;
     }
 
     function jail(NodeId id) external {

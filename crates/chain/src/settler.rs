@@ -13,13 +13,15 @@ use tidings_types::{
 };
 
 use crate::contracts::evidence_court::EvidenceCourt;
+use crate::contracts::network_parameters::NetworkParameters;
 use crate::contracts::node_registry::NodeRegistry;
 use crate::contracts::payer_vault::PayerVault;
 use crate::contracts::usage_settlement::{IUsageSettlement, UsageSettlement};
 use crate::settled::{Records, Settlement, WithBefore};
+use crate::snapshot::{STATUS_EXITING, STATUS_PROBATION};
 use crate::submitter::is_revert;
 use crate::watcher::BLOCKS_PER_SEARCH;
-use crate::{ChainError, ContractError, Deployment, Endpoints, address};
+use crate::{ChainError, ContractError, Deployment, Endpoints, Parameter, address};
 
 /// What a payer or a node has under a report, and its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +212,7 @@ impl Settler {
             .agreed(move |provider| async move {
                 let contract = NodeRegistry::new(contract, provider);
                 let found = contract.node(node.0).call().await?;
-                Ok::<_, ContractError>(found.status == crate::snapshot::STATUS_PROBATION)
+                Ok::<_, ContractError>(found.status == STATUS_PROBATION)
             })
             .await
     }
@@ -230,13 +232,13 @@ impl Settler {
         let sources = [deployment.registry, deployment.vault, deployment.parameters];
         let filter = Filter::new().address(sources.map(address).to_vec());
         let filter = filter.from_block(from).to_block(to);
-        let changed = self
+        let (changed, has_opened) = self
             .endpoints
             .agreed(move |provider| {
                 let filter = filter.clone();
                 async move {
                     let logs = provider.get_logs(&filter).await?;
-                    let mut changed = before;
+                    let (mut changed, mut has_opened) = (before, false);
                     for log in logs {
                         let Some(topic) = log.topic0() else { continue };
                         let is_money = log.address() == address(deployment.vault)
@@ -244,13 +246,43 @@ impl Settler {
                             && *topic != PayerVault::SessionKeyRemoved::SIGNATURE_HASH;
                         if !is_money {
                             changed = *topic != NodeRegistry::EpochAdvanced::SIGNATURE_HASH;
+                            has_opened |= !changed;
                         }
                     }
-                    Ok::<_, alloy::transports::TransportError>(changed)
+                    Ok::<_, alloy::transports::TransportError>((changed, has_opened))
                 }
             })
             .await?;
-        Ok((changed, to + 1))
+        // An epoch makes a bounded number of changes; the rest waits for the next one (SET-017).
+        let is_waiting = !changed && has_opened && self.waits_for_epoch().await?;
+        Ok((changed || is_waiting, to + 1))
+    }
+
+    /// Whether somebody waits to join or to leave, or asks for another weight.
+    async fn waits_for_epoch(&self) -> Result<bool, ChainError> {
+        let (deployment, block) = (self.deployment, self.endpoints.newest_block().await?);
+        self.endpoints
+            .agreed(move |provider| async move {
+                let registry = NodeRegistry::new(address(deployment.registry), &provider);
+                let epoch = registry.epoch().block(block).call().await?;
+                if epoch == 0 || !registry.queue().block(block).call().await?.is_empty() {
+                    return Ok::<_, ContractError>(epoch != 0);
+                }
+                let parameters = NetworkParameters::new(address(deployment.parameters), &provider);
+                let weight_max = Parameter::WeightMax as u8;
+                let weight_max = parameters.value(weight_max).block(block).call().await?;
+                let members = registry.members(epoch).block(block).call().await?;
+                for member in &members {
+                    let node = registry.node(member.id).block(block).call().await?;
+                    let is_leaving = node.status == STATUS_EXITING && members.len() > 1;
+                    let wanted = U256::from(node.description.weight).min(weight_max);
+                    if is_leaving || wanted != U256::from(member.weight) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            })
+            .await
     }
 
     /// The call that brings a report, if enough of `committee` attested it (SET-002).

@@ -182,7 +182,7 @@ impl RawEpoch {
 // The contract's enumeration `Status`.
 pub(crate) const STATUS_PROBATION: u8 = 2;
 const STATUS_ACTIVE: u8 = 3;
-const STATUS_EXITING: u8 = 5;
+pub(crate) const STATUS_EXITING: u8 = 5;
 
 fn payers(keys: &SessionKeys, opened_at: u64) -> Vec<PayerRecord> {
     let record = |(address, keys): (&EthereumAddress, &BTreeMap<[u8; 32], u64>)| {

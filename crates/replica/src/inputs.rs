@@ -332,13 +332,15 @@ impl Replica {
         }
         let mut grown = self.durable_logs();
         grown.retain(|_, size| size.0 > 0);
-        if now.monotonic_ms.saturating_sub(self.told_all_at_ms) >= HAVE_REPEAT_MS {
+        let repeats = now.monotonic_ms.saturating_sub(self.told_all_at_ms) >= HAVE_REPEAT_MS;
+        if repeats {
             self.told_all_at_ms = now.monotonic_ms;
             self.show_grown();
         } else {
             grown.retain(|log, size| self.told.get(log) != Some(size));
         }
-        if grown.is_empty() {
+        // Whoever holds nothing yet says so now and then, or it would pass for dead (SET-007).
+        if grown.is_empty() && !repeats {
             return;
         }
         self.told_at_ms = now.monotonic_ms;
@@ -350,7 +352,9 @@ impl Replica {
     }
 
     fn tell(&mut self, peer: NodeId, logs: Vec<(LogId, LogSize)>) {
-        for chunk in logs.chunks(HAVE_LOGS_MAX) {
+        // Nothing is one frame, too.
+        let nothing = logs.is_empty().then_some(&[][..]);
+        for chunk in logs.chunks(HAVE_LOGS_MAX).chain(nothing) {
             let have = chunk.iter().map(|(log, size)| Have { log: *log, size: *size }).collect();
             if let Ok(have) = BoundedVec::new(have) {
                 self.effects.push_back(Effect::Control(peer, ControlFrame::Have(have)));

@@ -58,7 +58,11 @@ impl ServiceRecord {
         self.sampled_at_ms = now_ms;
         self.seen.retain(|node, _| members.contains(node));
         for member in members {
-            let seen = self.seen.entry(*member).or_default();
+            // What was not listened for could not be heard: looks count from the second one on.
+            let Some(seen) = self.seen.get_mut(member) else {
+                self.seen.insert(*member, Seen::default());
+                continue;
+            };
             let is_linked = is_linked(*member);
             seen.samples += 1;
             seen.linked += u64::from(is_linked);
@@ -164,8 +168,9 @@ mod tests {
     fn what_peers_do_is_measured_from_statement_to_statement() {
         // covers: SET-007
         let mut record = ServiceRecord::default();
-        for sample in 1..=4 {
-            record.tick(&PEERS, |peer| peer == NodeId(1) || sample > 2, sample * SAMPLE_MS);
+        // The first look is the one from which on they are listened to.
+        for sample in 1..=5 {
+            record.tick(&PEERS, |peer| peer == NodeId(1) || sample > 3, sample * SAMPLE_MS);
             record.spoke(NodeId(1));
         }
         record.published(LogSize(3), 100);
@@ -175,7 +180,7 @@ mod tests {
         for is_good in [true, true, false] {
             record.served(NodeId(2), is_good);
         }
-        assert_eq!(measured(&mut record), [[1_000, 70, 750, 1_000], [500, 600_000, 0, 666]]);
+        assert_eq!(measured(&mut record), [[1_000, 70, 1_000, 1_000], [500, 600_000, 0, 666]]);
         // Nothing was asked of anybody since, and fewer looks than four say nothing.
         for (looks, said) in [(3, 0), (4, 2)] {
             (0..looks)

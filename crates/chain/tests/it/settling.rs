@@ -2,7 +2,7 @@
 
 use alloy::primitives::U256;
 use serde_json::json;
-use tidings_chain::contracts::{DevnetDollar, PayerVault};
+use tidings_chain::contracts::{DevnetDollar, NodeRegistry, PayerVault};
 use tidings_chain::{Call, Settler, address, prove_measurement, proved_earnings, proved_usage};
 use tidings_envelope::registry::FeeShares;
 use tidings_envelope::{Service, SignedAttestation};
@@ -209,4 +209,28 @@ async fn nothing_is_to_be_taken_of_who_has_nothing() {
     carry_out(&mut stage, "charge", charge(&[BROKE, payer])).await;
     assert_eq!(settler.charged(SHARD, &[BROKE, payer]).await, Ok(vec![0, 3]));
     assert_eq!(settler.shard_count().await, Ok(1));
+}
+
+#[tokio::test]
+async fn who_finds_no_room_in_an_epoch_is_waited_for() {
+    // covers: SET-017
+    let (mut stage, settler) = stage().await;
+    let (before, searched) = settler.changes(stage.deployment.first_block, false).await.unwrap();
+    assert!(!before, "everybody who waited joined the first epoch");
+    for id in 4..10u32 {
+        stage.add_node(id, u8::try_from(id).unwrap() + 50).await;
+    }
+    let (mut changed, mut searched) = settler.changes(searched, before).await.unwrap();
+    let mut epochs = 0;
+    while changed {
+        stage.open_epoch().await;
+        epochs += 1;
+        (changed, searched) = settler.changes(searched, changed).await.unwrap();
+    }
+    // Six join, four at a time.
+    assert_eq!(epochs, 2);
+    let exit = NodeRegistry::exitCall { id: 5 };
+    stage.call(stage.deployment.registry, &exit).await;
+    let (changed, _) = settler.changes(searched, changed).await.unwrap();
+    assert!(changed, "somebody leaves");
 }

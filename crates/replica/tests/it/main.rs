@@ -4,5 +4,6 @@ mod accusing;
 mod cluster;
 mod faults;
 mod looking_up;
+mod measuring;
 mod publishing;
 mod wire;
