@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tidings_envelope::registry::FeeSchedule;
 use tidings_envelope::{
-    Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, LogId, Operation, Outcome,
-    PeriodMarker, PeriodStatement, RegistryHistory, ReportAttestation, SignedCheckpoint, Topic,
-    UsageReport,
+    Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, FeeClass, LogId, Operation,
+    Outcome, PeriodMarker, PeriodStatement, RegistryHistory, ReportAttestation, SignedCheckpoint,
+    Tariff, Topic, UsageReport,
 };
 use tidings_node::storage::Storage;
-use tidings_payer::{Attestations, FeeClass, Meter, fee};
+use tidings_payer::{Attestations, Meter};
 use tidings_replica::store::{EntryRecord, Flush, WriteSet};
 use tidings_tlog::Frontier;
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -147,7 +147,8 @@ fn header(number: u64, index: u64) -> EntryHeader {
     payer.0.copy_from_slice(&digest("bench payer", number % PAYERS)[..20]);
     let (payload_length, retention_days) = (1_724, 90);
     let fees = FeeSchedule::default();
-    let fee = fee(&fees, payload_length, retention_days, FeeClass::Broadcast).unwrap_or_default();
+    let tariff = Tariff::uncongested(&fees);
+    let fee = tariff.fee(payload_length, retention_days, FeeClass::Broadcast).unwrap_or_default();
     EntryHeader {
         version: PROTOCOL_VERSION,
         envelope_id: EnvelopeId(digest("bench envelope", number)),
@@ -179,7 +180,7 @@ fn blocks(logs: &[Log], registries: &RegistryHistory) -> Result<Vec<Block>> {
         let about = (NodeId(number.into()), SHARD, Period(1));
         let held = BoundedVec::new(held.clone())?;
         let key = node_key(number)?;
-        let statement = PeriodStatement::sign(about, held, BoundedVec::default(), &key, network);
+        let statement = PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key, network);
         operations.push(Operation::Statement(Box::new(statement)));
     }
     operations.extend([marker(2), marker(3)]);

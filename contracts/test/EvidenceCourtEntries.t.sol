@@ -94,11 +94,11 @@ contract EvidenceCourtEntriesTest is CourtTest {
         EntryOf memory entry = goodEntry();
         entry.body.notAfter = entry.batch.notAfter = type(uint64).max;
         seal(entry);
-        for (uint64 before = 0; before < 3; before++) {
+        for (uint64 before = 0; before < 7; before++) {
             entry.header.feePeriod = type(uint64).max - before;
             faultless(entry);
         }
-        entry.header.feePeriod = type(uint64).max - 3;
+        entry.header.feePeriod = type(uint64).max - 7;
         faulty(entry);
     }
 
@@ -252,13 +252,13 @@ contract EvidenceCourtEntriesTest is CourtTest {
         EntryOf memory entry = goodEntry();
         entry.header.feePeriod = entry.body.notAfter + 1;
         faulty(entry);
-        entry.header.feePeriod = entry.body.notAfter - 3;
+        entry.header.feePeriod = entry.body.notAfter - 7;
         faulty(entry);
         entry = goodEntry();
         entry.body.notAfter = PERIOD - 1;
         seal(entry);
         faulty(entry);
-        entry.body.notAfter = PERIOD + 3;
+        entry.body.notAfter = PERIOD + 7;
         seal(entry);
         faulty(entry);
     }
@@ -269,9 +269,9 @@ contract EvidenceCourtEntriesTest is CourtTest {
         EntryOf memory entry = goodEntry();
         entry.batch.notAfter = PERIOD - 1;
         faulty(entry);
-        entry.batch.notAfter = PERIOD + 3;
+        entry.batch.notAfter = PERIOD + 7;
         faulty(entry);
-        entry.batch.notAfter = PERIOD + 2;
+        entry.batch.notAfter = PERIOD + 6;
         faultless(entry);
     }
 

@@ -16,7 +16,7 @@ use tidings_replica::store::{
     Decided, EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
 };
 use tidings_tlog::{MemoryTree, inclusion_proof};
-use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
+use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY};
 use tidings_types::{
     BlockHash, BoundedVec, Height, LogIndex, LogSize, NodeId, OffenceId, Position, ShardId,
     TopicIndex,
@@ -179,7 +179,7 @@ impl Disk {
     pub fn recent(&self, node: NodeId) -> Vec<RecentEntry> {
         let heads = self.lanes.values().filter_map(|lane| lane.blocks.last());
         let period = heads.map(|head| head.block.header.period).max().unwrap_or_default();
-        let since = period.minus(NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY);
+        let since = period.minus(FEE_PERIODS_BEFORE_EXPIRY_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY);
         let own = self.logs.iter().filter(|(log, _)| log.node == node);
         let entries = own.flat_map(|(log, stored)| stored.entries().map(move |entry| (log, entry)));
         entries

@@ -53,7 +53,9 @@ struct Link<M> {
     opens_at: [VirtualTime; 2],
     /// When the last message on each stream arrives, by sending side.
     last: BTreeMap<(usize, u64), VirtualTime>,
-    /// What waits, by sending side.
+    /// What was under way when the way was blocked, by sending side.
+    caught: [Vec<Held<M>>; 2],
+    /// What was sent since, by sending side.
     held: [Vec<Held<M>>; 2],
 }
 
@@ -172,6 +174,7 @@ impl<M> Network<M> {
             states: [End::Opening; 2],
             opens_at,
             last: BTreeMap::new(),
+            caught: [Vec::new(), Vec::new()],
             held: [Vec::new(), Vec::new()],
         };
         self.links.insert(id, link);
@@ -255,7 +258,7 @@ impl<M> Network<M> {
         let side = side(&link.ends, to)?;
         let pair = self.pairs.get(&link.ends)?;
         if pair.blocked[1 - side] > 0 {
-            link.held[1 - side].push(held);
+            link.caught[1 - side].push(held);
             return None;
         }
         (link.states[side] == End::Up).then_some(held.message)
@@ -280,7 +283,9 @@ impl<M> Network<M> {
         }
         let id = pair.link?;
         let link = self.links.get_mut(&id)?;
-        Some((id, std::mem::take(&mut link.held[side])))
+        let mut all = std::mem::take(&mut link.caught[side]);
+        all.append(&mut link.held[side]);
+        Some((id, all))
     }
 
     /// Whether the way has been blocked for as long as a peer waits.
@@ -369,14 +374,14 @@ mod tests {
         network.block(ONE, TWO, now);
         assert!(network.send(link, ONE, message(0, 1), now, 0).is_none());
         assert!(network.send(link, TWO, message(0, 2), now, 0).is_some());
-        // What was under way already is lost and repeated.
+        // What was under way already is lost and repeated, before what was sent after it.
         assert!(network.arrive(link, TWO, message(0, 3)).is_none());
         assert!(!network.is_silent(ONE, TWO, now.plus_ms(1_999)));
         assert!(network.is_silent(ONE, TWO, now.plus_ms(2_000)));
         assert!(network.unblock(ONE, TWO).is_none());
         let (freed, held) = network.unblock(ONE, TWO).unwrap();
         assert_eq!(freed, link);
-        assert_eq!(held.iter().map(|held| held.message).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(held.iter().map(|held| held.message).collect::<Vec<_>>(), [3, 1]);
         assert_eq!(network.arrive(link, TWO, message(0, 1)), Some(1));
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
-use tidings_envelope::{BlockHeader, Certificate, OrderedReceipt, RegistryHistory};
+use tidings_envelope::{BlockHeader, Certificate, CongestionRule, OrderedReceipt, RegistryHistory};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
@@ -54,6 +54,10 @@ pub struct Setup {
     registries: Vec<Arc<Registry>>,
 }
 
+/// What a few people write is a flood under this rule, so that factors rise and fall.
+const BUSY_RULE: CongestionRule =
+    CongestionRule { target_bytes: 300, step_permille: 125, max_permille: 3_000 };
+
 impl Setup {
     /// A network of the given shape.
     #[must_use]
@@ -71,7 +75,7 @@ impl Setup {
                 session_keys: vec![session_key().public_key()],
             }],
             edges: Vec::new(),
-            fees: FeeSchedule::default(),
+            fees: FeeSchedule { congestion: BUSY_RULE, ..FeeSchedule::default() },
         };
         let network = registry.network_id();
         let registry = Arc::new(registry);

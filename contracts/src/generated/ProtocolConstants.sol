@@ -31,6 +31,11 @@ library ProtocolConstants {
     /// Unit: periods.
     uint256 internal constant NOT_AFTER_PERIODS_AHEAD_MAX = 2;
 
+    /// Two by which an envelope may expire after it is taken, and four by which its shard may trail
+    /// the others.
+    /// Unit: periods.
+    uint256 internal constant FEE_PERIODS_BEFORE_EXPIRY_MAX = 6;
+
     /// One payer signature then costs each envelope a path of at most ten hashes.
     /// Unit: envelopes.
     uint32 internal constant BATCH_ENVELOPES_MAX = 1024;

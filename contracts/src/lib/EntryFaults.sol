@@ -129,10 +129,10 @@ library EntryFaults {
             || !_isOnTime(batch.notAfter, header.feePeriod) || header.fee > batch.maxFee;
     }
 
-    /// Neither past in period `now_` nor too far ahead of it (ENV-006).
-    function _isOnTime(uint64 notAfter, uint64 now_) private pure returns (bool) {
-        return notAfter >= now_
-            && notAfter <= uint256(now_) + ProtocolConstants.NOT_AFTER_PERIODS_AHEAD_MAX;
+    /// Neither past in the period of the fee nor too far ahead of it (FEE-006).
+    function _isOnTime(uint64 notAfter, uint64 feePeriod) private pure returns (bool) {
+        return notAfter >= feePeriod
+            && notAfter <= uint256(feePeriod) + ProtocolConstants.FEE_PERIODS_BEFORE_EXPIRY_MAX;
     }
 
     function _isFor(BatchHeader memory batch, NodeId originator) private pure returns (bool) {

@@ -6,10 +6,10 @@ use alloy::contract::Error as ContractError;
 use alloy::eips::BlockId;
 use alloy::primitives::Address;
 use alloy::providers::DynProvider;
-use tidings_envelope::Registry;
 use tidings_envelope::registry::{
     FeeSchedule, FeeShares, NodeRecord, PayerRecord, RegistryInvalid,
 };
+use tidings_envelope::{CongestionRule, Registry};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{EthereumAddress, NodeId, PicoDollars, RegistryEpoch};
 
@@ -204,7 +204,11 @@ fn fees(parameters: &Parameters) -> Result<FeeSchedule, UnusableRegistry> {
             store_permille: narrow(parameters, Parameter::StoreSharePermille)?,
             order_permille: narrow(parameters, Parameter::OrderSharePermille)?,
         },
-        ..FeeSchedule::default()
+        congestion: CongestionRule {
+            target_bytes: parameters.value(Parameter::CongestionTargetBytes),
+            step_permille: narrow(parameters, Parameter::CongestionStepPermille)?,
+            max_permille: narrow(parameters, Parameter::CongestionPermilleMax)?,
+        },
     })
 }
 

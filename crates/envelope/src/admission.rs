@@ -2,7 +2,8 @@
 
 use rand_core::CryptoRngCore;
 use tidings_types::constants::{
-    NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN,
+    FEE_PERIODS_BEFORE_EXPIRY_MAX, NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION,
+    RETENTION_DAYS_MAX, RETENTION_DAYS_MIN,
 };
 use tidings_types::ed25519::{Statement, verify_batch};
 use tidings_types::{
@@ -360,8 +361,8 @@ impl PayerEnvelope {
         if self.batch.header.target != Target::Node(log.node) {
             return Err(ErrorCode::BatchTargetWrong);
         }
-        check_expiry(body.not_after, header.fee_period)?;
-        check_expiry(self.batch.header.not_after, header.fee_period)?;
+        check_fee_period(body.not_after, header.fee_period)?;
+        check_fee_period(self.batch.header.not_after, header.fee_period)?;
         if !self.is_covered() {
             return Err(ErrorCode::BatchRootMismatch);
         }
@@ -403,10 +404,19 @@ impl PayerEnvelope {
 
 /// An expiry is neither past nor more than two periods ahead (ENV-006).
 fn check_expiry(not_after: Period, now: Period) -> Result<(), ErrorCode> {
-    if not_after < now && !mutant!(AdmitExpired) {
+    check_ahead(not_after, now, NOT_AFTER_PERIODS_AHEAD_MAX)
+}
+
+/// A fee is not of a period after the expiry, nor of one long before it (FEE-006).
+fn check_fee_period(not_after: Period, fee_period: Period) -> Result<(), ErrorCode> {
+    check_ahead(not_after, fee_period, FEE_PERIODS_BEFORE_EXPIRY_MAX)
+}
+
+fn check_ahead(not_after: Period, from: Period, ahead_max: u64) -> Result<(), ErrorCode> {
+    if not_after < from && !mutant!(AdmitExpired) {
         return Err(ErrorCode::EnvelopeExpired);
     }
-    match not_after > now.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
+    match not_after > from.plus(ahead_max) {
         true => Err(ErrorCode::NotAfterTooFar),
         false => Ok(()),
     }

@@ -12,8 +12,10 @@ mod batch;
 mod block;
 mod checkpoint;
 mod client;
+mod congestion;
 mod entry;
 mod evidence;
+mod fee;
 pub mod padding;
 mod receipt;
 pub mod registry;
@@ -35,8 +37,10 @@ pub use block::{
 };
 pub use checkpoint::{Checkpoint, LogId, SignedAcknowledgement, SignedCheckpoint};
 pub use client::{ClientEnvelope, Dependency, EnvelopeBody, Payload, WriteProof};
+pub use congestion::{CongestionHistory, CongestionRule, UNCONGESTED_PERMILLE};
 pub use entry::{EntryHeader, EntryPayload, LogEntry};
 pub use evidence::{Evidence, EvidenceInvalid, InclusionProof, InvalidEntry, facial_fault};
+pub use fee::{FeeClass, Tariff, uncongested_part};
 pub use receipt::{
     AckLevel, Acknowledgements, MerklePath, OrderedReceipt, Receipt, ReceiptInvalid,
 };

@@ -10,7 +10,7 @@ use tidings_types::{
     ShardId, labelled_hash,
 };
 
-use crate::EntryHeader;
+use crate::{CongestionRule, EntryHeader};
 
 const MS_PER_DAY: u64 = 86_400_000;
 
@@ -68,8 +68,9 @@ pub struct FeeSchedule {
     pub ordered_permille: u32,
     /// Factor for stamped mailbox entries, in thousandths.
     pub stamp_permille: u32,
-    /// Factor for congestion, in thousandths; 1000 when the shard is not busy.
-    pub congestion_permille: u32,
+    /// How a busy shard makes fees dearer.
+    #[serde(default)]
+    pub congestion: CongestionRule,
     /// Who is paid for what.
     #[serde(default)]
     pub shares: FeeShares,
@@ -125,7 +126,7 @@ impl Default for FeeSchedule {
             byte_day: PicoDollars(100),
             ordered_permille: 4_000,
             stamp_permille: 10_000,
-            congestion_permille: 1_000,
+            congestion: CongestionRule::default(),
             shares: FeeShares::default(),
         }
     }
@@ -294,6 +295,9 @@ impl Registry {
         if !self.fees.shares.leave_enough() {
             return Err(RegistryInvalid::Shares);
         }
+        if !self.fees.congestion.is_possible() {
+            return Err(RegistryInvalid::Congestion);
+        }
         match (self.period_ms, self.mailbox_buckets) {
             (0, _) | (_, 0) => Err(RegistryInvalid::Zero),
             _ => Ok(()),
@@ -328,6 +332,9 @@ pub enum RegistryInvalid {
     /// More would be paid out of a fee than it is.
     #[error("the shares exceed 1000 thousandths")]
     Shares,
+    /// A busy shard has no target, or would cost less than one that is not.
+    #[error("the rule of congestion has no target or a factor below one")]
+    Congestion,
     /// The period length or the number of buckets is zero.
     #[error("period and buckets must not be zero")]
     Zero,

@@ -48,12 +48,15 @@ pub enum StateKey {
     /// A digest of the decisions on all envelopes with one expiry.
     #[tls_codec(discriminant = 8)]
     Decisions(Period),
-    /// The period of which a member spoke last.
+    /// The period of which a member spoke last, and how much it had taken since it did before.
     #[tls_codec(discriminant = 9)]
     Statement(NodeId),
     /// The last period of the usage report that a member attested last.
     #[tls_codec(discriminant = 10)]
     Attestation(NodeId),
+    /// The congestion factor from a period on, if it differs from the one before, kept for ever.
+    #[tls_codec(discriminant = 11)]
+    Congestion(Period),
 }
 
 impl StateKey {

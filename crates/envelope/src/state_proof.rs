@@ -151,7 +151,7 @@ impl StateBranch {
 pub enum StateContent {
     /// Nothing.
     Absent,
-    /// Under [`StateKey::Period`].
+    /// Under [`StateKey::Period`] and [`StateKey::Attestation`].
     Period(Period),
     /// Under [`StateKey::Topic`].
     Topic(TopicHead),
@@ -165,14 +165,24 @@ pub enum StateContent {
     Offence(Height, u32),
     /// Under [`StateKey::Decisions`]: the digest of those with this expiry.
     Decisions(Hash),
+    /// Under [`StateKey::Statement`]: of which period, and how many bytes were taken.
+    Statement(Period, u64),
+    /// Under [`StateKey::Congestion`]: the factor from that period on, in thousandths.
+    Congestion(u32),
 }
 
 impl StateContent {
     fn from_value(key: &StateKey, bytes: &[u8]) -> Option<Self> {
         match key {
-            StateKey::Period | StateKey::Statement(_) | StateKey::Attestation(_) => {
+            StateKey::Period | StateKey::Attestation(_) => {
                 Some(Self::Period(Period::from_wire(bytes).ok()?))
             }
+            StateKey::Statement(_) => {
+                let (period, taken) = bytes.split_first_chunk::<8>()?;
+                let period = Period(u64::from_be_bytes(*period));
+                Some(Self::Statement(period, u64::from_wire(taken).ok()?))
+            }
+            StateKey::Congestion(_) => Some(Self::Congestion(u32::from_wire(bytes).ok()?)),
             StateKey::Topic(_) => Some(Self::Topic(TopicHead::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Some(Self::Account(InboxId::from_wire(bytes).ok()?)),
             StateKey::Incarnation(_) => {

@@ -80,6 +80,8 @@ pub struct PeriodStatement {
     pub held: BoundedVec<SignedCheckpoint, STATEMENT_LOGS_MAX>,
     /// What it measured of the other members, by rising number.
     pub measured: BoundedVec<PeerService, COMMITTEE_MEMBERS_MAX>,
+    /// The bytes of payloads that it took since its last statement, on both lanes.
+    pub taken: u64,
     /// By the member's registered key.
     pub signature: NodeSignature,
 }
@@ -91,11 +93,12 @@ impl PeriodStatement {
         (node, shard, period): (NodeId, ShardId, Period),
         held: BoundedVec<SignedCheckpoint, STATEMENT_LOGS_MAX>,
         measured: BoundedVec<PeerService, COMMITTEE_MEMBERS_MAX>,
+        taken: u64,
         key: &NodeKey,
         network: NetworkId,
     ) -> Self {
         let (version, signature) = (PROTOCOL_VERSION, NodeSignature([0; 64]));
-        let mut statement = Self { version, node, shard, period, held, measured, signature };
+        let mut statement = Self { version, node, shard, period, held, measured, taken, signature };
         statement.signature = key.sign(&statement.digest(network));
         statement
     }
@@ -134,8 +137,8 @@ impl PeriodStatement {
     }
 
     fn digest(&self, network: NetworkId) -> Hash {
-        let content = [self.held.to_wire(), self.measured.to_wire()];
-        let content = labelled_hash("period statement", &[&content[0], &content[1]]);
+        let parts = [self.held.to_wire(), self.measured.to_wire(), self.taken.to_wire()];
+        let content = labelled_hash("period statement", &parts.each_ref().map(Vec::as_slice));
         let statement = eip712::PeriodStatement {
             node: self.node.0,
             shard: self.shard.0,
@@ -218,7 +221,7 @@ mod tests {
     fn statement(held: Vec<SignedCheckpoint>, measured: Vec<PeerService>) -> PeriodStatement {
         let (held, measured) = (held.try_into().unwrap(), measured.try_into().unwrap());
         let about = (NodeId(2), ShardId(0), Period(3));
-        PeriodStatement::sign(about, held, measured, &key(2), NETWORK)
+        PeriodStatement::sign(about, held, measured, 11, &key(2), NETWORK)
     }
 
     #[test]
@@ -236,6 +239,7 @@ mod tests {
             PeriodStatement { shard: ShardId(1), ..good.clone() },
             PeriodStatement { held: BoundedVec::default(), ..good.clone() },
             PeriodStatement { measured: BoundedVec::default(), ..good.clone() },
+            PeriodStatement { taken: 12, ..good.clone() },
             PeriodStatement { node: NodeId(9), ..good },
         ];
         for changed in changed {

@@ -1,13 +1,13 @@
-//! What envelopes would cost: a pure function of the registry in force.
+//! What envelopes would cost: a pure function of the registry in force and of how busy shards are.
 
 use serde::{Deserialize, Serialize};
-use tidings_envelope::{Lane, Registry, Topic, TopicKind};
-use tidings_payer::{FeeClass, fee};
+use tidings_envelope::{FeeClass, Lane, Tariff, Topic, TopicKind};
 use tidings_types::constants::{
     BATCH_ENVELOPES_MAX, ENTRY_PAYLOAD_BYTES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN,
 };
 use tidings_types::{ErrorCode, PicoDollars, PicoDollarsTotal, RegistryEpoch, TopicId};
 
+use crate::network::Snapshot;
 use crate::publish::stored_bytes;
 
 /// Envelopes that one request can ask about; each can stand for many.
@@ -57,11 +57,13 @@ enum LaneName {
     Ordered,
 }
 
-/// What envelopes would cost at most under one registry.
+/// What envelopes would cost at most as things are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Estimate {
     /// The registry's epoch.
     pub registry_epoch: RegistryEpoch,
+    /// The factor of the busiest shard, in thousandths; an envelope in another costs less.
+    pub congestion_permille: u32,
     /// Of one envelope of each item, in the order of the request.
     pub fees: Vec<Money>,
     /// Of all envelopes together.
@@ -90,22 +92,25 @@ pub struct ItemRefused {
 ///
 /// # Errors
 /// [`ItemRefused`] names the first item that no node admits.
-pub fn estimate(registry: &Registry, items: &[EstimateItem]) -> Result<Estimate, ItemRefused> {
+pub fn estimate(snapshot: &Snapshot, items: &[EstimateItem]) -> Result<Estimate, ItemRefused> {
+    let tariff = snapshot.dearest_tariff();
     let mut fees = Vec::with_capacity(items.len());
     let mut total = PicoDollarsTotal(0);
     for (index, item) in items.iter().enumerate() {
         let refused = |code| ItemRefused { index, code };
-        let fee = item.fee(registry).map_err(refused)?;
+        let fee = item.fee(tariff).map_err(refused)?;
         let all = PicoDollarsTotal::from(fee).times(item.count.into());
         let sum = all.and_then(|all| total.plus(all));
         total = sum.map_err(|_| refused(ErrorCode::FeeInvalid))?;
         fees.push(Money::from(PicoDollarsTotal::from(fee)));
     }
-    Ok(Estimate { registry_epoch: registry.epoch, fees, total: total.into() })
+    let registry_epoch = snapshot.registry.epoch;
+    let congestion_permille = tariff.congestion_permille;
+    Ok(Estimate { registry_epoch, congestion_permille, fees, total: total.into() })
 }
 
 impl EstimateItem {
-    fn fee(&self, registry: &Registry) -> Result<PicoDollars, ErrorCode> {
+    fn fee(&self, tariff: Tariff<'_>) -> Result<PicoDollars, ErrorCode> {
         let topic = Topic { kind: self.kind.into(), id: TopicId::default() };
         let lane = Lane::from(self.lane);
         if !topic.allows(lane) {
@@ -118,8 +123,8 @@ impl EstimateItem {
             return Err(ErrorCode::TooLarge);
         }
         let stored = stored_bytes(self.bytes, lane, BATCH_ENVELOPES_MAX)?;
-        fee(&registry.fees, stored, self.retention_days, FeeClass::of(&topic, lane))
-            .map_err(|_| ErrorCode::FeeInvalid)
+        let class = FeeClass::of(&topic, lane);
+        tariff.fee(stored, self.retention_days, class).map_err(|_| ErrorCode::FeeInvalid)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidings_envelope::{
     Block, BlockHeader, DecidedOperation, Evidence, IncarnationRequest, Operation, Outcome,
     PayerEnvelope, PeriodMarker, Registry, RegistryHistory, StateKey, Topic, TopicHead, TopicKind,
+    UNCONGESTED_PERMILLE,
 };
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
@@ -13,7 +14,7 @@ use tidings_types::{
     Period, Position, RegistryEpoch, ShardId, merkle, mutant,
 };
 
-use crate::judge::{judge_again, judge_operation};
+use crate::judge::{JudgingContext, judge_again, judge_operation};
 use crate::lottery;
 use crate::state::{Changes, LaneState, StateValue, digest_with};
 use crate::state_tree::StateTree;
@@ -85,8 +86,9 @@ impl LaneState {
     /// Executes `operations`, at most `BLOCK_OPERATIONS_MAX`, as the next block; answers it and
     /// the operations that must wait.
     ///
-    /// The caller has judged each operation by [`crate::judge_operation`] at this state's period
-    /// and epoch. The block moves on to the newest registry epoch that may follow (ORD-013).
+    /// The caller has judged each operation by [`crate::judge_operation`] as
+    /// [`LaneState::judging`] has it. The block moves on to the newest registry epoch that may
+    /// follow (ORD-013).
     ///
     /// # Errors
     /// [`BlockInvalid::Epoch`] when the registry of this state's epoch is not known here.
@@ -96,8 +98,9 @@ impl LaneState {
         context: LaneContext<'_>,
     ) -> Result<(Staged, Vec<Operation>), BlockInvalid> {
         let waiting = lottery::arrange(&mut operations, self.head());
+        let registry = self.registry(context.registries)?;
         let next = self.next_registry(context)?;
-        Ok((self.execute(operations, next, context), waiting))
+        Ok((self.execute(operations, registry, next, context), waiting))
     }
 
     /// The registry that this state's epoch names.
@@ -106,6 +109,19 @@ impl LaneState {
     /// [`BlockInvalid::Epoch`] when it is not known here.
     pub fn registry<'a>(&self, of: &'a RegistryHistory) -> Result<&'a Arc<Registry>, BlockInvalid> {
         of.at(self.epoch()).ok_or(BlockInvalid::Epoch(self.epoch()))
+    }
+
+    /// What operations of the next block are judged by, given the registry of this state's epoch.
+    #[must_use]
+    pub fn judging<'a>(
+        &self,
+        network: NetworkId,
+        shard: ShardId,
+        registry: &'a Registry,
+    ) -> JudgingContext<'a> {
+        let (period, congestion) = (self.period(), self.congestion());
+        let congestion_permille = congestion.permille(period).unwrap_or(UNCONGESTED_PERMILLE);
+        JudgingContext { network, shard, registry, period, congestion_permille }
     }
 
     /// The newest registry whose committee may take over after the next block.
@@ -148,11 +164,11 @@ impl LaneState {
             return Err(BlockInvalid::OutOfOrder);
         }
         let registry = self.registry(context.registries)?;
+        let judging = self.judging(context.network, context.shard, registry);
         for (index, operation) in operations.clone().enumerate() {
-            let LaneContext { network, shard, .. } = context;
             let judged = match verified(operation.hash()) {
-                true => judge_again(operation, shard, self.period(), registry),
-                false => judge_operation(operation, shard, self.period(), network, registry),
+                true => judge_again(operation, &judging),
+                false => judge_operation(operation, &judging),
             };
             judged.map_err(|code| BlockInvalid::Operation { index, code })?;
         }
@@ -181,7 +197,8 @@ impl LaneState {
         };
         let next = next.ok_or(BlockInvalid::Epoch(header.next_epoch))?;
         let operations = block.operations.iter().map(|decided| decided.operation.clone());
-        let staged = self.execute(operations.collect(), next, context);
+        let registry = self.registry(context.registries)?;
+        let staged = self.execute(operations.collect(), registry, next, context);
         match staged.block == *block {
             true => Ok(staged),
             false => Err(BlockInvalid::Diverges),
@@ -196,11 +213,12 @@ impl LaneState {
     fn execute(
         &self,
         operations: Vec<Operation>,
+        registry: &Registry,
         next: &Registry,
         context: LaneContext<'_>,
     ) -> Staged {
-        let mut execution =
-            Execution { base: self, context, changes: Changes::new(), places: Vec::new() };
+        let (changes, places) = (Changes::new(), Vec::new());
+        let mut execution = Execution { base: self, registry, context, changes, places };
         let mut decided = Vec::with_capacity(operations.len());
         for (index, operation) in (0u32..).zip(operations) {
             let outcome = execution.apply(&operation, index);
@@ -254,6 +272,8 @@ fn may_follow(current: &Registry, next: &Registry, shard: ShardId) -> bool {
 /// A block being executed: the state before it, and what has changed so far.
 struct Execution<'a> {
     base: &'a LaneState,
+    /// That of the state's epoch.
+    registry: &'a Registry,
     context: LaneContext<'a>,
     changes: Changes,
     places: Vec<(Topic, Position, u32)>,
@@ -267,22 +287,24 @@ impl Execution<'_> {
             Operation::Evidence(evidence) => self.record_offence(evidence, index),
             Operation::Envelope(envelope) => self.apply_envelope(envelope, operation, index),
             Operation::Statement(statement) => {
-                self.move_on(StateKey::Statement(statement.node), statement.period)
+                let key = StateKey::Statement(statement.node);
+                self.move_on(key, StateValue::Statement(statement.period, statement.taken))
             }
             Operation::Attestation(attested) => {
                 let key = StateKey::Attestation(attested.attestation.node);
-                self.move_on(key, attested.report.last)
+                self.move_on(key, StateValue::Period(attested.report.last))
             }
         }
     }
 
     /// A member speaks once of each period, and of none before the last (SET-023, SET-024).
-    fn move_on(&mut self, key: StateKey, to: Period) -> Outcome {
+    fn move_on(&mut self, key: StateKey, value: StateValue) -> Outcome {
         let before = self.period_at(&key);
+        let to = value.period().unwrap_or_default();
         if to <= before {
             return Outcome::Conflict { position: Position(before.0) };
         }
-        self.set(key, StateValue::Period(to));
+        self.set(key, value);
         Outcome::Applied { position: Position(to.0) }
     }
 
@@ -292,8 +314,25 @@ impl Execution<'_> {
         if marker.period != current.plus(1) {
             return Outcome::Conflict { position: Position(current.0) };
         }
+        self.settle_congestion(current);
         self.set(StateKey::Period, StateValue::Period(marker.period));
         Outcome::Applied { position: Position(marker.period.0) }
+    }
+
+    /// The marker that ends `over` settles the factor of the period after the next, by what the
+    /// members stated in `over` (FEE-010). It comes first in its block, so that the state before
+    /// the block has all that was stated.
+    fn settle_congestion(&mut self, over: Period) {
+        let (congestion, shard) = (self.base.congestion(), self.context.shard);
+        let members = self.registry.committee(shard).into_iter();
+        let stated = members.filter_map(|member| self.base.statement(member));
+        let stated = stated.filter(|(period, _)| *period == over).map(|(_, taken)| taken);
+        let stated: Vec<u64> = stated.collect();
+        let next = congestion.next_permille(self.registry, shard, &stated);
+        if congestion.permille(congestion.settled()) != Some(next) {
+            let from = congestion.settled().plus(1);
+            self.set(StateKey::Congestion(from), StateValue::Congestion(next));
+        }
     }
 
     /// An incarnation opens only after the one that its node takes to be the last (ORD-005).
@@ -430,10 +469,7 @@ impl Execution<'_> {
     }
 
     fn period_at(&self, key: &StateKey) -> Period {
-        match self.value(key) {
-            Some(StateValue::Period(period)) => *period,
-            _ => Period::default(),
-        }
+        self.value(key).and_then(StateValue::period).unwrap_or_default()
     }
 
     fn topic(&self, topic: Topic) -> TopicHead {

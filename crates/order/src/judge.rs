@@ -3,25 +3,36 @@
 use std::collections::VecDeque;
 
 use tidings_envelope::{
-    Lane, Operation, ParsedEnvelope, PayerBatch, PayerEnvelope, Registry, Target,
+    Lane, Operation, ParsedEnvelope, PayerBatch, PayerEnvelope, Registry, Target, Tariff,
 };
 use tidings_types::constants::{NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION};
 use tidings_types::{ErrorCode, Hash, NetworkId, Period, ShardId, Wire, mutant, sha256};
 
-/// Checks an operation's form, signatures, payer and expiry for a block in `period` (ORD-007).
+/// What judging an operation depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgingContext<'a> {
+    /// The network that signatures bind.
+    pub network: NetworkId,
+    /// Whose ordered lane.
+    pub shard: ShardId,
+    /// The registry of the next block's epoch.
+    pub registry: &'a Registry,
+    /// The period before the block.
+    pub period: Period,
+    /// The shard's factor in it (FEE-010), in thousandths.
+    pub congestion_permille: u32,
+}
+
+/// Checks an operation's form, signatures, payer, fee and expiry for the next block (ORD-007).
 ///
 /// # Errors
 /// The code of the first rule broken; an honest replica neither proposes such an operation nor
 /// votes for a block with it.
 pub fn judge_operation(
     operation: &Operation,
-    shard: ShardId,
-    period: Period,
-    network: NetworkId,
-    registry: &Registry,
+    context: &JudgingContext<'_>,
 ) -> Result<(), ErrorCode> {
-    judge_again(operation, shard, period, registry)?;
-    judge_signatures(operation, network, registry, &mut SeenBatches::default())
+    SeenBatches::default().judge_operation(operation, context)
 }
 
 /// Payers' batches whose signatures were found to hold: each covers many operations.
@@ -39,13 +50,10 @@ impl SeenBatches {
     pub(crate) fn judge_operation(
         &mut self,
         operation: &Operation,
-        shard: ShardId,
-        period: Period,
-        network: NetworkId,
-        registry: &Registry,
+        context: &JudgingContext<'_>,
     ) -> Result<(), ErrorCode> {
-        judge_again(operation, shard, period, registry)?;
-        judge_signatures(operation, network, registry, self)
+        judge_again(operation, context)?;
+        judge_signatures(operation, context.network, context.registry, self)
     }
 
     fn is_valid(&mut self, batch: &PayerBatch, network: NetworkId) -> bool {
@@ -68,16 +76,15 @@ impl SeenBatches {
 /// epoch.
 pub(crate) fn judge_again(
     operation: &Operation,
-    shard: ShardId,
-    period: Period,
-    registry: &Registry,
+    context: &JudgingContext<'_>,
 ) -> Result<(), ErrorCode> {
+    let JudgingContext { shard, registry, period, .. } = *context;
     let of_shard = |its_own: ShardId| match its_own == shard {
         true => Ok(()),
         false => Err(ErrorCode::WrongShard),
     };
     match operation {
-        Operation::Envelope(envelope) => judge_envelope(envelope, shard, period, registry),
+        Operation::Envelope(envelope) => judge_envelope(envelope, context),
         Operation::OpenIncarnation(request) => {
             of_shard(request.shard)?;
             registry.node(request.node).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
@@ -146,12 +153,8 @@ fn judge_signatures(
     }
 }
 
-fn judge_envelope(
-    envelope: &PayerEnvelope,
-    shard: ShardId,
-    period: Period,
-    registry: &Registry,
-) -> Result<(), ErrorCode> {
+fn judge_envelope(envelope: &PayerEnvelope, context: &JudgingContext<'_>) -> Result<(), ErrorCode> {
+    let JudgingContext { shard, registry, period, congestion_permille, .. } = *context;
     let body = &envelope.envelope.body;
     let header = &envelope.batch.header;
     ParsedEnvelope::check(envelope.envelope.clone())?;
@@ -173,6 +176,10 @@ fn judge_envelope(
         return Err(ErrorCode::BatchRootMismatch);
     }
     check_expiry(body.not_after.min(header.not_after), period)?;
+    let tariff = Tariff { schedule: &registry.fees, congestion_permille };
+    if tariff.operation_fee(envelope).is_none_or(|fee| fee > header.max_fee) {
+        return Err(ErrorCode::FeeAboveMaximum);
+    }
     match body.not_after > period.plus(NOT_AFTER_PERIODS_AHEAD_MAX) {
         true => Err(ErrorCode::NotAfterTooFar),
         false => Ok(()),

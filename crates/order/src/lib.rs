@@ -14,9 +14,9 @@ mod orderer;
 mod state;
 mod state_tree;
 
-pub use agreement::{Agreement, LogRecord, LoggedTimeout};
+pub use agreement::{Agreement, LogRecord, LoggedTimeout, period_length_ms};
 pub use execute::{BlockInvalid, LaneContext, Staged};
-pub use judge::judge_operation;
+pub use judge::{JudgingContext, judge_operation};
 pub use message::{OrderMessage, RECALLED_STATEMENTS_MAX, Recalled, VoteList};
 pub use orderer::{
     DecidedBlock, LaneLog, OrderContext, OrderEffect, RestoredAgreement, SubmitError,

@@ -2,7 +2,7 @@
 
 use tidings_envelope::{Block, CertifiedBlock, Evidence, Registry, RegistryHistory, Topic};
 use tidings_types::node_key::NodeKey;
-use tidings_types::{BlockHash, ErrorCode, Height, NetworkId, NodeId, Position};
+use tidings_types::{BlockHash, ErrorCode, Height, NetworkId, NodeId, Period, Position};
 
 use crate::agreement::LogRecord;
 use crate::message::OrderMessage;
@@ -20,6 +20,8 @@ pub struct OrderContext<'a> {
     pub key: &'a NodeKey,
     /// Monotonic time in milliseconds.
     pub now_ms: u64,
+    /// The latest period of any shard that the node follows.
+    pub latest_period: Period,
 }
 
 /// What must be durable before the messages that depend on it are sent.

@@ -1,9 +1,11 @@
 //! The ordered state of a shard as typed keys and values, and the tree that proves them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidings_envelope::{
-    BlockHeader, StateBranch, StateKey, StateLeaf, Topic, TopicHead, state_value_hash,
+    BlockHeader, CongestionHistory, StateBranch, StateKey, StateLeaf, Topic, TopicHead,
+    state_value_hash,
 };
 use tidings_identity::AssociationState;
 use tidings_types::{
@@ -16,8 +18,10 @@ use crate::state_tree::StateTree;
 /// What the ordered state maps to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateValue {
-    /// For [`StateKey::Period`], [`StateKey::Statement`] and [`StateKey::Attestation`].
+    /// For [`StateKey::Period`] and [`StateKey::Attestation`].
     Period(Period),
+    /// For [`StateKey::Statement`]: of which period, and how many bytes were taken.
+    Statement(Period, u64),
     /// For [`StateKey::Topic`].
     Topic(TopicHead),
     /// For [`StateKey::Inbox`].
@@ -31,6 +35,8 @@ pub enum StateValue {
     Decided(Height, u32),
     /// For [`StateKey::Decisions`]: covers them in the order in which they were made.
     Decisions(Hash),
+    /// For [`StateKey::Congestion`], in thousandths.
+    Congestion(u32),
 }
 
 /// Stored bytes are not an ordered state, or not the one that the last block certifies; the
@@ -40,6 +46,21 @@ pub enum StateValue {
 pub struct StateCorrupt;
 
 impl StateValue {
+    /// The period that somebody has come to.
+    pub(crate) fn period(&self) -> Option<Period> {
+        match self {
+            Self::Period(period) | Self::Statement(period, _) => Some(*period),
+            _ => None,
+        }
+    }
+
+    fn as_congestion(&self) -> Option<u32> {
+        match self {
+            Self::Congestion(permille) => Some(*permille),
+            _ => None,
+        }
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Period(period) => period.to_wire(),
@@ -49,14 +70,21 @@ impl StateValue {
             Self::Incarnation(number, nonce) => [number.to_wire(), nonce.to_vec()].concat(),
             Self::Decided(height, index) => [height.to_wire(), index.to_wire()].concat(),
             Self::Decisions(digest) => digest.to_vec(),
+            Self::Statement(period, taken) => [period.to_wire(), taken.to_wire()].concat(),
+            Self::Congestion(permille) => permille.to_wire(),
         }
     }
 
     fn from_bytes(key: &StateKey, bytes: &[u8]) -> Option<Self> {
         Some(match key {
-            StateKey::Period | StateKey::Statement(_) | StateKey::Attestation(_) => {
+            StateKey::Period | StateKey::Attestation(_) => {
                 Self::Period(Period::from_wire(bytes).ok()?)
             }
+            StateKey::Statement(_) => {
+                let (period, taken) = bytes.split_first_chunk::<8>()?;
+                Self::Statement(Period(u64::from_be_bytes(*period)), u64::from_wire(taken).ok()?)
+            }
+            StateKey::Congestion(_) => Self::Congestion(u32::from_wire(bytes).ok()?),
             StateKey::Topic(_) => Self::Topic(TopicHead::from_wire(bytes).ok()?),
             StateKey::Inbox(_) => Self::Inbox(Box::new(AssociationState::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Self::Account(InboxId::from_wire(bytes).ok()?),
@@ -90,6 +118,17 @@ pub(crate) fn digest_with(before: Hash, id: EnvelopeId, height: Height, index: u
     labelled_hash("decisions", &[&before, &id.0, &place])
 }
 
+/// The congestion factors that a state holds.
+fn congestion_in(entries: &BTreeMap<StateKey, StateValue>) -> CongestionHistory {
+    let current = entries.get(&StateKey::Period).and_then(StateValue::period).unwrap_or_default();
+    let factors = entries.range(StateKey::Congestion(Period(0))..);
+    let factors = factors.map_while(|(key, value)| match key {
+        StateKey::Congestion(from) => Some((*from, value.as_congestion()?)),
+        _ => None,
+    });
+    CongestionHistory::restore(current, factors.collect())
+}
+
 /// The ordered state of a shard after its last final block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneState {
@@ -98,6 +137,7 @@ pub struct LaneState {
     epoch: Option<RegistryEpoch>,
     entries: BTreeMap<StateKey, StateValue>,
     tree: StateTree,
+    congestion: Arc<CongestionHistory>,
 }
 
 impl LaneState {
@@ -123,7 +163,8 @@ impl LaneState {
             None => Default::default(),
             Some(header) => (header.height, header.hash(), Some(header.state_root)),
         };
-        let state = Self { height, head, epoch, entries, tree };
+        let congestion = Arc::new(congestion_in(&entries));
+        let state = Self { height, head, epoch, entries, tree, congestion };
         match root.unwrap_or(sparse_merkle::EMPTY) == state.tree.root() && state.digests_agree() {
             true => Ok(state),
             false => Err(StateCorrupt),
@@ -183,6 +224,20 @@ impl LaneState {
         self.period_at(&StateKey::Statement(node))
     }
 
+    /// The period of a member's last statement, and what it had taken by that, in bytes.
+    pub(crate) fn statement(&self, node: NodeId) -> Option<(Period, u64)> {
+        match self.value(&StateKey::Statement(node)) {
+            Some(StateValue::Statement(period, taken)) => Some((*period, *taken)),
+            _ => None,
+        }
+    }
+
+    /// The congestion factors of the shard's periods (FEE-010).
+    #[must_use]
+    pub fn congestion(&self) -> &Arc<CongestionHistory> {
+        &self.congestion
+    }
+
     /// The last period of the usage report that a member attested last (SET-024); 0 before the
     /// first.
     #[must_use]
@@ -191,10 +246,7 @@ impl LaneState {
     }
 
     fn period_at(&self, key: &StateKey) -> Period {
-        match self.value(key) {
-            Some(StateValue::Period(period)) => *period,
-            _ => Period::default(),
-        }
+        self.value(key).and_then(StateValue::period).unwrap_or_default()
     }
 
     /// Where a topic stands.
@@ -298,6 +350,11 @@ impl LaneState {
 
     /// Takes over the changes of a block that became final, and the tree after them.
     pub(crate) fn advance(&mut self, header: &BlockHeader, changes: Changes, tree: StateTree) {
+        if changes.contains_key(&StateKey::Period) {
+            let next = changes.get(&StateKey::Congestion(header.period.plus(1)));
+            let next = next.and_then(Option::as_ref).and_then(StateValue::as_congestion);
+            Arc::make_mut(&mut self.congestion).begin(header.period, next);
+        }
         for (key, value) in changes {
             match value {
                 Some(value) => self.entries.insert(key, value),

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use tidings_envelope::EntryHeader;
+use tidings_envelope::{CongestionHistory, EntryHeader, UNCONGESTED_PERMILLE, uncongested_part};
 use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
-use tidings_types::{EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollarsTotal};
+use tidings_types::{
+    EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal,
+};
 
 use crate::holdings::Pin;
 use crate::{Usage, UsageTally, Work};
@@ -25,6 +27,8 @@ pub(crate) struct Charge {
     pub(crate) period: Period,
     pub(crate) payer: EthereumAddress,
     pub(crate) usage: Usage,
+    /// What it would have cost on a shard that is not busy.
+    pub(crate) uncongested: PicoDollars,
     /// Whom the originating part goes to; the protocol, if nobody.
     pub(crate) originator: Option<NodeId>,
     /// Who holds it.
@@ -35,12 +39,20 @@ pub(crate) struct Charge {
 
 impl Charge {
     /// The charge for a pinned entry that `holders` hold.
-    pub(crate) fn of_entry(pin: &Pin, header: &EntryHeader, holders: Arc<[NodeId]>) -> Self {
+    pub(crate) fn of_entry(
+        pin: &Pin,
+        header: &EntryHeader,
+        congestion: &CongestionHistory,
+        holders: Arc<[NodeId]>,
+    ) -> Self {
+        // What is of a period that is not settled yet is too early to be billed.
+        let permille = congestion.permille(header.fee_period).unwrap_or(UNCONGESTED_PERMILLE);
         Self {
             id: header.envelope_id,
             period: header.fee_period,
             payer: header.payer,
             usage: Usage::of(header),
+            uncongested: uncongested_part(header.fee, permille),
             originator: Some(pin.log.node),
             holders,
             byte_days: u128::from(header.payload_length) * u128::from(header.retention_days),
@@ -133,7 +145,7 @@ impl Count {
         let Work { originated, held, .. } = &mut self.work;
         if let Some(originator) = charge.originator {
             let known = originated.entry(originator).or_default();
-            *known = PicoDollarsTotal(known.0.saturating_add(charge.usage.fee.0.into()));
+            *known = PicoDollarsTotal(known.0.saturating_add(charge.uncongested.0.into()));
         }
         for holder in charge.holders.iter() {
             let known = held.entry(*holder).or_default();

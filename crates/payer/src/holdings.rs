@@ -166,7 +166,7 @@ mod tests {
         let held: Vec<_> = held.iter().map(signed).collect();
         let about = (NodeId(node), ShardId(0), Period(period));
         let held = held.try_into().unwrap();
-        PeriodStatement::sign(about, held, BoundedVec::default(), &key, NETWORK)
+        PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key, NETWORK)
     }
 
     fn committee() -> Vec<NodeId> {

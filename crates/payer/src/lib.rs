@@ -1,19 +1,16 @@
-//! What messaging costs, who used how much of it, and which entries may be billed.
+//! Who used how much of what messaging costs, and which entries may be billed.
 //!
-//! [`fee`] is the one formula, in integers; [`UsageTally`] adds up what entry headers say;
-//! [`judge`] gives the verdict that originator, replica, report and audit share; [`Meter`] reads
-//! blocks and pinned entries, and [`Ledger`] closes periods into the reports that the settlement
-//! contract takes.
+//! [`UsageTally`] adds up what entry headers say; [`judge`] gives the verdict that originator,
+//! replica, report and audit share; [`Meter`] reads blocks and pinned entries, and [`Ledger`] closes
+//! periods into the reports that the settlement contract takes.
 //! [`Funds`] is what a payer has, as others read it on the chain, and [`Allowance`] what it may
 //! still write at one node; nothing here moves money.
 #![deny(clippy::disallowed_methods)]
 
 mod allowance;
 mod attestations;
-mod congestion;
 mod counting;
 mod earnings;
-mod fee;
 mod funds;
 mod holdings;
 mod ledger;
@@ -25,9 +22,7 @@ mod verdict;
 
 pub use allowance::{Allowance, Caps, Due};
 pub use attestations::Attestations;
-pub use congestion::{CongestionRule, UNCONGESTED_PERMILLE};
 pub use earnings::{PROTOCOL, Work};
-pub use fee::{FeeClass, entry_fee, fee};
 pub use funds::{Cap, Funds, ShardFunds};
 pub use holdings::Pin;
 pub use ledger::{Closing, Ledger, earnings_leaf, usage_leaf};
@@ -35,4 +30,4 @@ pub use measurement::{Measurement, measurement_leaf, measurement_tree, medians};
 pub use meter::{Meter, MeterError};
 pub use settlement_tree::{SettlementTree, Word, leaf_hash, root_from_proof, word};
 pub use usage::{Usage, UsageTally};
-pub use verdict::{Verdict, VerdictContext, judge};
+pub use verdict::{Missing, Verdict, VerdictContext, judge};

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidings_envelope::{
-    Block, DecidedOperation, EntryHeader, Lane, LogId, Operation, Outcome, PayerEnvelope,
-    PeriodStatement, Registry, RegistryHistory, Service, UsageReport,
+    Block, CongestionHistory, DecidedOperation, EntryHeader, FeeClass, Lane, LogId, Operation,
+    Outcome, PayerEnvelope, PeriodStatement, Registry, RegistryHistory, Service, Tariff,
+    UNCONGESTED_PERMILLE, UsageReport, uncongested_part,
 };
 use tidings_types::{
     BlockHash, ErrorCode, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, PicoDollars,
     RegistryEpoch, ShardId, Wire, labelled_hash,
 };
+use tls_codec::Size;
 
 use crate::counting::{Charge, Count, Counter, Holders};
 use crate::holdings::{Holdings, Pin};
-use crate::{Closing, FeeClass, Ledger, Usage, Work, fee, medians};
+use crate::{Closing, Ledger, Usage, Work, medians};
 
 /// How many periods after a period its report is made: evidence against who signed two histories
 /// of a log in it is on record by then.
@@ -78,6 +80,7 @@ pub struct Meter {
     records: BTreeMap<Period, PeriodRecord>,
     holdings: Holdings,
     convicted: BTreeSet<NodeId>,
+    congestion: CongestionHistory,
     counter: Counter,
     open: Option<Open>,
 }
@@ -95,6 +98,7 @@ impl Meter {
             records: BTreeMap::new(),
             holdings: Holdings::default(),
             convicted: BTreeSet::new(),
+            congestion: CongestionHistory::default(),
             counter: Counter::default(),
             open: None,
         }
@@ -110,6 +114,12 @@ impl Meter {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The shard's congestion factors, as the blocks have settled them (FEE-010).
+    #[must_use]
+    pub fn congestion(&self) -> &CongestionHistory {
+        &self.congestion
     }
 
     /// Takes the next final block.
@@ -153,7 +163,9 @@ impl Meter {
     ) {
         let is_applied = decided.outcome.is_applied();
         match &decided.operation {
-            Operation::PeriodMarker(marker) if is_applied => self.period = marker.period,
+            Operation::PeriodMarker(marker) if is_applied => {
+                self.begin_period(marker.period, registry);
+            }
             Operation::Evidence(evidence) if is_applied => {
                 self.convicted.insert(evidence.accused());
             }
@@ -162,13 +174,28 @@ impl Meter {
                 record.statements.insert(statement.node, (**statement).clone());
             }
             Operation::Envelope(envelope) => {
-                let charge = charge(envelope, decided.outcome, self.period, turn, registry);
+                let congestion_permille = self.congestion.permille(self.period);
+                let congestion_permille = congestion_permille.unwrap_or(UNCONGESTED_PERMILLE);
+                let tariff = Tariff { schedule: &registry.fees, congestion_permille };
+                let charge = charge(envelope, decided.outcome, self.period, turn, tariff);
                 // What was ordered before the first marker is billed with the first period.
                 let period = self.period.max(Period(1));
                 self.records.entry(period).or_default().charges.extend(charge);
             }
             _ => {}
         }
+    }
+
+    /// A marker begins a period and settles the factor of the next (FEE-010).
+    fn begin_period(&mut self, period: Period, registry: &Registry) {
+        let committee = registry.committee(self.shard);
+        let record = self.records.get(&self.period);
+        let statements = record.into_iter().flat_map(|record| record.statements.values());
+        let statements = statements.filter(|it| committee.contains(&it.node));
+        let stated: Vec<u64> = statements.map(|statement| statement.taken).collect();
+        let next = self.congestion.next_permille(registry, self.shard, &stated);
+        self.congestion.begin(period, Some(next));
+        self.period = period;
     }
 
     /// Pins what was stated in `last`, and counts what was ordered in it.
@@ -219,7 +246,8 @@ impl Meter {
             return Err(wrong);
         }
         let holders = open.holders.at(pin, header.index);
-        self.counter.add(Charge::of_entry(pin, header, holders), &mut open.count);
+        let charge = Charge::of_entry(pin, header, &self.congestion, holders);
+        self.counter.add(charge, &mut open.count);
         if index + 1 == pin.size.0 {
             open.next = (place + 1, open.pins.get(place + 1).map_or(0, |pin| pin.from.0));
             open.holders = Holders::default();
@@ -259,31 +287,34 @@ fn turn(height: Height, registry: &Registry, shard: ShardId) -> Option<NodeId> {
 /// What an operation costs: the fee if it took effect, the base fee if it came second or was
 /// refused, nothing if it was decided before (SET-004); never more than its payer signed for.
 ///
-/// By the schedule of the epoch that ordered it: the one that its batch names may be none at all,
-/// and then nobody could go on.
+/// By the schedule of the epoch that ordered it, and the factor of the period: the epoch that its
+/// batch names may be none at all, and then nobody could go on.
 fn charge(
     envelope: &PayerEnvelope,
     outcome: Outcome,
     period: Period,
     originator: Option<NodeId>,
-    registry: &Registry,
+    tariff: Tariff<'_>,
 ) -> Option<Charge> {
     let header = &envelope.batch.header;
     let body = &envelope.envelope.body;
-    let fees = &registry.fees;
-    let bytes = u32::try_from(envelope.to_wire().len()).ok()?;
-    let class = FeeClass::of(&body.topic, Lane::Ordered);
     let (owed, bytes) = match outcome {
-        Outcome::Applied { .. } => (fee(fees, bytes, body.retention_days, class).ok()?, bytes),
+        Outcome::Applied { .. } => {
+            (tariff.operation_fee(envelope)?, u64::try_from(envelope.tls_serialized_len()).ok()?)
+        }
         Outcome::Refused { code: ErrorCode::Repeated } => return None,
-        Outcome::Conflict { .. } | Outcome::Refused { .. } => (fee(fees, 0, 0, class).ok()?, 0),
+        Outcome::Conflict { .. } | Outcome::Refused { .. } => {
+            let class = FeeClass::of(&body.topic, Lane::Ordered);
+            (tariff.fee(0, 0, class).ok()?, 0)
+        }
     };
     let owed = PicoDollars(owed.0.min(header.max_fee.0));
     Some(Charge {
         id: body.id(),
         period,
         payer: body.payer,
-        usage: Usage { envelopes: 1, bytes: bytes.into(), fee: owed },
+        usage: Usage { envelopes: 1, bytes, fee: owed },
+        uncongested: uncongested_part(owed, tariff.congestion_permille),
         originator,
         holders: Arc::default(),
         byte_days: 0,

@@ -1,13 +1,15 @@
 //! The verdict on a log entry: one for originator, replica, report and audit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rand_core::CryptoRngCore;
-use tidings_envelope::{EntryHeader, LogEntry, LogId, PayerEnvelope, RegistryHistory};
+use tidings_envelope::{
+    CongestionHistory, EntryHeader, LogEntry, LogId, PayerEnvelope, Registry, RegistryHistory,
+    Tariff,
+};
 use tidings_types::ed25519::{Statement, verify_batch};
-use tidings_types::{ErrorCode, NetworkId, RegistryEpoch, Wire};
-
-use crate::fee::entry_fee;
+use tidings_types::{ErrorCode, NetworkId, Period, RegistryEpoch, Wire};
 
 /// Whether an entry may stand in its log and on a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,11 +18,31 @@ pub enum Verdict {
     Valid,
     /// The payload was pruned; what the header alone shows holds.
     Pruned,
-    /// No registry at hand decides: the one of the epoch that the batch names is not known here,
-    /// or the payload was pruned and the fee is that of none; nobody is to blame for that.
-    Unjudged(Option<RegistryEpoch>),
+    /// Nobody can tell here, and nobody is to blame for that.
+    Unjudged(Missing),
     /// A rule is broken; the entry is set aside and whoever signed for it is at fault.
     Invalid(ErrorCode),
+}
+
+/// What would be needed to judge an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Missing {
+    /// The registry of the epoch that the batch names.
+    Registry(RegistryEpoch),
+    /// The congestion factor of a period that the shard's ordered lane has not come to here.
+    Factor(Period),
+    /// Any registry under which the fee is right: the epoch was pruned with the payload.
+    Schedule,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(epoch) => write!(formatter, "the registry of epoch {epoch}"),
+            Self::Factor(period) => write!(formatter, "the congestion factor of period {period}"),
+            Self::Schedule => write!(formatter, "a registry under which its fee is right"),
+        }
+    }
 }
 
 /// What a verdict depends on besides the entry: no clock, and nothing that differs by who asks.
@@ -32,6 +54,8 @@ pub struct VerdictContext<'a> {
     pub log: LogId,
     /// The registry's snapshots; the one of the epoch that an entry's batch names judges it.
     pub registries: &'a RegistryHistory,
+    /// The factors of the log's shard; the one of an entry's fee period judges its fee.
+    pub congestion: &'a CongestionHistory,
 }
 
 /// Judges entries of one log; one verdict for each, in order (REP-003).
@@ -39,7 +63,7 @@ pub struct VerdictContext<'a> {
 /// Checked are the payload against the header (LOG-004), the envelope's own rules, the payer's
 /// maximum (FEE-005), the fee period (FEE-006), the write proof and the payer's signature, and
 /// then, by the registry of the epoch that the batch names (TOP-009), shard, payer, session key
-/// and fee (FEE-004).
+/// and fee (FEE-004), for which the shard's factor of the fee period counts (FEE-010).
 /// Signatures are checked in one batch, and a payer's signature once however many of its
 /// envelopes come; the grouping changes no verdict (ENC-006).
 pub fn judge(
@@ -99,23 +123,32 @@ fn judge_registered(
 ) -> Verdict {
     let epoch = envelope.batch.header.registry_epoch;
     let Some(registry) = context.registries.at(epoch) else {
-        return Verdict::Unjudged(Some(epoch));
+        return Verdict::Unjudged(Missing::Registry(epoch));
     };
-    if entry_fee(&registry.fees, header) != Ok(header.fee) {
-        return Verdict::Invalid(ErrorCode::FeeInvalid);
+    if let Err(code) = envelope.check_registered(context.log, registry) {
+        return Verdict::Invalid(code);
     }
-    match envelope.check_registered(context.log, registry) {
-        Ok(()) => Verdict::Valid,
-        Err(code) => Verdict::Invalid(code),
+    match context.congestion.permille(header.fee_period) {
+        None => Verdict::Unjudged(Missing::Factor(header.fee_period)),
+        Some(permille) if is_fee_of(registry, permille, header) => Verdict::Valid,
+        Some(_) => Verdict::Invalid(ErrorCode::FeeInvalid),
     }
+}
+
+fn is_fee_of(registry: &Registry, congestion_permille: u32, header: &EntryHeader) -> bool {
+    let tariff = Tariff { schedule: &registry.fees, congestion_permille };
+    tariff.entry_fee(header) == Ok(header.fee)
 }
 
 /// The epoch went with the payload, so the fee is checked against every registry that is known.
 fn judge_pruned(header: &EntryHeader, context: &VerdictContext<'_>) -> Verdict {
+    let Some(permille) = context.congestion.permille(header.fee_period) else {
+        return Verdict::Unjudged(Missing::Factor(header.fee_period));
+    };
     let mut registries = context.registries.iter();
-    match registries.any(|registry| entry_fee(&registry.fees, header) == Ok(header.fee)) {
+    match registries.any(|registry| is_fee_of(registry, permille, header)) {
         true => Verdict::Pruned,
-        false => Verdict::Unjudged(None),
+        false => Verdict::Unjudged(Missing::Schedule),
     }
 }
 

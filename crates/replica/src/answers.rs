@@ -72,15 +72,14 @@ impl Replica {
         operation: Operation,
         now: Now,
     ) -> Result<(), ErrorCode> {
-        let lane = self.lanes.get(&due.shard).ok_or(ErrorCode::WrongShard)?;
-        let due = &Due { period: lane.state().period(), ..*due };
         // What is under way already was taken when it came first.
-        if !self.allowance.has_operation(id, due.period) {
+        let is_new = !self.allowance.has_operation(id, due.period);
+        if is_new {
             self.check_allowance(due)?;
         }
         self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
             .unwrap_or(Err(ErrorCode::WrongShard))?;
-        if !self.allowance.has_operation(id, due.period) {
+        if is_new {
             self.allowance.take_operation(id, due);
         }
         Ok(())

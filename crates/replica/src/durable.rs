@@ -18,6 +18,7 @@ impl Replica {
         self.storage_failing = false;
         while self.writes.front().is_some_and(|(oldest, ..)| *oldest <= ticket) {
             if let Some((_, set, after)) = self.writes.pop_front() {
+                self.count_taken(&set);
                 self.after_write(set, after, now);
             }
         }

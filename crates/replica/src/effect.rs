@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{CertifiedBlock, Evidence, LogId};
+use tidings_payer::Missing;
 use tidings_types::{
-    BlockHash, ErrorCode, Height, LogIndex, LogSize, NodeId, RegistryEpoch, ShardId,
-    TimestampSeconds,
+    BlockHash, ErrorCode, Height, LogIndex, LogSize, NodeId, ShardId, TimestampSeconds,
 };
 
 use crate::store::{Flush, OrderedPlace, WriteSet};
@@ -43,12 +43,12 @@ pub enum Alarm {
         /// Which rule.
         code: ErrorCode,
     },
-    /// Entries of a log wait until this node has read the registry of an epoch.
-    RegistryMissing {
+    /// Entries of a log wait until this node has read what they are judged by.
+    Unjudged {
         /// Which log.
         log: LogId,
-        /// Which epoch.
-        epoch: RegistryEpoch,
+        /// What is missing.
+        missing: Missing,
     },
     /// A peer sent a stretch of a log that does not fit.
     FeedRefused {

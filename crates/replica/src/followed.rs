@@ -8,16 +8,17 @@ use tidings_envelope::{
     EntryHeader, Evidence, InclusionProof, InvalidEntry, LogEntry, LogId, Registry,
     RegistryHistory, SignedCheckpoint, Topic, facial_fault,
 };
-use tidings_payer::{Verdict, VerdictContext, judge};
+use tidings_payer::{Missing, Verdict, VerdictContext, judge};
 use tidings_tlog::{
     FollowError, Follower, Frontier, Intake, RecentTree, Step, Subscription, TopicHead,
 };
 use tidings_types::{
     BoundedVec, CheckpointDigest, ErrorCode, EthereumAddress, LogIndex, LogSize, NetworkId, NodeId,
-    Period, RegistryEpoch, Wire, mutant,
+    Period, Wire, mutant,
 };
 
 use crate::claims::{Claim, Claims};
+use crate::replica::CongestionByShard;
 use crate::store::{EntryRecord, Flush, LogMemory, RestoredLog, TopicHeads};
 use crate::wire::FeedFlush;
 
@@ -33,14 +34,17 @@ pub struct ExaminedFlush {
 }
 
 /// Judges the entries of a stretch, each by the registry of the epoch that its batch names
-/// (REP-003, TOP-009); `rng` blinds the signature batch.
+/// (REP-003, TOP-009) and by its shard's factor (FEE-010); `rng` blinds the signature batch.
 pub fn examine_flush(
     flush: FeedFlush,
     network: NetworkId,
     registries: &RegistryHistory,
+    congestion: &CongestionByShard,
     rng: &mut impl CryptoRngCore,
 ) -> ExaminedFlush {
-    let context = VerdictContext { network, log: flush.checkpoint.checkpoint.log, registries };
+    let log = flush.checkpoint.checkpoint.log;
+    let congestion = congestion.get(&log.shard).cloned().unwrap_or_default();
+    let context = VerdictContext { network, log, registries, congestion: &congestion };
     let verdicts = judge(&flush.entries, &context, rng);
     let records = flush.entries.into_vec().into_iter().map(record).collect();
     ExaminedFlush { records, checkpoint: flush.checkpoint, verdicts }
@@ -66,8 +70,8 @@ pub(crate) struct Circumstances<'a> {
 /// Why a stretch was not taken.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// An entry needs the registry of an epoch that this node has not read yet.
-    RegistryMissing(RegistryEpoch),
+    /// An entry needs what this node has not read yet.
+    Unjudged(Missing),
     /// An entry is of a version that is not known here.
     UnknownVersion,
     /// Payloads are missing whose retention has not ended.
@@ -84,7 +88,8 @@ impl Refusal {
     /// The code that an operator sees.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::RegistryMissing(_) => ErrorCode::RegistryEpochWrong,
+            Self::Unjudged(Missing::Registry(_)) => ErrorCode::RegistryEpochWrong,
+            Self::Unjudged(Missing::Factor(_) | Missing::Schedule) => ErrorCode::NotReady,
             Self::UnknownVersion => ErrorCode::UnknownVersion,
             Self::Withheld => ErrorCode::NotFound,
             Self::Payload => ErrorCode::Malformed,
@@ -381,8 +386,10 @@ fn check_taking(
 ) -> Result<(), Refusal> {
     for (record, verdict) in records.iter().zip(verdicts) {
         match (verdict, &record.payload) {
-            // The registry may still come (REP-013); without its payload an entry names none.
-            (Verdict::Unjudged(Some(epoch)), _) => return Err(Refusal::RegistryMissing(*epoch)),
+            // Without its payload an entry names no registry.
+            (Verdict::Unjudged(Missing::Schedule), _) => {}
+            // What is missing may still come (REP-013).
+            (Verdict::Unjudged(missing), _) => return Err(Refusal::Unjudged(*missing)),
             (Verdict::Invalid(ErrorCode::UnknownVersion), _) => {
                 return Err(Refusal::UnknownVersion);
             }

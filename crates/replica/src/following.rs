@@ -76,6 +76,7 @@ impl Replica {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 self.refused.remove(&(log, from));
+                self.awaited.remove(&log);
                 self.rate(log.shard, from, true);
                 self.taken(log, taken);
             }
@@ -118,13 +119,16 @@ impl Replica {
             Refusal::Follow(FollowError::Conflict(_) | FollowError::Diverges { .. })
         );
         match refusal {
-            // The next offer asks again; until the registry is there, nobody is at fault (REP-013).
-            Refusal::RegistryMissing(epoch) => {
-                if self.awaited_epochs.insert(log, epoch) != Some(epoch) {
-                    self.alarm(Alarm::RegistryMissing { log, epoch });
+            // The next offer asks again; until what is missing is there, nobody is at fault
+            // (REP-013).
+            Refusal::Unjudged(missing) => {
+                if self.awaited.insert(log, missing) != Some(missing) {
+                    self.alarm(Alarm::Unjudged { log, missing });
                 }
                 return;
             }
+            // What was under way when the log began to wait comes without what is before it.
+            Refusal::Gap if self.awaited.contains_key(&log) => return,
             Refusal::Follow(FollowError::Conflict(evidence)) => {
                 self.hold_evidence(*evidence);
                 self.part(log, from);

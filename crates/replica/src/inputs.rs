@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidings_envelope::{CertifiedBlock, LogId, Registry, RegistryRefused, SignedAcknowledgement};
 use tidings_payer::Caps;
 use tidings_types::constants::{
-    HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX,
+    FEE_PERIODS_BEFORE_EXPIRY_MAX, HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY,
 };
 use tidings_types::{BoundedVec, LogSize, NodeId, ShardId, mutant};
 
@@ -245,10 +245,10 @@ impl Replica {
 
     /// Ids are kept until nobody can present the envelope again (ENV-010).
     fn forget_old(&mut self) {
-        let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
+        let kept = FEE_PERIODS_BEFORE_EXPIRY_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
         let period = self.period();
-        // A shard may still be in the period before the newest one's.
-        self.allowance.forget(period.minus(1));
+        // A shard may still be in an earlier period than another.
+        self.allowance.forget(period.minus(FEE_PERIODS_BEFORE_EXPIRY_MAX));
         while self.recent_order.front().is_some_and(|(admitted, _)| admitted.plus(kept) < period) {
             if let Some((_, id)) = self.recent_order.pop_front() {
                 self.recent.remove(&id);

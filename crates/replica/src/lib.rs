@@ -28,4 +28,6 @@ pub mod wire;
 pub use effect::{Alarm, Effect, Now, RequestId, WriteTicket};
 pub use followed::{ExaminedFlush, examine_flush};
 pub use publish::{PreparedPublish, prepare_publish};
-pub use replica::{RecentEntry, Replica, ReplicaConfig, RestoreError, ShardStatus};
+pub use replica::{
+    CongestionByShard, RecentEntry, Replica, ReplicaConfig, RestoreError, ShardStatus,
+};

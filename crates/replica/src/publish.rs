@@ -6,16 +6,17 @@ use std::sync::Arc;
 use rand_core::CryptoRngCore;
 use tidings_envelope::api::{EnvelopeBytes, PublishRequest};
 use tidings_envelope::{
-    AckLevel, AdmissionContext, AdmittedEnvelope, EntryHeader, EnvelopeBody, Lane, Operation,
-    ParsedEnvelope, Registry, VerifiedEnvelope, verify_all,
+    AckLevel, AdmissionContext, AdmittedEnvelope, CongestionHistory, EntryHeader, Lane, Operation,
+    ParsedEnvelope, Registry, Tariff, VerifiedEnvelope, verify_all,
 };
-use tidings_payer::{Due, FeeClass, fee};
-use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_payer::Due;
+use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
 use tidings_types::{
     EntryHash, EnvelopeId, ErrorCode, Hash, LogIndex, Period, PicoDollars, ShardId,
     TimestampSeconds, TopicIndex, Wire, sha256,
 };
-use tls_codec::Size;
+
+use crate::replica::CongestionByShard;
 
 /// A broadcast envelope, ready to be given an index.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub(crate) enum Item {
     Ordered {
         id: EnvelopeId,
         not_after: Period,
+        /// Of the period that its shard was in.
         due: Due,
         operation: Box<Operation>,
     },
@@ -51,7 +53,8 @@ pub struct PreparedPublish {
     pub(crate) items: Vec<Item>,
 }
 
-/// Checks a request: form, payer, each envelope's form, signature, expiry and fee.
+/// Checks a request: form, payer, each envelope's form, signature, expiry and fee, for which the
+/// factors of this node's shards count.
 ///
 /// One bad envelope is refused alone (ENV-011); `rng` blinds the signature batch.
 ///
@@ -61,6 +64,7 @@ pub struct PreparedPublish {
 pub fn prepare_publish(
     request: &PublishRequest,
     context: &AdmissionContext<'_>,
+    congestion: &CongestionByShard,
     rng: &mut impl CryptoRngCore,
 ) -> Result<PreparedPublish, ErrorCode> {
     if request.version != PROTOCOL_VERSION {
@@ -84,7 +88,7 @@ pub fn prepare_publish(
                 let not_after = verified.envelope().body.not_after;
                 Item::Refused { id: Some((*id, not_after)), code }
             }
-            (Ok(verified), None) => admit(verified, request, index, path, context),
+            (Ok(verified), None) => admit(verified, request, index, path, (context, congestion)),
         });
     }
     refuse_repeats(&mut items);
@@ -119,7 +123,7 @@ fn admit(
     request: &PublishRequest,
     index: u32,
     path: Vec<Hash>,
-    context: &AdmissionContext<'_>,
+    (context, congestion): (&AdmissionContext<'_>, &CongestionByShard),
 ) -> Item {
     let (id, not_after) = (verified.id(), verified.envelope().body.not_after);
     let refused = |code| Item::Refused { id: Some((id, not_after)), code };
@@ -133,12 +137,17 @@ fn admit(
         Err(code) => return refused(code),
     };
     let shard = body.topic.shard(registry.shard_count);
+    let Some(congestion) = congestion.get(&shard) else { return refused(ErrorCode::WrongShard) };
+    let price = Price { shard, registry, congestion };
     match body.lane {
-        Lane::Broadcast => match broadcast_item(&admitted, shard, registry, context.period) {
-            Ok(item) => Item::Broadcast(Box::new(item)),
-            Err(code) => refused(code),
-        },
-        Lane::Ordered => match ordered_due(&admitted, shard, registry, context.period) {
+        // A shard that is behind others has no factor for their period yet.
+        Lane::Broadcast => {
+            match price.broadcast(&admitted, context.period.min(congestion.settled())) {
+                Ok(item) => Item::Broadcast(Box::new(item)),
+                Err(code) => refused(code),
+            }
+        }
+        Lane::Ordered => match price.ordered(&admitted) {
             Ok(due) => {
                 let operation = Box::new(Operation::Envelope(admitted.into_envelope()));
                 Item::Ordered { id, not_after, due, operation }
@@ -148,56 +157,69 @@ fn admit(
     }
 }
 
-fn broadcast_item(
-    admitted: &AdmittedEnvelope,
+/// What an envelope is priced by.
+#[derive(Clone, Copy)]
+struct Price<'a> {
     shard: ShardId,
-    registry: &Registry,
-    period: Period,
-) -> Result<BroadcastItem, ErrorCode> {
-    let envelope = admitted.envelope();
-    let body = &envelope.envelope.body;
-    let payload: Arc<[u8]> = envelope.to_wire().into();
-    let length = u32::try_from(payload.len()).map_err(|_| ErrorCode::TooLarge)?;
-    let owed = owed(registry, body, length)?;
-    if owed > envelope.batch.header.max_fee {
-        return Err(ErrorCode::FeeAboveMaximum);
+    registry: &'a Registry,
+    congestion: &'a CongestionHistory,
+}
+
+impl Price<'_> {
+    /// An entry to be, with the fee of a period.
+    fn broadcast(
+        self,
+        admitted: &AdmittedEnvelope,
+        period: Period,
+    ) -> Result<BroadcastItem, ErrorCode> {
+        let envelope = admitted.envelope();
+        let body = &envelope.envelope.body;
+        let payload: Arc<[u8]> = envelope.to_wire().into();
+        let payload_length = u32::try_from(payload.len()).map_err(|_| ErrorCode::TooLarge)?;
+        let mut header = EntryHeader {
+            version: PROTOCOL_VERSION,
+            envelope_id: admitted.id(),
+            index: LogIndex(0),
+            timestamp: TimestampSeconds(0),
+            topic: body.topic,
+            topic_index: TopicIndex(0),
+            previous: EntryHash::default(),
+            payer: body.payer,
+            payload_hash: sha256(&payload),
+            payload_length,
+            retention_days: body.retention_days,
+            fee_period: period,
+            fee: PicoDollars(0),
+        };
+        // The shard is too far behind others; it catches up (ORD-014).
+        let expiry = body.not_after.max(envelope.batch.header.not_after);
+        if expiry > period.plus(FEE_PERIODS_BEFORE_EXPIRY_MAX) {
+            return Err(ErrorCode::NotReady);
+        }
+        let fee = self.tariff(period)?.entry_fee(&header);
+        header.fee = fee.map_err(|_| ErrorCode::FeeAboveMaximum)?;
+        match header.fee > envelope.batch.header.max_fee {
+            true => Err(ErrorCode::FeeAboveMaximum),
+            false => Ok(BroadcastItem { id: admitted.id(), shard: self.shard, payload, header }),
+        }
     }
-    let header = EntryHeader {
-        version: PROTOCOL_VERSION,
-        envelope_id: admitted.id(),
-        index: LogIndex(0),
-        timestamp: TimestampSeconds(0),
-        topic: body.topic,
-        topic_index: TopicIndex(0),
-        previous: EntryHash::default(),
-        payer: body.payer,
-        payload_hash: sha256(&payload),
-        payload_length: length,
-        retention_days: body.retention_days,
-        fee_period: period,
-        fee: owed,
-    };
-    Ok(BroadcastItem { id: admitted.id(), shard, payload, header })
-}
 
-/// What an operation will be billed as, if it is decided in this period; the lane judges its fee.
-fn ordered_due(
-    admitted: &AdmittedEnvelope,
-    shard: ShardId,
-    registry: &Registry,
-    period: Period,
-) -> Result<Due, ErrorCode> {
-    let envelope = admitted.envelope();
-    let length = envelope.tls_serialized_len();
-    let length = u32::try_from(length).map_err(|_| ErrorCode::TooLarge)?;
-    let body = &envelope.envelope.body;
-    let fee = owed(registry, body, length)?.min(envelope.batch.header.max_fee);
-    Ok(Due { payer: body.payer, shard, period, fee })
-}
+    /// What an operation will be billed as, if it is decided in the period that its shard is in.
+    fn ordered(self, admitted: &AdmittedEnvelope) -> Result<Due, ErrorCode> {
+        let (envelope, period) = (admitted.envelope(), self.congestion.current());
+        let fee = self.tariff(period)?.operation_fee(envelope);
+        match fee.filter(|fee| *fee <= envelope.batch.header.max_fee) {
+            Some(fee) => {
+                Ok(Due { payer: envelope.envelope.body.payer, shard: self.shard, period, fee })
+            }
+            None => Err(ErrorCode::FeeAboveMaximum),
+        }
+    }
 
-fn owed(registry: &Registry, body: &EnvelopeBody, length: u32) -> Result<PicoDollars, ErrorCode> {
-    let class = FeeClass::of(&body.topic, body.lane);
-    fee(&registry.fees, length, body.retention_days, class).map_err(|_| ErrorCode::FeeAboveMaximum)
+    fn tariff(&self, period: Period) -> Result<Tariff<'_>, ErrorCode> {
+        let congestion_permille = self.congestion.permille(period).ok_or(ErrorCode::NotReady)?;
+        Ok(Tariff { schedule: &self.registry.fees, congestion_permille })
+    }
 }
 
 /// An id listed twice in one request is taken once.

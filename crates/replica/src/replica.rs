@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidings_envelope::{AdmissionContext, Checkpoint, LogId, Registry, RegistryHistory};
+use tidings_envelope::{
+    AdmissionContext, Checkpoint, CongestionHistory, LogId, Registry, RegistryHistory,
+};
 use tidings_order::{LaneState, OrderContext};
-use tidings_payer::{Allowance, Due};
+use tidings_payer::{Allowance, Due, Missing};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    EnvelopeId, ErrorCode, Height, LogIndex, LogSize, NetworkId, NodeId, Period, RegistryEpoch,
-    ShardId,
+    EnvelopeId, ErrorCode, Height, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId,
 };
 
 use crate::effect::{Effect, Now, WriteTicket};
@@ -23,6 +24,9 @@ use crate::own_log::{OwnLog, Signing};
 use crate::requests::Requests;
 use crate::statement::Speaker;
 use crate::store::{OrderedPlace, Restored, WriteSet};
+
+/// The congestion factors of several shards (FEE-010).
+pub type CongestionByShard = BTreeMap<ShardId, Arc<CongestionHistory>>;
 
 /// Who the replica is, and what it is told once.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ pub struct ShardStatus {
     pub shard: ShardId,
     /// The height of its last final block known here.
     pub height: Height,
+    /// The larger of the congestion factors of its period and of the next (FEE-010).
+    pub congestion_permille: u32,
     /// The log that this process writes, once its incarnation is open.
     pub log: Option<LogId>,
     /// Another process has this node's key.
@@ -122,8 +128,8 @@ pub struct Replica {
     pub(crate) refused: BTreeMap<(LogId, NodeId), ErrorCode>,
     /// The sizes of the checkpoints that peers were shown last.
     pub(crate) shown_sizes: BTreeMap<LogId, LogSize>,
-    /// The registries that logs wait for, so that each is told once.
-    pub(crate) awaited_epochs: BTreeMap<LogId, RegistryEpoch>,
+    /// What logs wait for, so that each is told once.
+    pub(crate) awaited: BTreeMap<LogId, Missing>,
     /// Sizes that peers were told last.
     pub(crate) told: BTreeMap<LogId, LogSize>,
     pub(crate) told_at_ms: u64,
@@ -189,7 +195,7 @@ impl Replica {
             proofs_for: BTreeMap::new(),
             refused: BTreeMap::new(),
             shown_sizes: BTreeMap::new(),
-            awaited_epochs: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             told: BTreeMap::new(),
             told_at_ms: 0,
             told_all_at_ms: 0,
@@ -229,11 +235,19 @@ impl Replica {
         self.lanes.get(&shard).map(Lane::state)
     }
 
+    /// The congestion factors of each shard followed here (FEE-010).
+    #[must_use]
+    pub fn congestion(&self) -> CongestionByShard {
+        let of = |(shard, lane): (&ShardId, &Lane)| (*shard, Arc::clone(lane.state().congestion()));
+        self.lanes.iter().map(of).collect()
+    }
+
     /// Each shard followed here.
     pub fn shards(&self) -> impl Iterator<Item = ShardStatus> {
         self.lanes.iter().map(|(shard, lane)| ShardStatus {
             shard: *shard,
             height: lane.state().height(),
+            congestion_permille: lane.state().congestion().foreseen_permille(),
             log: self.own.get(shard).map(OwnLog::id),
             superseded: self.superseded.contains(shard),
             halted: lane.is_halted(),
@@ -303,6 +317,7 @@ impl Replica {
         now: Now,
         input: impl FnOnce(&mut Lane, OrderContext<'_>) -> R,
     ) -> Option<R> {
+        let latest_period = self.period();
         let lane = self.lanes.get_mut(&shard)?;
         let context = OrderContext {
             network: self.network,
@@ -310,6 +325,7 @@ impl Replica {
             node: self.config.node,
             key: &self.config.key,
             now_ms: now.monotonic_ms,
+            latest_period,
         };
         Some(input(lane, context))
     }

@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, VecDeque};
 use tidings_envelope::{
     LogId, Operation, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
 };
+use tidings_order::period_length_ms;
 use tidings_types::constants::STATEMENT_LOGS_MAX;
 use tidings_types::{BoundedVec, LogSize, NodeId, Period, ShardId};
+use tls_codec::Size;
 
 use crate::effect::Now;
 use crate::followed::FollowedLog;
 use crate::replica::Replica;
 use crate::service::ServiceRecord;
+use crate::store::WriteSet;
 
 /// How long the ordered lane is given before the same thing is said again.
 const REPEAT_MS: u64 = 2_000;
@@ -35,16 +38,21 @@ pub(crate) struct Speaker {
     /// Reports to be attested, oldest first.
     attesting: VecDeque<UsageReport>,
     attested_at_ms: Option<u64>,
+    /// Bytes of payloads that became durable here since the last statement was made.
+    taken: u64,
     pub(crate) service: ServiceRecord,
 }
 
 impl Speaker {
-    /// Whether it is time to speak: late in the period, so that much of it is covered, and early
-    /// enough to be on record before it ends.
+    /// Whether it is time to speak: at half of the period, since nobody can end it much before five
+    /// eighths of it have passed (ORD-014).
     fn is_due(&mut self, period: Period, stated: Period, period_ms: u64, now_ms: u64) -> bool {
         if self.period != period {
             let is_first = self.period == Period::default();
+            // What was never on record is to be said again.
+            let unsaid = self.statement.as_ref().map_or(0, |statement| statement.taken);
             *self = Self {
+                taken: self.taken.saturating_add(unsaid),
                 period,
                 // Nobody knows how long a period has lasted that was met under way.
                 since_ms: if is_first { now_ms.saturating_sub(period_ms / 4) } else { now_ms },
@@ -54,7 +62,7 @@ impl Speaker {
             };
         }
         let lasted_ms = now_ms.saturating_sub(self.since_ms);
-        let is_late = lasted_ms >= period_ms / 4 * 3;
+        let is_late = lasted_ms >= period_ms / 2;
         let was_said = self.said_at_ms.is_some_and(|at| now_ms.saturating_sub(at) < REPEAT_MS);
         period > Period::default() && stated < period && is_late && !was_said
     }
@@ -90,7 +98,9 @@ impl Replica {
     fn state_period(&mut self, shard: ShardId, committee: &[NodeId], now: Now) {
         let Some(state) = self.lane_state(shard) else { return };
         let (period, stated) = (state.period(), state.stated(self.config.node));
-        let (period_ms, node) = (self.registry().period_ms, self.config.node);
+        let is_behind = self.period() > period;
+        let period_ms = period_length_ms(self.registry().period_ms, is_behind);
+        let node = self.config.node;
         let members: Vec<NodeId> = committee.iter().copied().filter(|it| *it != node).collect();
         let peers = &self.peers;
         let speaker = self.speakers.entry(shard).or_default();
@@ -109,10 +119,36 @@ impl Replica {
         let held = self.newly_held(shard);
         let speaker = self.speakers.entry(shard).or_default();
         let measured = BoundedVec::new(speaker.service.take()).unwrap_or_default();
+        let taken = std::mem::take(&mut speaker.taken);
         let about = (self.config.node, shard, period);
         let statement =
-            PeriodStatement::sign(about, held, measured, &self.config.key, self.network);
+            PeriodStatement::sign(about, held, measured, taken, &self.config.key, self.network);
         speaker.statement.insert(statement).clone()
+    }
+
+    /// Counts what became durable of shards that this node speaks of (FEE-010).
+    pub(crate) fn count_taken(&mut self, set: &WriteSet) {
+        for flush in &set.flushes {
+            let bytes = flush.entries.iter().map(|it| u64::from(it.header.payload_length)).sum();
+            self.took(flush.log.shard, bytes);
+        }
+        for decided in &set.decided {
+            let block = &decided.certified.block;
+            // What was decided before or comes second costs little or nothing.
+            let applied = block.operations.iter().filter(|it| it.outcome.is_applied());
+            let envelopes = applied.filter_map(|it| match &it.operation {
+                Operation::Envelope(envelope) => Some(envelope.tls_serialized_len() as u64),
+                _ => None,
+            });
+            self.took(block.header.shard, envelopes.sum());
+        }
+    }
+
+    fn took(&mut self, shard: ShardId, bytes: u64) {
+        if self.lanes.contains_key(&shard) {
+            let speaker = self.speakers.entry(shard).or_default();
+            speaker.taken = speaker.taken.saturating_add(bytes);
+        }
     }
 
     /// The newest durable checkpoints of logs that grew since the last statement on record.
@@ -177,7 +213,9 @@ impl Replica {
             }
             if statement.node == self.config.node {
                 let sizes = statement.held.iter().map(|it| (it.checkpoint.log, it.checkpoint.size));
-                self.speakers.entry(shard).or_default().stated.extend(sizes);
+                let speaker = self.speakers.entry(shard).or_default();
+                speaker.stated.extend(sizes);
+                speaker.statement = None;
             } else {
                 self.shown(statement.node, &statement.held, now);
             }

@@ -40,6 +40,12 @@ pub const RETENTION_DAYS_MAX: u16 = 365;
 /// Unit: periods. Source: spec/03-envelopes.md.
 pub const NOT_AFTER_PERIODS_AHEAD_MAX: u64 = 2;
 
+/// Two by which an envelope may expire after it is taken, and four by which its shard may trail
+/// the others.
+///
+/// Unit: periods. Source: spec/11-fees.md.
+pub const FEE_PERIODS_BEFORE_EXPIRY_MAX: u64 = 6;
+
 /// A replica may trail the period marker by one period and a retry by another, so ids outlive
 /// the expiry by two.
 ///

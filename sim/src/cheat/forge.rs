@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::{
-    BatchHeader, Checkpoint, ClientEnvelope, EntryHeader, EnvelopeBody, Lane, LogId, PayerEnvelope,
-    Target, Topic,
+    BatchHeader, Checkpoint, ClientEnvelope, EntryHeader, EnvelopeBody, FeeClass, Lane, LogId,
+    PayerEnvelope, Target, Tariff, Topic,
 };
-use tidings_payer::{FeeClass, fee};
 use tidings_replica::store::{EntryRecord, Flush, WriteSet};
 use tidings_replica::wire::{ControlFrame, Have};
 use tidings_tlog::{Frontier, TopicHead};
@@ -104,7 +103,7 @@ fn false_entry(model: &EntryRecord, log: LogId, setup: &Setup) -> EntryRecord {
         payload_hash: sha256(&payload),
         payload_length: length,
         retention_days: body.retention_days,
-        fee: fee(fees, length, body.retention_days, class).unwrap_or_default(),
+        fee: Tariff::uncongested(fees).fee(length, body.retention_days, class).unwrap_or_default(),
         ..model.header
     };
     EntryRecord { header, hash: header.hash(), payload: Some(payload.into()) }

@@ -11,9 +11,12 @@ pub use watch::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_envelope::{Evidence, LogId, Topic};
+use tidings_payer::Missing;
 use tidings_replica::Alarm;
 use tidings_replica::store::{Flush, WriteSet};
-use tidings_types::{EntryHash, EnvelopeId, LogIndex, NodeId, OffenceId, Period, ShardId};
+use tidings_types::{
+    EntryHash, EnvelopeId, ErrorCode, LogIndex, NodeId, OffenceId, Period, ShardId,
+};
 
 use crate::setup::{Seat, Setup};
 
@@ -246,7 +249,10 @@ impl Ledger {
         match alarm {
             Alarm::Evidence(evidence) => self.found(node, evidence),
             Alarm::InvalidEntry { log, index, code } => {
-                demand(self.byzantine.contains(&log.node), Invariant::Accountability, || {
+                // Two histories of blocks settle two factors, and nobody knows which is right.
+                let is_split = self.chain.beyond && *code == ErrorCode::FeeInvalid;
+                let is_right = is_split || self.byzantine.contains(&log.node);
+                demand(is_right, Invariant::Accountability, || {
                     format!("node {node} calls entry {index} of log {log} invalid: {code}")
                 })
             }
@@ -271,12 +277,14 @@ impl Ledger {
                 })
             }
             // News of a registry may come later than what was written by it.
-            Alarm::RegistryMissing { log, epoch } => {
+            Alarm::Unjudged { log, missing: Missing::Registry(epoch) } => {
                 let exists = *epoch <= self.setup.registry.epoch;
                 demand(exists, Invariant::NoWedge, || {
                     format!("node {node} wants registry {epoch} for log {log}")
                 })
             }
+            // A block may come later than what was written after it.
+            Alarm::Unjudged { .. } => Ok(()),
             Alarm::Superseded(shard) => demand(false, Invariant::Restart, || {
                 format!("node {node} thinks that another process has its key, in shard {shard}")
             }),

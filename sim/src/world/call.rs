@@ -72,7 +72,8 @@ impl World {
         };
         let generation = process.generation;
         let admission = process.replica.admission();
-        match prepare_publish(&call.request, &admission, &mut process.rng) {
+        let congestion = process.replica.congestion();
+        match prepare_publish(&call.request, &admission, &congestion, &mut process.rng) {
             Err(code) => self.answer(number, Answer::Refused(code)),
             Ok(prepared) => {
                 let id = RequestId(process.next_request);

@@ -327,7 +327,9 @@ impl World {
             {
                 let registries = process.replica.registries().clone();
                 let network = self.setup.network;
-                let examined = examine_flush(flush.clone(), network, &registries, &mut process.rng);
+                let congestion = process.replica.congestion();
+                let (flush_in, rng) = (flush.clone(), &mut process.rng);
+                let examined = examine_flush(flush_in, network, &registries, &congestion, rng);
                 let duration_us = EXAMINE_US * (1 + flush.entries.len() as u64);
                 let at = process.examined_at.max(self.now).plus_us(duration_us);
                 process.examined_at = at;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand_core::RngCore;
 use tidings_envelope::{Evidence, Registry, RegistryHistory};
 use tidings_order::OrderMessage;
+use tidings_payer::Missing;
 use tidings_replica::store::Flush;
 use tidings_replica::wire::ControlFrame;
 use tidings_replica::{Alarm, Effect, Now, Replica, ReplicaConfig};
@@ -288,7 +289,8 @@ impl World {
             Alarm::InvalidEntry { .. } => "alarms: invalid entry",
             Alarm::FeedRefused { .. } => "alarms: feed refused",
             Alarm::Superseded(_) => "alarms: superseded",
-            Alarm::RegistryMissing { .. } => "alarms: registry missing",
+            Alarm::Unjudged { missing: Missing::Registry(_), .. } => "alarms: registry missing",
+            Alarm::Unjudged { .. } => "alarms: factor missing",
             Alarm::Forked { .. } => "alarms: two certificates",
             Alarm::Diverged { .. } => "alarms: divergence",
         });

@@ -1,8 +1,11 @@
 //! Re-executing one shard's blocks from the first.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use tidings_envelope::{
-    CertifiedBlock, DecidedOperation, Evidence, Operation, Outcome, RegistryHistory,
+    CertifiedBlock, CongestionHistory, DecidedOperation, Evidence, Operation, Outcome,
+    RegistryHistory,
 };
 use tidings_order::{LaneContext, LaneState};
 use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
@@ -55,6 +58,11 @@ impl LaneAudit {
             }
         }
         Ok(())
+    }
+
+    /// The shard's congestion factors, as far as the lane was read (FEE-010).
+    pub fn congestion(&self) -> &Arc<CongestionHistory> {
+        self.state.congestion()
     }
 
     /// The last incarnation of a node that the lane has opened.

@@ -1,6 +1,7 @@
 //! Following one log from its first entry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
 use rand::rngs::OsRng;
@@ -44,13 +45,15 @@ impl LogAudit {
         }
     }
 
-    /// Reads to the end of the log; evidence against its originator, if there is any.
+    /// Reads to the end of the log; evidence against its originator, if there is any. `lane` is
+    /// that of its shard, read on where entries are of a period that it has not come to yet.
     ///
     /// # Errors
     /// When the node does not answer.
     pub async fn advance(
         &mut self,
         source: &Source,
+        (lane, of_lane): (&mut LaneAudit, &Source),
         registries: &RegistryHistory,
         network: NetworkId,
     ) -> Result<Option<Evidence>> {
@@ -70,7 +73,13 @@ impl LogAudit {
                 self.fault("it goes on without a checkpoint");
             }
             if let Some(checkpoint) = page.checkpoint {
-                let context = VerdictContext { network, log: id, registries };
+                let newest = self.waiting.iter().map(|entry| entry.header.fee_period).max();
+                if newest.is_some_and(|newest| newest > lane.congestion().settled()) {
+                    lane.advance(of_lane, registries, network).await?;
+                }
+                let congestion = Arc::clone(lane.congestion());
+                let context =
+                    VerdictContext { network, log: id, registries, congestion: &congestion };
                 if let Some(evidence) = self.take(&checkpoint, &context, signer) {
                     return Ok(Some(evidence));
                 }
@@ -117,11 +126,8 @@ impl LogAudit {
             let fault = match verdict {
                 EntryVerdict::Valid | EntryVerdict::Pruned => None,
                 EntryVerdict::Invalid(code) => Some(format!("is invalid: {code}")),
-                EntryVerdict::Unjudged(Some(epoch)) => {
-                    Some(format!("names registry epoch {epoch}, which is not at hand"))
-                }
-                EntryVerdict::Unjudged(None) => {
-                    Some("has the fee of no registry at hand".to_owned())
+                EntryVerdict::Unjudged(missing) => {
+                    Some(format!("needs {missing}, which is not at hand"))
                 }
             };
             if let Some(fault) = fault {

@@ -177,14 +177,16 @@ impl Auditor {
 
     /// Verifies all that came since the last look.
     async fn look(&mut self) -> Result<()> {
+        let (source, registries, network) = (&self.source, &self.registries, self.network);
         for id in self.source.logs().await? {
             let log = self.logs.entry(id).or_insert_with(|| LogAudit::new(id));
-            let found = log.advance(&self.source, &self.registries, self.network).await?;
+            let lane = self.lanes.entry(id.shard).or_insert_with(|| LaneAudit::new(id.shard));
+            let found = log.advance(source, (lane, source), registries, network).await?;
             self.evidence.extend(found.map(|found| (found.offence(), found)));
         }
         for shard in (0..self.registries.latest().shard_count).map(ShardId) {
             let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
-            lane.advance(&self.source, &self.registries, self.network).await?;
+            lane.advance(source, registries, network).await?;
         }
         // Incarnations are numbered by the lane, so the lane is read after the logs.
         for (id, log) in &mut self.logs {
@@ -203,7 +205,9 @@ impl Auditor {
                 let signer = self.registries.node(id.node).map(|node| node.signing);
                 let Some(signer) = signer else { continue };
                 let theirs = other.logs.entry(id).or_insert_with(|| LogAudit::new(id));
-                let found = theirs.advance(&other.source, &self.registries, self.network).await?;
+                let Some(lane) = self.lanes.get_mut(&id.shard) else { continue };
+                let (lane, registries) = ((lane, &self.source), &self.registries);
+                let found = theirs.advance(&other.source, lane, registries, self.network).await?;
                 let two =
                     mine.compare(&self.source, theirs, &other.source, self.network, signer).await?;
                 let found = found.into_iter().chain(two);

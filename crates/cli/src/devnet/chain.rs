@@ -230,6 +230,7 @@ fn plan_text(options: &DevnetInit) -> String {
         ("AcknowledgementMsMax", 600_000),
         ("ServedPermilleMin", 0),
         ("CapWindowPeriods", 30),
+        ("CongestionTargetBytes", options.busy_at),
     ];
     let mut text = "keeper_until = 4000000000\ntimelock_seconds = 150\n\
                     voting_delay_seconds = 10\nvoting_period_seconds = 60\n[parameters]\n"

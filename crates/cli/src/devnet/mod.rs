@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tidings_envelope::registry::{EdgeRecord, FeeSchedule, NodeRecord, PayerRecord};
-use tidings_envelope::{Registry, RegistryDocument};
+use tidings_envelope::{CongestionRule, Registry, RegistryDocument};
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, DEVNET_PERIOD_MS};
 use tidings_types::{Genesis, GenesisSalt, RegistryEpoch};
 use zeroize::Zeroizing;
@@ -66,6 +66,9 @@ pub struct DevnetInit {
     /// How long a period lasts, in milliseconds
     #[arg(long, default_value_t = DEVNET_PERIOD_MS, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
     pub period_ms: u64,
+    /// The load of a shard, in bytes per second, above which it becomes dearer with each period
+    #[arg(long, default_value_t = CongestionRule::default().target_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1_024..=1_073_741_824))]
+    pub busy_at: u64,
     /// Put the network on the chain at this URL, an anvil, with an operator for each node [default:
     /// a registry file, and no chain]
     #[arg(long, value_name = "URL", conflicts_with = "xmtp")]
@@ -273,6 +276,7 @@ fn registry(
     let genesis = on_chain
         .or_else(|| previous.map(|old| old.genesis))
         .unwrap_or_else(|| Genesis::without_chain(salt()));
+    let congestion = CongestionRule { target_bytes: options.busy_at, ..CongestionRule::default() };
     let mut registry = Registry {
         genesis,
         epoch: previous.map_or(RegistryEpoch(1), |old| old.epoch),
@@ -283,7 +287,7 @@ fn registry(
         nodes,
         payers,
         edges,
-        fees: FeeSchedule::default(),
+        fees: FeeSchedule { congestion, ..FeeSchedule::default() },
     };
     ensure!(
         options.replication > 0

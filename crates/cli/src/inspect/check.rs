@@ -1,5 +1,7 @@
 //! What holds of a structure once the registry says who may sign.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::OsRng;
 use serde::Serialize;
 use tidings_envelope::api::{
@@ -7,13 +9,13 @@ use tidings_envelope::api::{
     PublishResponse, SendRequest, SendResponse, SendResult, SubscriberFrame, TopicPage, TopicQuery,
 };
 use tidings_envelope::{
-    AckLevel, CertifiedBlock, ClientEnvelope, EntryHeader, Evidence, LogEntry, LogId, Operation,
-    OrderedReceipt, ParsedEnvelope, PayerBatch, PayerEnvelope, Receipt, Registry, RegistryHistory,
-    SignedAcknowledgement, SignedCheckpoint,
+    AckLevel, CertifiedBlock, ClientEnvelope, CongestionHistory, EntryHeader, Evidence, LogEntry,
+    LogId, Operation, OrderedReceipt, ParsedEnvelope, PayerBatch, PayerEnvelope, Receipt, Registry,
+    RegistryHistory, SignedAcknowledgement, SignedCheckpoint,
 };
 use tidings_identity::{IdentityUpdate, ParsedUpdate};
-use tidings_payer::{Verdict, VerdictContext, judge};
-use tidings_types::{RegistryEpoch, Wire};
+use tidings_payer::{Missing, Verdict, VerdictContext, judge};
+use tidings_types::{ErrorCode, Period, RegistryEpoch, Wire};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -258,15 +260,22 @@ impl Check for LogPage {
     }
 }
 
-/// The verdict of every replica and auditor on entries of one log.
+/// The verdict of every replica and auditor on entries of one log, but for how busy its shard was,
+/// which blocks alone tell.
 fn judged(log: LogId, entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Finding> {
-    let context = VerdictContext { network: registries.network(), log, registries };
+    let quiet = CongestionHistory::restore(Period(u64::MAX), BTreeMap::new());
+    let network = registries.network();
+    let context = VerdictContext { network, log, registries, congestion: &quiet };
     let verdicts = judge(entries, &context, &mut OsRng);
     let findings = entries.iter().zip(verdicts).map(|(entry, verdict)| {
         let result = match verdict {
             Verdict::Valid | Verdict::Pruned => Ok(()),
-            Verdict::Unjudged(Some(epoch)) => Err(unknown(epoch)),
-            Verdict::Unjudged(None) => Err("its fee is that of no registry at hand".to_owned()),
+            Verdict::Unjudged(Missing::Registry(epoch)) => Err(unknown(epoch)),
+            Verdict::Unjudged(missing) => Err(format!("needs {missing}, which is not at hand")),
+            Verdict::Invalid(code @ ErrorCode::FeeInvalid) => {
+                let period = entry.header.fee_period;
+                Err(format!("{code}, unless the shard was busy in period {period}: ask an audit"))
+            }
             Verdict::Invalid(code) => Err(code.to_string()),
         };
         Finding::of(format!("entry {} of log {log}", entry.header.index), result)

@@ -63,6 +63,10 @@ struct Money {
 impl Settled {
     /// Lays out a network on a chain of its own and starts it.
     fn start(period_ms: u32) -> Self {
+        Self::start_with(period_ms, &[])
+    }
+
+    fn start_with(period_ms: u32, options: &[&str]) -> Self {
         let (anvil, url) = start_anvil();
         let mut processes = Processes(vec![anvil]);
         let folder = tempfile::tempdir().unwrap();
@@ -71,7 +75,7 @@ impl Settled {
         let words = ["devnet-init", "--dir", word(folder.path()), "--ports", &ports];
         let period_ms = period_ms.to_string();
         let on_chain = ["--chain", &url, "--period-ms", &period_ms];
-        let words = [words.as_slice(), &on_chain].concat();
+        let words = [words.as_slice(), &on_chain, options].concat();
         let layout = json(&words);
         fs::write(folder.path().join("devnet.json"), layout.to_string()).unwrap();
         let deployment = fs::read(layout["deployment"].as_str().unwrap()).unwrap();
@@ -130,13 +134,22 @@ impl Settled {
         process.wait().unwrap();
     }
 
-    /// The period that a node is in.
-    fn period(&self) -> u64 {
-        let address = self.node(0).strip_prefix("http://").unwrap();
+    /// What a node says of itself.
+    fn status(&self, node: u32) -> Value {
+        let address = self.node(node).strip_prefix("http://").unwrap();
         let answer = get(address, "/v1/status").unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let status: Value = serde_json::from_str(body).unwrap();
-        status["period"].as_u64().unwrap()
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// The period that a node is in.
+    fn period(&self) -> u64 {
+        self.status(0)["period"].as_u64().unwrap()
+    }
+
+    /// The factor of the shard as a node has it.
+    fn factor(&self, node: u32) -> u64 {
+        self.status(node)["shards"][0]["congestion_permille"].as_u64().unwrap()
     }
 
     /// What the gateway spent, in picodollars.
@@ -287,6 +300,61 @@ fn what_is_sent_is_billed_charged_and_paid_out() {
         if money.pool <= U256::from(5) { Ok(()) } else { Err(format!("{money:?}")) }
     });
     assert_eq!(network.money().charged, units);
+}
+
+#[test]
+fn a_flood_is_dearer_and_what_it_adds_is_the_protocols() {
+    // covers: FEE-008
+    // covers: FEE-010
+    // covers: SET-006
+    let network = Settled::start_with(PERIOD_MS, &["--busy-at", "1024"]);
+    let (alice, of_alice) = network.person("alice", 0);
+    let (bob, of_bob) = network.person("bob", 1);
+    let talk = |number: u32| {
+        let text = format!("{number} {}", "flood ".repeat(1_000));
+        run(&["--home", &alice, "dm", &of_bob, &text]);
+    };
+    // Twice the target for a period is four kilobytes, less than one of these texts is.
+    let mut sent = 0;
+    while (0..4).any(|node| network.factor(node) < 1_300) {
+        talk(sent);
+        sent += 1;
+    }
+    let heard = || {
+        let read = json(&["--home", &bob, "read", &of_alice, "--limit", "1000"]);
+        read.as_array().map_or(0, Vec::len)
+    };
+    wait_for("the texts", || match heard() {
+        all if all == sent as usize => Ok(()),
+        some => Err(format!("{some} of {sent}")),
+    });
+    wait_for("quiet", || match network.factor(1) {
+        1_000 => Ok(()),
+        factor => Err(factor.to_string()),
+    });
+    let payer = network.payer.to_string();
+    let usage = network.words(&["payer", "usage", &payer, "--node", network.node(2)]);
+    // The gateway knows of an operation that it cost no more than this.
+    wait_for("the bill", || {
+        network.money().is_conserved();
+        let (bill, spent) = (json(&usage)[0].clone(), network.spent());
+        let billed: u128 = text_of(&bill["billed_picodollars"]).parse().unwrap();
+        let spent: u128 = spent.parse().unwrap();
+        let is_charged = bill["charged_dollars"] == bill["billed_dollars"];
+        match is_charged && billed <= spent && billed > spent / 1_125 * 1_000 {
+            true => Ok(()),
+            false => Err(format!("{bill}, and {spent} is spent")),
+        }
+    });
+    // Of what is paid out the protocol has more than its twentieth of plain fees.
+    wait_for("claims", || {
+        let money = network.money();
+        money.is_conserved();
+        let all: U256 = money.paid.iter().sum();
+        let is_dear =
+            money.paid[4] > all * U256::from(7) / U256::from(100) && money.paid[0] > U256::ZERO;
+        if is_dear { Ok(()) } else { Err(format!("{money:?}")) }
+    });
 }
 
 #[test]

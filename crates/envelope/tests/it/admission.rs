@@ -467,7 +467,11 @@ fn an_entry_holds_what_its_header_says() {
     check_entry(|_, header| header.retention_days += 1, Err(Malformed));
     check_entry(|_, header| header.payer = EthereumAddress([8; 20]), Err(PayerMismatch));
     check_entry(|_, header| header.fee_period = PERIOD.plus(2), Err(EnvelopeExpired));
-    check_entry(|_, header| header.fee_period = PERIOD.minus(2), Err(NotAfterTooFar));
+    let early = |envelope: &mut PayerEnvelope, header: &mut EntryHeader| {
+        header.fee_period = Period(0);
+        envelope.batch.header.not_after = Period(7);
+    };
+    check_entry(early, Err(NotAfterTooFar));
     check_entry(|envelope, _| envelope.index = 1, Err(BatchRootMismatch));
     let target = Target::Node(NodeId(2));
     check_entry(|envelope, _| envelope.batch.header.target = target, Err(BatchTargetWrong));

@@ -162,7 +162,7 @@ draw_struct! {
     PeriodMarker { period, extension }
     Service { reachability_permille, acknowledgement_ms, cadence_permille, served_permille }
     PeerService { node, service }
-    PeriodStatement { version, node, shard, period, held, measured, signature }
+    PeriodStatement { version, node, shard, period, held, measured, taken, signature }
     UsageReport {
         version, shard, first, last, epoch, previous, ranges, usage, earnings, measurements, billed,
     }

@@ -6,6 +6,8 @@ mod codec;
 mod corpus;
 mod draw;
 mod evidence;
+mod fees;
 mod network;
+mod price_list;
 mod receipts;
 mod vectors;

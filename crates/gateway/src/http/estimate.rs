@@ -15,7 +15,7 @@ use crate::estimate::{self, EstimateRequest, ITEMS_MAX};
 /// The most bytes of JSON: so many for each item, white space included.
 const BODY_BYTES_MAX: usize = ITEMS_MAX * 256;
 
-/// Answers with each fee and their sum under the registry in force (GTW-018).
+/// Answers with each fee and their sum as things are (GTW-018).
 pub(super) async fn estimate(
     State(api): State<Arc<Api>>,
     request: Request,
@@ -26,7 +26,7 @@ pub(super) async fn estimate(
         return Err(ErrorCode::TooLarge.into());
     }
     let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
-    let answer = estimate::estimate(&snapshot.registry, &asked.envelopes);
+    let answer = estimate::estimate(&snapshot, &asked.envelopes);
     let answer = answer.map_err(|refused| {
         Refusal::new(refused.code, format!("envelope {}: {}", refused.index, refused.code))
     })?;

@@ -50,7 +50,7 @@ async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, R
     let sending = tokio::spawn(async move {
         let _held = (place, memory);
         let response = api.sender.send(prepared).await;
-        let bill = Bill::of(&costs, &response.results, &snapshot.registry.fees);
+        let bill = Bill::of(&costs, &response.results, &snapshot);
         reservation.settle(&bill.owed);
         charge.refund(bill.unused(taken)).await;
         api.books.enter(&user.name, &bill.spent, now_seconds());

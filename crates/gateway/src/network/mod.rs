@@ -18,6 +18,9 @@ pub use node_client::{CallError, NodeClient};
 pub use route::HealthTable;
 pub use snapshot::Snapshot;
 
+use node_client::ShardFactor;
+use snapshot::FactorTable;
+
 /// The network as this gateway sees it; kept up to date by [`Network::watch`].
 #[derive(Debug)]
 pub struct Network {
@@ -27,6 +30,8 @@ pub struct Network {
     distrust: Duration,
     snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     health: Mutex<HealthTable>,
+    /// What nodes said last of how busy their shards are.
+    factors: Mutex<FactorTable>,
     /// How often all nodes have been looked at.
     looks: watch::Sender<u64>,
     /// Held while the registry is fetched, so that many callers cause one fetch.
@@ -51,6 +56,7 @@ impl Network {
             distrust,
             snapshot: watch::Sender::new(None),
             health: Mutex::default(),
+            factors: Mutex::default(),
             looks: watch::Sender::new(0),
             fetching: tokio::sync::Mutex::default(),
             fetches: AtomicU64::new(0),
@@ -162,11 +168,12 @@ impl Network {
     }
 
     /// Probes every node of the registry; answers with the newest epoch named.
-    async fn probe_all(&self, snapshot: &Snapshot) -> Option<RegistryEpoch> {
+    pub async fn probe_all(&self, snapshot: &Snapshot) -> Option<RegistryEpoch> {
         let nodes = snapshot.registry.nodes.iter();
         let probes = nodes.map(|node| self.probe(snapshot, node.id));
         let newest = join_all(probes).await.into_iter().flatten().max();
         self.table().retain(|node, _| snapshot.registry.node(*node).is_some());
+        self.factors().retain(|(_, node), _| snapshot.registry.node(*node).is_some());
         newest
     }
 
@@ -179,6 +186,8 @@ impl Network {
         match answer {
             Ok((status, took)) if status.network == self.id && status.node == node => {
                 health.answered(status.ready, status.period, took);
+                drop(table);
+                self.hear_factors(node, &status.shards);
                 Some(status.registry_epoch)
             }
             Ok(_) => {
@@ -221,7 +230,8 @@ impl Network {
         match agreement::agreed(&answers, needed, self.id, current) {
             Some(registry) => {
                 tracing::info!(epoch = %registry.epoch, "the registry is in force");
-                self.snapshot.send_replace(Some(Arc::new(Snapshot::new(registry))));
+                let snapshot = Snapshot::new(registry).with_factors(&self.factors());
+                self.snapshot.send_replace(Some(Arc::new(snapshot)));
                 true
             }
             None => {
@@ -230,6 +240,20 @@ impl Network {
                 false
             }
         }
+    }
+
+    /// Takes over what a node says of how busy its shards are.
+    fn hear_factors(&self, node: NodeId, shards: &[ShardFactor]) {
+        let mut factors = self.factors();
+        factors.extend(shards.iter().map(|it| ((it.shard, node), it.congestion_permille)));
+        self.snapshot.send_if_modified(|current| {
+            let changed = current.as_mut().filter(|it| it.has_other_factors(&factors));
+            changed.map(|snapshot| *snapshot = Arc::new(snapshot.with_factors(&factors))).is_some()
+        });
+    }
+
+    fn factors(&self) -> MutexGuard<'_, FactorTable> {
+        self.factors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, HealthTable> {

@@ -7,7 +7,7 @@ use reqwest::{RequestBuilder, Response, header, redirect};
 use serde::Deserialize;
 use tidings_envelope::Registry;
 use tidings_envelope::api::{MEDIA_TYPE, PublishResponse};
-use tidings_types::{ErrorCode, NetworkId, NodeId, Period, RegistryEpoch, Wire};
+use tidings_types::{ErrorCode, NetworkId, NodeId, Period, RegistryEpoch, ShardId, Wire};
 
 /// The largest JSON answer read: a registry of ten thousand nodes and payers.
 const JSON_BYTES_MAX: usize = 8 << 20;
@@ -48,6 +48,18 @@ pub struct NodeStatus {
     pub period: Period,
     /// The registry epoch that it computes with.
     pub registry_epoch: RegistryEpoch,
+    /// How busy its shards are.
+    #[serde(default)]
+    pub shards: Vec<ShardFactor>,
+}
+
+/// What a node says of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct ShardFactor {
+    /// Which one.
+    pub shard: ShardId,
+    /// The larger of the factors of its period and of the next (FEE-010).
+    pub congestion_permille: u32,
 }
 
 /// A client for any node.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::api::SendResult;
-use tidings_envelope::registry::FeeSchedule;
-use tidings_envelope::{Operation, OrderedReceipt};
-use tidings_payer::{FeeClass, fee};
+use tidings_envelope::{Operation, OrderedReceipt, Tariff};
 use tidings_types::constants::BATCH_ENVELOPES_MAX;
 use tidings_types::{ErrorCode, Period, PicoDollars, PicoDollarsTotal, ShardId};
 use tls_codec::Size;
@@ -48,8 +46,9 @@ impl Cost {
     /// # Errors
     /// [`ErrorCode::FeeInvalid`] when the fee fits no amount.
     pub fn of(place: usize, envelope: &Outgoing, snapshot: &Snapshot) -> Result<Self, ErrorCode> {
-        let fee_max = envelope.fee(&snapshot.registry.fees, BATCH_ENVELOPES_MAX)?;
-        Ok(Self { place, shard: snapshot.shard_of(&envelope.topic), fee_max })
+        let shard = snapshot.shard_of(&envelope.topic);
+        let fee_max = envelope.fee(snapshot.tariff(shard), BATCH_ENVELOPES_MAX)?;
+        Ok(Self { place, shard, fee_max })
     }
 
     /// What a request may take of its user's quotas.
@@ -72,20 +71,19 @@ impl Cost {
 }
 
 impl Bill {
-    /// What a request cost by its results; `schedule` is what its costs were computed with.
+    /// What a request cost by its results; `snapshot` is what its costs were computed with.
     ///
     /// An envelope costs what the entry says that its node signed, but no more than what was set
     /// aside for it. What was refused costs nothing: should an envelope have been stored after all
     /// whose receipt was lost, the settlement will say so.
     #[must_use]
-    pub fn of(costs: &[Cost], results: &[SendResult], schedule: &FeeSchedule) -> Self {
+    pub fn of(costs: &[Cost], results: &[SendResult], snapshot: &Snapshot) -> Self {
         let mut spent = Spent::default();
         let mut owed = BTreeMap::<_, PicoDollarsTotal>::new();
         for cost in costs {
-            let Some(billed) = results.get(cost.place).and_then(|result| billed(result, schedule))
-            else {
-                continue;
-            };
+            let tariff = snapshot.tariff(cost.shard);
+            let result = results.get(cost.place);
+            let Some(billed) = result.and_then(|result| billed(result, tariff)) else { continue };
             let fee = PicoDollarsTotal::from(billed.fee.min(cost.fee_max));
             spent.add(&Spent { envelopes: 1, bytes: billed.bytes, fee });
             owed.entry((cost.shard, billed.period)).or_default().0 += fee.0;
@@ -105,7 +103,7 @@ impl Bill {
     }
 }
 
-fn billed(result: &SendResult, schedule: &FeeSchedule) -> Option<Billed> {
+fn billed(result: &SendResult, tariff: Tariff<'_>) -> Option<Billed> {
     match result {
         SendResult::Refused { .. } => None,
         SendResult::Stored(receipt) => Some(Billed {
@@ -113,17 +111,16 @@ fn billed(result: &SendResult, schedule: &FeeSchedule) -> Option<Billed> {
             bytes: receipt.header.payload_length.into(),
             fee: receipt.header.fee,
         }),
-        SendResult::Ordered(receipt) => billed_operation(receipt, schedule),
+        SendResult::Ordered(receipt) => billed_operation(receipt, tariff),
     }
 }
 
-/// An ordered operation is billed by its length in the period of its block, whatever came of it.
-fn billed_operation(receipt: &OrderedReceipt, schedule: &FeeSchedule) -> Option<Billed> {
+/// An ordered operation is billed by its length in the period of its block, whatever came of it;
+/// no more than by the tariff under which it was sent.
+fn billed_operation(receipt: &OrderedReceipt, tariff: Tariff<'_>) -> Option<Billed> {
     let Operation::Envelope(envelope) = &receipt.decided.operation else { return None };
-    let body = &envelope.envelope.body;
-    let length = u32::try_from(envelope.tls_serialized_len()).ok()?;
-    let class = FeeClass::of(&body.topic, body.lane);
+    let length = envelope.tls_serialized_len() as u64;
     // A fee that fits no amount is no less than what was set aside.
-    let fee = fee(schedule, length, body.retention_days, class).unwrap_or(PicoDollars(u64::MAX));
-    Some(Billed { period: receipt.header.period, bytes: length.into(), fee })
+    let fee = tariff.operation_fee(envelope).unwrap_or(PicoDollars(u64::MAX));
+    Some(Billed { period: receipt.header.period, bytes: length, fee })
 }

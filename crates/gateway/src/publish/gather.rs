@@ -180,6 +180,7 @@ mod tests {
             lane: Lane::Broadcast,
             retention_days: 1,
             bytes: EnvelopeBytes::new(vec![content; bytes]).unwrap(),
+            fee_max: tidings_types::PicoDollars(0),
         })
     }
 

@@ -265,7 +265,8 @@ impl Desk {
 fn dearest(envelopes: &[Arc<Outgoing>], snapshot: &Snapshot) -> Result<PicoDollars, ErrorCode> {
     let mut dearest = PicoDollars(0);
     for envelope in envelopes {
-        dearest = dearest.max(envelope.fee(&snapshot.registry.fees, envelopes.len())?);
+        let tariff = snapshot.tariff(snapshot.shard_of(&envelope.topic));
+        dearest = dearest.max(envelope.fee(tariff, envelopes.len())?);
     }
     Ok(dearest)
 }

@@ -1,10 +1,8 @@
 //! An envelope on its way: what its user sent, checked as far as the gateway can.
 
-use tidings_envelope::registry::FeeSchedule;
 use tidings_envelope::{
-    BatchHeader, ClientEnvelope, Lane, ParsedEnvelope, PayerBatch, Target, Topic,
+    BatchHeader, ClientEnvelope, FeeClass, Lane, ParsedEnvelope, PayerBatch, Target, Tariff, Topic,
 };
-use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::ENTRY_PAYLOAD_BYTES_MAX;
 use tidings_types::ed25519::{PublicKey, Signature};
 use tidings_types::{
@@ -29,6 +27,8 @@ pub struct Outgoing {
     pub retention_days: u16,
     /// Its canonical bytes.
     pub bytes: EnvelopeBytes,
+    /// What was set aside for it; nothing before its cost is known.
+    pub fee_max: PicoDollars,
 }
 
 impl Outgoing {
@@ -49,6 +49,7 @@ impl Outgoing {
             lane: envelope.body.lane,
             retention_days: envelope.body.retention_days,
             bytes,
+            fee_max: PicoDollars(0),
         })
     }
 
@@ -57,10 +58,10 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`ErrorCode::FeeInvalid`] when the fee fits no amount.
-    pub fn fee(&self, schedule: &FeeSchedule, count: usize) -> Result<PicoDollars, ErrorCode> {
+    pub fn fee(&self, tariff: Tariff<'_>, count: usize) -> Result<PicoDollars, ErrorCode> {
         let class = FeeClass::of(&self.topic, self.lane);
         let length = stored_bytes(self.bytes.len(), self.lane, count)?;
-        fee(schedule, length, self.retention_days, class).map_err(|_| ErrorCode::FeeInvalid)
+        tariff.fee(length, self.retention_days, class).map_err(|_| ErrorCode::FeeInvalid)
     }
 }
 
@@ -101,6 +102,7 @@ fn batch_bytes(lane: Lane) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use tidings_envelope::registry::FeeSchedule;
     use tidings_envelope::{EnvelopeBody, PayerEnvelope, WriteProof};
     use tidings_types::ed25519::SigningKey;
     use tidings_types::{BoundedVec, NetworkId};
@@ -169,8 +171,9 @@ mod tests {
         };
         assert!(stored.is_covered());
         let length = u32::try_from(stored.to_wire().len()).unwrap();
-        let expected = fee(&schedule, length, 30, class).unwrap();
+        let tariff = Tariff { schedule: &schedule, congestion_permille: 1_125 };
+        let expected = tariff.fee(length, 30, class).unwrap();
         let outgoing = Outgoing::check(&envelope, PAYER).unwrap();
-        assert_eq!(outgoing.fee(&schedule, count), Ok(expected), "{count}");
+        assert_eq!(outgoing.fee(tariff, count), Ok(expected), "{count}");
     }
 }

@@ -88,6 +88,7 @@ impl Sender {
                 checked.and_then(|envelope| Ok((Cost::of(place, &envelope, &snapshot)?, envelope)));
             match checked {
                 Ok((cost, envelope)) if seen.insert(envelope.id) => {
+                    let envelope = Outgoing { fee_max: cost.fee_max, ..envelope };
                     prepared.costs.push(cost);
                     prepared.outgoing.push((place, Arc::new(envelope)));
                 }
@@ -99,7 +100,7 @@ impl Sender {
     }
 
     fn afford(&self, envelope: Outgoing, snapshot: &Snapshot) -> Result<Outgoing, ErrorCode> {
-        let fee = envelope.fee(&snapshot.registry.fees, 1)?;
+        let fee = envelope.fee(snapshot.tariff(snapshot.shard_of(&envelope.topic)), 1)?;
         match self.envelope_fee_max {
             Some(most) if fee > most => Err(ErrorCode::FeeAboveMaximum),
             _ => Ok(envelope),
@@ -238,7 +239,7 @@ impl<'a> Voyage<'a> {
     /// Takes what became of the pending envelopes, and keeps those that are to be tried again.
     async fn sort_out(&mut self, carrier: NodeId, at: &Snapshot, deliveries: Vec<Delivery>) {
         let mut deliveries = deliveries.into_iter();
-        let (mut is_stale, mut has_failed) = (false, false);
+        let (mut is_stale, mut is_dearer, mut has_failed) = (false, false, false);
         let has_refreshed = self.has_refreshed;
         self.holder = None;
         for (place, envelope, before) in std::mem::take(&mut self.pending) {
@@ -253,6 +254,7 @@ impl<'a> Voyage<'a> {
                 }
                 Delivery::Refused(code) if is_out_of_date(code) && !has_refreshed => {
                     is_stale = true;
+                    is_dearer |= code == ErrorCode::FeeAboveMaximum;
                     code
                 }
                 // Each member has a part of the payer's cap (FEE-009).
@@ -278,11 +280,26 @@ impl<'a> Voyage<'a> {
             self.holder = None;
         }
         if is_stale {
-            self.refresh(carrier, at).await;
+            self.refresh(carrier, at, is_dearer).await;
+            self.refuse_dearer();
         } else if !self.pending.is_empty() {
             self.tried.insert(carrier);
             self.sender.desk.metrics.retries.increment();
         }
+    }
+
+    /// Refuses what costs more by now than was set aside for it: whoever asks again learns the new
+    /// price first.
+    fn refuse_dearer(&mut self) {
+        let Some(snapshot) = self.sender.desk.network.snapshot() else { return };
+        let tariff = snapshot.tariff(self.course.shard);
+        let is_too_dear = |it: &Outgoing| it.fee(tariff, 1).is_ok_and(|fee| fee > it.fee_max);
+        let pending = std::mem::take(&mut self.pending).into_iter();
+        let (dear, rest) = pending.partition(|(_, envelope, _)| is_too_dear(envelope));
+        self.pending = rest;
+        let dear: Vec<(usize, Arc<Outgoing>, ErrorCode)> = dear;
+        let refused = SendResult::Refused { code: ErrorCode::FeeAboveMaximum };
+        self.done.extend(dear.into_iter().map(|(place, ..)| (place, refused.clone())));
     }
 
     /// Notes that a node refused an envelope for the payer's cap; whether every member of the
@@ -293,11 +310,15 @@ impl<'a> Voyage<'a> {
         at.committee(self.course.shard).iter().all(|member| refused.contains(member))
     }
 
-    /// Asks for period and registry again, once, after a node found a batch out of date (GTW-009).
-    async fn refresh(&mut self, carrier: NodeId, at: &Snapshot) {
+    /// Asks for period and registry again, once, after a node found a batch out of date (GTW-009);
+    /// and every node for how busy its shards are, where one says that they became dearer.
+    async fn refresh(&mut self, carrier: NodeId, at: &Snapshot, is_dearer: bool) {
         self.has_refreshed = true;
         let network = &self.sender.desk.network;
-        let epoch = network.probe(at, carrier).await;
+        let epoch = match is_dearer {
+            true => network.probe_all(at).await,
+            false => network.probe(at, carrier).await,
+        };
         if epoch.is_some_and(|epoch| epoch != at.registry.epoch) {
             network.refresh_registry().await;
         }

@@ -66,6 +66,30 @@ async fn an_estimate_is_what_an_envelope_costs_at_most() {
 }
 
 #[tokio::test]
+async fn a_busy_shard_costs_more() {
+    // covers: GTW-005
+    // covers: GTW-018
+    let subject = Setting::default().start().await;
+    let plain = most(&subject, "quiet").await;
+    // All nodes say so, but the gateway has not asked since; it does when it is refused.
+    subject.world.set_congestion(2_000);
+    let send = async || subject.send(AckLevel::Replicated, vec![message("quiet")]).await;
+    // More is not spent than was set aside; whoever asks again knows the new price.
+    let refused = SendResult::Refused { code: ErrorCode::FeeAboveMaximum };
+    assert_eq!(send().await, [refused]);
+    let busy = billed(&send().await[0]);
+    let item = json!([{ "kind": "group", "lane": "broadcast", "retention_days": 30,
+        "bytes": message("quiet").to_wire().len() }]);
+    let answer = estimate(&subject, item).await.unwrap();
+    assert_eq!(answer["congestion_permille"], 2_000);
+    assert_eq!(amount(&answer["total"]), 2 * plain);
+    assert!(busy > 2 * (plain - 100 * 30 * 330), "{busy} of {plain}");
+    assert!(busy <= amount(&answer["total"]));
+    let spend = subject.json("/v1/spend").await;
+    assert_eq!(amount(&spend["total"]["fee"]), busy);
+}
+
+#[tokio::test]
 async fn what_no_node_admits_has_no_price() {
     // covers: GTW-018
     let subject = Setting::default().start().await;

@@ -18,10 +18,10 @@ use tidings_envelope::api::{
 };
 use tidings_envelope::{
     AdmissionContext, AdmittedEnvelope, Block, BlockHeader, Certificate, Checkpoint,
-    CommitSignature, DecidedOperation, EntryHeader, Lane, LogId, Operation, OrderedReceipt,
-    Outcome, ParsedEnvelope, Registry, RegistryHistory, SignedAcknowledgement, verify_all,
+    CommitSignature, DecidedOperation, EntryHeader, FeeClass, Lane, LogId, Operation,
+    OrderedReceipt, Outcome, ParsedEnvelope, Registry, RegistryHistory, SignedAcknowledgement,
+    Tariff, verify_all,
 };
-use tidings_payer::{FeeClass, fee};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{
     BlockHash, BoundedVec, EntryHash, EnvelopeId, ErrorCode, Hash, Height, Incarnation, LogIndex,
@@ -135,10 +135,12 @@ impl Peer {
             let body = &admitted.envelope().envelope.body;
             let length = u32::try_from(admitted.envelope().to_wire().len()).unwrap();
             let class = FeeClass::of(&body.topic, body.lane);
-            let owed = fee(&registry.fees, length, body.retention_days, class).unwrap();
+            let congestion_permille = self.world.congestion_permille();
+            let tariff = Tariff { schedule: &registry.fees, congestion_permille };
+            let owed = tariff.fee(length, body.retention_days, class).unwrap();
             let signed = request.batch.header.max_fee;
             // The gateway signs what the dearest envelope costs, and not more.
-            assert!(request.envelopes.len() > 1 || owed == signed, "{owed} of {signed}");
+            assert!(request.envelopes.len() > 1 || owed >= signed, "{owed} of {signed}");
             match owed > signed {
                 true => Err(ErrorCode::FeeAboveMaximum),
                 false => Ok(admitted),
@@ -294,6 +296,11 @@ impl Log {
 }
 
 async fn status(State(peer): State<Arc<Peer>>) -> Json<Value> {
+    let congestion_permille = peer.world.congestion_permille();
+    let shards = (0..peer.world.registry().shard_count).map(
+        |shard| json!({ "shard": shard, "height": 1, "congestion_permille": congestion_permille }),
+    );
+    let shards: Vec<_> = shards.collect();
     Json(json!({
         "network": network(),
         "node": peer.id,
@@ -302,7 +309,7 @@ async fn status(State(peer): State<Arc<Peer>>) -> Json<Value> {
         "ready": peer.is_ready.load(Ordering::SeqCst),
         "period": peer.world.period(),
         "registry_epoch": peer.world.registry().epoch,
-        "shards": [],
+        "shards": shards,
         "logs": [],
     }))
 }

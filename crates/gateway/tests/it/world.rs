@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Registry, Topic};
@@ -32,6 +32,8 @@ pub fn node_key(node: NodeId) -> NodeKey {
 pub struct World {
     pub registry: Mutex<Registry>,
     period: AtomicU64,
+    /// The factor of every shard, in thousandths.
+    congestion_permille: AtomicU32,
 }
 
 impl World {
@@ -63,7 +65,11 @@ impl World {
             fees: FeeSchedule::default(),
         };
         registry.validate().unwrap();
-        Self { registry: Mutex::new(registry), period: AtomicU64::new(PERIOD.0) }
+        Self {
+            registry: Mutex::new(registry),
+            period: AtomicU64::new(PERIOD.0),
+            congestion_permille: AtomicU32::new(1_000),
+        }
     }
 
     pub fn registry(&self) -> Registry {
@@ -72,6 +78,14 @@ impl World {
 
     pub fn period(&self) -> Period {
         Period(self.period.load(Ordering::SeqCst))
+    }
+
+    pub fn congestion_permille(&self) -> u32 {
+        self.congestion_permille.load(Ordering::SeqCst)
+    }
+
+    pub fn set_congestion(&self, permille: u32) {
+        self.congestion_permille.store(permille, Ordering::SeqCst);
     }
 
     pub fn set_period(&self, period: Period) {

@@ -104,6 +104,13 @@ fn write_status(text: &mut Exposition, status: &NodeStatus) {
         let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
         text.labelled("tidings_block_height", &labels, shard.height.0);
     }
+    let help = "What fees are multiplied by now or in the next period, in thousandths.";
+    text.family("tidings_congestion_permille", "gauge", help);
+    for shard in &status.shards {
+        let number = shard.shard.to_string();
+        let labels = [("shard", number.as_str())];
+        text.labelled("tidings_congestion_permille", &labels, shard.congestion_permille.into());
+    }
     // Only the newest incarnation, or every restart would leave a series behind.
     let newest: BTreeMap<_, _> =
         status.logs.iter().map(|log| ((log.log.node, log.log.shard), log)).collect();

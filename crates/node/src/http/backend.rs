@@ -146,6 +146,8 @@ pub struct ShardStatus {
     pub shard: ShardId,
     /// The height of the last final block; 0 before the first.
     pub height: Height,
+    /// The larger of the congestion factors of this period and of the next (FEE-010).
+    pub congestion_permille: u32,
 }
 
 /// How much of a log the node holds.

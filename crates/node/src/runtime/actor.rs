@@ -12,7 +12,9 @@ use tidings_envelope::{
 use tidings_payer::Caps;
 use tidings_replica::store::{OrderedPlace, TopicHeads, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
-use tidings_replica::{Alarm, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket};
+use tidings_replica::{
+    Alarm, CongestionByShard, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket,
+};
 use tidings_types::{NodeId, Period, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -67,6 +69,7 @@ pub(super) enum Command {
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) registries: Arc<RegistryHistory>,
+    pub(super) congestion: CongestionByShard,
     pub(super) period: Period,
     pub(super) is_ready: bool,
     pub(super) storage_is_failing: bool,
@@ -78,6 +81,7 @@ impl View {
     pub(super) fn before_the_first_turn(replica: &Replica) -> Self {
         Self {
             registries: replica.registries().clone(),
+            congestion: replica.congestion(),
             period: replica.period(),
             is_ready: false,
             storage_is_failing: false,
@@ -304,9 +308,10 @@ impl Actor {
             LinkEvent::Control(from, frame) => self.replica.control(from, frame, now),
             LinkEvent::Feed { from, frame: FeedFrame::Flush(flush), .. } => {
                 let registries = self.replica.registries().clone();
+                let congestion = self.replica.congestion();
                 self.examining += 1;
                 // The examiner outlives this task but for a panic, which ends the process.
-                let _ = self.around.examine.send(Job { from, flush, registries });
+                let _ = self.around.examine.send(Job { from, flush, registries, congestion });
             }
             LinkEvent::Feed { frame: FeedFrame::Block(block), .. } => {
                 self.replica.block(block, now);
@@ -425,8 +430,8 @@ impl Actor {
             Alarm::InvalidEntry { log, index, code } => {
                 tracing::error!(%log, %index, %code, "a log holds an invalid entry");
             }
-            Alarm::RegistryMissing { log, epoch } => {
-                tracing::warn!(%log, %epoch, "a log waits for the registry of an epoch");
+            Alarm::Unjudged { log, missing } => {
+                tracing::warn!(%log, %missing, "a log waits for what its entries are judged by");
             }
             Alarm::FeedRefused { from, log, code } => {
                 tracing::warn!(%from, %log, %code, "a peer's feed was refused");
@@ -448,6 +453,7 @@ impl Actor {
     fn refresh_view(&self) {
         let view = View {
             registries: self.replica.registries().clone(),
+            congestion: self.replica.congestion(),
             period: self.replica.period(),
             is_ready: self.replica.is_ready(),
             storage_is_failing: self.replica.storage_is_failing(),

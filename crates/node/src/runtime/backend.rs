@@ -63,7 +63,7 @@ impl RunningNode {
         let prepare = move || {
             let registries = &view.registries;
             let context = AdmissionContext { network, registries, period: view.period, node };
-            prepare_publish(&request, &context, &mut rand::thread_rng())
+            prepare_publish(&request, &context, &view.congestion, &mut rand::thread_rng())
         };
         // A large batch would hold up others on this thread.
         tokio::task::spawn_blocking(prepare).await.map_err(|_| ErrorCode::Internal)?
@@ -73,9 +73,11 @@ impl RunningNode {
         let node = self.node;
         let status = move |replica: &Replica| {
             let registry = replica.registry();
-            let shards = replica
-                .shards()
-                .map(|status| ShardStatus { shard: status.shard, height: status.height });
+            let shards = replica.shards().map(|status| ShardStatus {
+                shard: status.shard,
+                height: status.height,
+                congestion_permille: status.congestion_permille,
+            });
             let logs = replica.durable_logs();
             NodeStatus {
                 network: replica.network(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidings_envelope::{LogId, RegistryHistory};
 use tidings_replica::wire::FeedFlush;
-use tidings_replica::{ExaminedFlush, examine_flush};
+use tidings_replica::{CongestionByShard, ExaminedFlush, examine_flush};
 use tidings_types::NodeId;
 use tokio::sync::mpsc;
 
@@ -14,6 +14,7 @@ pub(super) struct Job {
     pub(super) from: NodeId,
     pub(super) flush: FeedFlush,
     pub(super) registries: Arc<RegistryHistory>,
+    pub(super) congestion: CongestionByShard,
 }
 
 /// A stretch of a log whose entries are judged.
@@ -31,9 +32,9 @@ pub(super) fn start(
 ) -> std::io::Result<()> {
     let work = move || {
         let mut rng = rand::thread_rng();
-        while let Some(Job { from, flush, registries }) = jobs.blocking_recv() {
-            let log = flush.checkpoint.checkpoint.log;
-            let examine = || examine_flush(flush, registries.network(), &registries, &mut rng);
+        while let Some(Job { from, flush, registries, congestion }) = jobs.blocking_recv() {
+            let (log, network) = (flush.checkpoint.checkpoint.log, registries.network());
+            let examine = || examine_flush(flush, network, &registries, &congestion, &mut rng);
             // One peer's input must not end the examination of everybody's.
             let flush = catch_unwind(AssertUnwindSafe(examine)).ok();
             if examined.send(Examined { from, log, flush }).is_err() {

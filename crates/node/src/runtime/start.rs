@@ -8,7 +8,7 @@ use rand::RngCore;
 use tidings_envelope::{Registry, RegistryHistory, UsageReport};
 use tidings_replica::store::WriteSet;
 use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
-use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, NOT_AFTER_PERIODS_AHEAD_MAX};
+use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{NodeId, TimestampSeconds};
@@ -269,7 +269,7 @@ async fn restore(
         ReplicaConfig { node, key, nonce, publish_timeout_ms: config.publish_timeout_ms };
     let heads = restored.lanes.values().filter_map(|lane| lane.head.as_ref());
     let period = heads.map(|head| head.block.header.period).max().unwrap_or_default();
-    let kept = NOT_AFTER_PERIODS_AHEAD_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
+    let kept = FEE_PERIODS_BEFORE_EXPIRY_MAX + IDEMPOTENCY_PERIODS_AFTER_EXPIRY;
     let recent = storage.recent(node, period.minus(kept)).await?.into_iter();
     let recent = recent.map(|entry| RecentEntry {
         id: entry.envelope_id,

@@ -342,7 +342,7 @@ mod tests {
         let marker = |period| Operation::PeriodMarker(PeriodMarker::new(Period(period)));
         let about = (NodeId(1), SHARD, Period(1));
         let held = vec![held].try_into().unwrap();
-        let said = PeriodStatement::sign(about, held, BoundedVec::default(), &key(), network());
+        let said = PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key(), network());
         let said = Operation::Statement(Box::new(said));
         let mut meter = Meter::new(SHARD, network());
         let registries = RegistryHistory::new(Arc::new(registry()));

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tidings_envelope::{Evidence, SignedProposal, SignedVote, Step};
 use tidings_types::{BlockHash, Height, NodeId, Round, mutant};
 
+use super::log::LogRecord;
+
 /// What became of a statement that was to be noted down.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Noted {
@@ -55,6 +57,19 @@ impl Book {
             }
             Some(known) if known.vote == signed.vote || mutant!(HushVotes) => Noted::Known,
             Some(known) => Noted::Contradiction(Box::new(Evidence::Votes(*known, signed))),
+        }
+    }
+
+    /// Notes what was said by a log of this height.
+    pub(super) fn remember(&mut self, record: &LogRecord) {
+        match record {
+            LogRecord::Vote(signed) if signed.vote.height == self.height => {
+                self.note_vote(*signed);
+            }
+            LogRecord::Proposal(signed) if signed.proposal.height == self.height => {
+                self.note_proposal(*signed);
+            }
+            _ => {}
         }
     }
 

@@ -36,8 +36,8 @@ impl Agreement {
 
     fn has_proposable(&self, context: OrderContext<'_>) -> bool {
         self.registry(context).is_some_and(|registry| {
-            let (shard, period) = (self.shard, self.state.period());
-            self.queue.any(|operation| judge_again(operation, shard, period, registry).is_ok())
+            let judging = self.state.judging(context.network, self.shard, registry);
+            self.queue.any(|operation| judge_again(operation, &judging).is_ok())
         })
     }
 
@@ -186,9 +186,8 @@ impl Agreement {
             return Vec::new();
         };
         let bytes_max = BLOCK_BYTES_MAX / 2 - BLOCK_BYTES_KEPT_FREE;
-        self.queue.batch(count_max, bytes_max, |operation| {
-            judge_again(operation, self.shard, self.state.period(), registry).is_ok()
-        })
+        let judging = self.state.judging(context.network, self.shard, registry);
+        self.queue.batch(count_max, bytes_max, |operation| judge_again(operation, &judging).is_ok())
     }
 
     /// Looks at a block that is proposed at the next height, and tells the core what it is.
@@ -260,7 +259,8 @@ impl Agreement {
         let Some(registry) = self.registry(context) else {
             return;
         };
-        let (shard, state) = (self.shard, &self.state);
+        let state = &self.state;
+        let judging = state.judging(context.network, self.shard, registry);
         self.queue.retain(|operation| {
             let recorded = match operation {
                 Operation::Evidence(evidence) => {
@@ -268,7 +268,7 @@ impl Agreement {
                 }
                 _ => false,
             };
-            !recorded && judge_again(operation, shard, state.period(), registry).is_ok()
+            !recorded && judge_again(operation, &judging).is_ok()
         });
     }
 }

@@ -49,9 +49,8 @@ impl Agreement {
         match operation {
             Operation::PeriodMarker(_) => Err(ErrorCode::OperationInvalid),
             _ => {
-                let (shard, period) = (self.shard, self.state.period());
-                let batches = &mut self.batches;
-                batches.judge_operation(operation, shard, period, context.network, registry)
+                let judging = self.state.judging(context.network, self.shard, registry);
+                self.batches.judge_operation(operation, &judging)
             }
         }
     }
@@ -255,10 +254,16 @@ impl Agreement {
     /// Tells a member which of its statements are known here (ORD-021).
     fn recall(&mut self, from: NodeId, height: Height) {
         let next = self.next_height();
-        let (votes, proposals) = match height == next {
+        let (mut votes, mut proposals) = match height == next {
             true => self.book.statements_of(from),
             false => Default::default(),
         };
+        if height == next && self.remembered.height() == next {
+            let (before, proposed) = self.remembered.statements_of(from);
+            votes.extend(before.into_iter().filter(|signed| !self.book.has_vote(signed)));
+            let is_other = |signed: &SignedProposal| !self.book.has_proposal(signed);
+            proposals.extend(proposed.into_iter().filter(is_other));
+        }
         // More than so many rounds never pass while members answer.
         let recalled = Recalled {
             height,

@@ -23,6 +23,7 @@ use self::candidates::Candidates;
 use self::core_types::{Member, MemberId, Members};
 use self::engine::Engine;
 pub use self::log::{LogRecord, LoggedTimeout};
+pub use self::period::period_length_ms;
 use self::queue::Queue;
 use self::recall::Recollection;
 use self::timers::Timers;
@@ -70,6 +71,8 @@ pub struct Agreement {
     /// The log of the height that was under way when the process ended, with what others recalled
     /// of it at its end.
     restored: RestoredAgreement,
+    /// What members said at that height by that log: others that forgot it are reminded.
+    remembered: Book,
     /// How many of the restored records are durable.
     durable_records: usize,
     candidates: Candidates,
@@ -97,6 +100,8 @@ impl Agreement {
     pub fn new(shard: ShardId, state: LaneState, restored: RestoredAgreement) -> Self {
         let next = state.height().plus(1);
         let halted = restored.halted;
+        let mut remembered = Book::new(next);
+        restored.records.iter().for_each(|record| remembered.remember(record));
         Self {
             shard,
             state,
@@ -108,6 +113,7 @@ impl Agreement {
             recollection: Some(Recollection::new(next)),
             durable_records: restored.records.len(),
             restored,
+            remembered,
             candidates: Candidates::default(),
             book: Book::new(next),
             last_book: Book::new(Height(0)),

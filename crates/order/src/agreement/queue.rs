@@ -156,7 +156,7 @@ mod tests {
             let about = (NodeId(node), ShardId(0), Period(period));
             let (held, measured) = (BoundedVec::default(), BoundedVec::default());
             let network = NetworkId([network; 32]);
-            let said = PeriodStatement::sign(about, held, measured, &key, network);
+            let said = PeriodStatement::sign(about, held, measured, 0, &key, network);
             Operation::Statement(Box::new(said))
         };
         let mut queue = Queue::default();

@@ -75,13 +75,9 @@ fn an_operation_that_expired_while_it_waited_is_not_ordered() {
         committee.start(NodeId(node));
     }
     committee.pass_until(|committee| committee.state(NodeId(1)).period() >= Period(4));
-    let judged = tidings_order::judge_operation(
-        &operation,
-        tidings_types::ShardId(0),
-        committee.state(NodeId(1)).period(),
-        committee.network,
-        &committee.registry,
-    );
+    let (state, shard) = (committee.state(NodeId(1)), tidings_types::ShardId(0));
+    let judging = state.judging(committee.network, shard, &committee.registry);
+    let judged = tidings_order::judge_operation(&operation, &judging);
     assert_eq!(judged, Err(ErrorCode::EnvelopeExpired));
     let before = committee.history().len();
     assert_eq!(committee.try_submit(NodeId(2), operation), Err(ErrorCode::EnvelopeExpired));

@@ -29,8 +29,7 @@ fn a_decision_outlives_its_expiry_by_two_periods() {
     lane.begin_period();
     assert_eq!(lane.state.decision(Period(2), id), None);
     // By then nobody can present it any more.
-    let period = lane.state.period();
-    let verdict = judge_operation(&operation, ShardId(0), period, lane.network, &lane.registry);
+    let verdict = judge_operation(&operation, &lane.judging(ShardId(0)));
     assert_eq!(verdict, Err(ErrorCode::EnvelopeExpired));
 }
 

@@ -43,8 +43,7 @@ fn nobody_opens_for_another() {
         let request =
             IncarnationRequest::sign(NodeId(node), shard, previous, nonce, &key, lane.network);
         let operation = Operation::OpenIncarnation(request);
-        let period = lane.state.period();
-        let verdict = judge_operation(&operation, ShardId(0), period, lane.network, &lane.registry);
+        let verdict = judge_operation(&operation, &lane.judging(ShardId(0)));
         assert_eq!(verdict, expected);
     };
     check(2, ShardId(0), 2, Ok(()));

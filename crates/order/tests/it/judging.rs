@@ -2,21 +2,21 @@
 
 use tidings_envelope::{
     BatchHeader, Checkpoint, ClientEnvelope, EnvelopeBody, Lane as Order, LogId, Operation,
-    PayerEnvelope, PeriodStatement, ReportAttestation, Target, Topic, UsageReport, WriteProof,
+    PayerEnvelope, PeriodStatement, ReportAttestation, Target, Tariff, Topic, UsageReport,
+    WriteProof,
 };
 use tidings_order::judge_operation;
 use tidings_types::ed25519::Signature;
 use tidings_types::{
-    BoundedVec, ErrorCode, EthereumAddress, Incarnation, LogSize, NodeId, Period, PicoDollarsTotal,
-    Position, ReportDigest, ShardId,
+    BoundedVec, ErrorCode, EthereumAddress, Incarnation, LogSize, NodeId, Period, PicoDollars,
+    PicoDollarsTotal, Position, ReportDigest, ShardId,
 };
 
 use crate::lane::{Lane, applied, conflict, marker};
-use crate::network::{node_key, ordered, paid, signing_key};
+use crate::network::{node_key, ordered, paid, registry, signing_key};
 
 fn judge(lane: &Lane, operation: &Operation) -> Result<(), ErrorCode> {
-    let period = lane.state.period();
-    judge_operation(operation, ShardId(0), period, lane.network, &lane.registry)
+    judge_operation(operation, &lane.judging(ShardId(0)))
 }
 
 fn check(
@@ -47,6 +47,32 @@ fn check_batch(pay: impl FnOnce(&mut BatchHeader), expected: Result<(), ErrorCod
 
 fn check_altered(alter: impl FnOnce(&mut PayerEnvelope), expected: Result<(), ErrorCode>) {
     check(|_| {}, |_| {}, alter, expected);
+}
+
+#[test]
+fn a_payer_signs_for_the_fee() {
+    // covers: FEE-005
+    // covers: ORD-007
+    check_batch(|header| header.max_fee = PicoDollars(0), Err(ErrorCode::FeeAboveMaximum));
+    let mut registry = registry(4);
+    registry.fees.congestion.target_bytes = 1;
+    let mut lane = Lane::of(registry);
+    let key = signing_key(9);
+    let body =
+        ordered(Topic::group(&key.public_key()), Period(3), b"text").sign(&key, lane.network);
+    let envelope = |max_fee| paid(body.clone(), lane.network, |header| header.max_fee = max_fee);
+    let tariff = Tariff::uncongested(&lane.registry.fees);
+    let fee = tariff.operation_fee(&envelope(PicoDollars(u64::MAX))).unwrap();
+    let exact = Operation::Envelope(envelope(fee));
+    let less = Operation::Envelope(envelope(PicoDollars(fee.0 - 1)));
+    assert_eq!(judge(&lane, &exact), Ok(()));
+    assert_eq!(judge(&lane, &less), Err(ErrorCode::FeeAboveMaximum));
+    // What was enough is not when the shard has become busy.
+    lane.say_taken(&[1_000; 3]);
+    lane.begin_period();
+    assert_eq!(judge(&lane, &exact), Ok(()), "it is settled a period before it counts");
+    lane.begin_period();
+    assert_eq!(judge(&lane, &exact), Err(ErrorCode::FeeAboveMaximum));
 }
 
 #[test]
@@ -131,8 +157,8 @@ fn an_operation_is_for_this_shard() {
     };
     let home = body.topic.shard(4);
     for shard in (0..4).map(ShardId) {
-        let verdict =
-            judge_operation(&operation, shard, lane.state.period(), lane.network, &registry);
+        let judging = lane.state.judging(lane.network, shard, &registry);
+        let verdict = judge_operation(&operation, &judging);
         let expected = match (shard == home, home == ShardId(0)) {
             (false, _) => Err(ErrorCode::WrongShard),
             (true, true) => Ok(()),
@@ -157,7 +183,7 @@ fn statement(lane: &Lane, period: u64, change: impl FnOnce(&mut PeriodStatement)
     let about = (NodeId(2), ShardId(0), Period(period));
     let key = node_key(NodeId(2));
     let mut statement =
-        PeriodStatement::sign(about, held, BoundedVec::default(), &key, lane.network);
+        PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key, lane.network);
     change(&mut statement);
     Operation::Statement(Box::new(statement))
 }

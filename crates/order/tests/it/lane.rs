@@ -6,10 +6,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidings_envelope::{
     Block, ClientEnvelope, EnvelopeBody, IncarnationRequest, Operation, Outcome, PeriodMarker,
-    Registry, RegistryHistory, Topic,
+    PeriodStatement, Registry, RegistryHistory, Topic,
 };
-use tidings_order::{LaneContext, LaneState, Staged, judge_operation};
-use tidings_types::{Incarnation, NetworkId, NodeId, Period, Position, ShardId, sha256};
+use tidings_order::{JudgingContext, LaneContext, LaneState, Staged, judge_operation};
+use tidings_types::{
+    BoundedVec, Incarnation, NetworkId, NodeId, Period, Position, ShardId, sha256,
+};
 
 use crate::network::{node_key, ordered, paid, registry, signing_key};
 
@@ -24,7 +26,11 @@ pub struct Lane {
 impl Lane {
     /// A lane in its first period.
     pub fn new() -> Self {
-        let registry = registry(4);
+        Self::of(registry(4))
+    }
+
+    /// A lane of these nodes in its first period.
+    pub fn of(registry: Registry) -> Self {
         let mut lane = Self {
             network: registry.network_id(),
             registries: RegistryHistory::new(Arc::new(registry.clone())),
@@ -40,13 +46,15 @@ impl Lane {
         LaneContext { network: self.network, registries: &self.registries, shard: ShardId(0) }
     }
 
+    /// What the next operations of a shard are judged by.
+    pub fn judging(&self, shard: ShardId) -> JudgingContext<'_> {
+        self.state.judging(self.network, shard, &self.registry)
+    }
+
     /// The next block with these operations, which are valid.
     pub fn stage(&self, operations: Vec<Operation>) -> Staged {
         for operation in &operations {
-            let period = self.state.period();
-            let judged =
-                judge_operation(operation, ShardId(0), period, self.network, &self.registry);
-            assert_eq!(judged, Ok(()));
+            assert_eq!(judge_operation(operation, &self.judging(ShardId(0))), Ok(()));
         }
         let (staged, waiting) = self.state.stage(operations, self.context()).unwrap();
         assert!(waiting.is_empty());
@@ -85,6 +93,23 @@ impl Lane {
         assert_eq!(restored.as_ref(), Ok(&self.state));
         assert_eq!(header.period, self.state.period());
         assert_eq!(header.state_root, root(&self.stored));
+    }
+
+    /// The members state, from node 1 on, to have taken so many bytes.
+    pub fn say_taken(&mut self, taken: &[u64]) {
+        for (node, taken) in (1..).zip(taken) {
+            let statement = self.statement(node, *taken);
+            assert_eq!(self.apply_one(statement), applied(self.state.period().0));
+        }
+    }
+
+    /// A member states to have taken so many bytes.
+    pub fn statement(&self, node: u32, taken: u64) -> Operation {
+        let (held, measured) = (BoundedVec::default(), BoundedVec::default());
+        let (about, key) =
+            ((NodeId(node), ShardId(0), self.state.period()), node_key(NodeId(node)));
+        let said = PeriodStatement::sign(about, held, measured, taken, &key, self.network);
+        Operation::Statement(Box::new(said))
     }
 
     pub fn begin_period(&mut self) -> Period {

@@ -1,6 +1,7 @@
 //! Tests of the ordered lane through its public interface.
 
 mod agreement;
+mod congestion;
 mod epochs;
 mod expiry;
 mod identity;

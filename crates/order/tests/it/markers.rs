@@ -1,6 +1,6 @@
 //! Periods: the next one begins in its turn, and not before its time.
 
-use tidings_envelope::Block;
+use tidings_envelope::{Block, Operation};
 use tidings_order::OrderMessage;
 use tidings_types::{ErrorCode, Height, NodeId, Period};
 
@@ -30,7 +30,7 @@ fn hurried(committee: &Committee) -> Block {
 fn a_period_has_to_last_before_the_next_one_gets_votes() {
     // covers: ORD-014
     let began_ms = 250;
-    for (passed_ms, expected) in [(0, false), (1, false), (4_999, false), (5_000, true)] {
+    for (passed_ms, expected) in [(0, false), (1, false), (6_249, false), (6_250, true)] {
         let mut committee = Committee::new(4);
         let block = hurried(&committee);
         committee.now_ms = began_ms + passed_ms;
@@ -79,10 +79,30 @@ fn a_late_marker_does_not_shorten_the_period_after_it() {
     assert_eq!(committee.state(NodeId(1)).period(), Period(1));
     committee.start(NodeId(3));
     committee.pass_until(|committee| committee.state(NodeId(1)).period() == Period(2));
-    assert_eq!(committee.state(NodeId(1)).height(), Height(2), "it was marked once");
+    let history = committee.history();
+    let decided = history.iter().flat_map(|certified| certified.block.operations.iter());
+    let marked = decided.filter(|it| matches!(it.operation, Operation::PeriodMarker(_)));
+    assert_eq!(marked.count(), 2, "each period was marked once");
     // The periods that were missed are not made up for.
     committee.pass(9_000);
     assert_eq!(committee.state(NodeId(1)).period(), Period(2));
     committee.pass(1_000);
     committee.pass_until(|committee| committee.state(NodeId(1)).period() == Period(3));
+}
+
+#[test]
+fn a_shard_that_is_behind_others_catches_up() {
+    // covers: ORD-014
+    let lasted_ms = |latest_period| {
+        let mut committee = Committee::new(4);
+        committee.latest_period = latest_period;
+        let began_ms = committee.now_ms;
+        while committee.state(NodeId(1)).period() == Period(1) {
+            committee.pass(50);
+        }
+        committee.now_ms - began_ms
+    };
+    let (alone, behind) = (lasted_ms(Period(1)), lasted_ms(Period(2)));
+    assert!((9_500..=10_500).contains(&alone), "{alone}");
+    assert!((7_000..=8_000).contains(&behind), "{behind}");
 }

@@ -120,6 +120,8 @@ pub struct Committee {
     pub registries: RegistryHistory,
     pub network: NetworkId,
     pub now_ms: u64,
+    /// How far another shard is.
+    pub latest_period: Period,
     /// What the committee found of its members.
     pub evidence: Vec<Evidence>,
     /// Who saw two certificates for one height.
@@ -155,6 +157,7 @@ impl Committee {
             registries: RegistryHistory::new(Arc::new(registry.clone())),
             registry,
             now_ms: 0,
+            latest_period: Period(0),
             evidence: Vec::new(),
             forked: BTreeSet::new(),
             ahead: Vec::new(),
@@ -301,6 +304,7 @@ impl Committee {
                 node,
                 key: &self.keys[&node],
                 now_ms: self.now_ms,
+                latest_period: self.latest_period,
             };
             let orderer = self.orderers.get_mut(&node).unwrap();
             if let Some(input) = input.take() {

@@ -47,8 +47,7 @@ fn what_proves_nothing_is_not_ordered() {
     // covers: ORD-007
     let lane = Lane::new();
     let judge = |operation: &Operation, shard| {
-        let period = lane.state.period();
-        tidings_order::judge_operation(operation, shard, period, lane.network, &lane.registry)
+        tidings_order::judge_operation(operation, &lane.judging(shard))
     };
     let good = evidence(&lane, 1, [1, 2]);
     assert_eq!(judge(&operation(&good), ShardId(0)), Ok(()));

@@ -171,6 +171,87 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// Whom anybody accuses after these events, in a committee some of whose disks are slow.
+fn accused(events: Vec<Event>, slow: BTreeSet<NodeId>) -> Vec<Evidence> {
+    let mut committee = Committee::new(4);
+    committee.slow_disks = slow;
+    let mut down: BTreeSet<NodeId> = BTreeSet::new();
+    let backup = committee.disks.clone();
+    let mut restored = None;
+    for (serial, event) in events.into_iter().enumerate() {
+        match event {
+            Event::Kill(node) if down.len() < 3 => {
+                committee.kill(NodeId(node));
+                down.insert(NodeId(node));
+            }
+            Event::Restore(node) if restored.is_none_or(|one| one == NodeId(node)) => {
+                restored = Some(NodeId(node));
+                committee.kill(NodeId(node));
+                committee.disks.insert(NodeId(node), backup[&NodeId(node)].clone());
+                committee.start(NodeId(node));
+                down.remove(&NodeId(node));
+            }
+            Event::StartAll => {
+                std::mem::take(&mut down).into_iter().for_each(|node| committee.start(node));
+            }
+            Event::Submit(node) if committee.is_up(NodeId(node)) => {
+                let text = serial.to_be_bytes();
+                let operation = committee.envelope(9, None, &text);
+                committee.submit(NodeId(node), operation);
+            }
+            Event::Steps(count) => (0..count).for_each(|_| {
+                committee.step();
+            }),
+            Event::Sync(node) if committee.is_up(NodeId(node)) => committee.sync(NodeId(node)),
+            Event::Pass(ms) => {
+                committee.now_ms += u64::from(ms);
+                committee.pass(0);
+            }
+            Event::Cut(one, two) => {
+                committee.cut.insert((NodeId(one), NodeId(two)));
+            }
+            Event::Heal => committee.cut.clear(),
+            _ => {}
+        }
+        committee.history();
+    }
+    committee.cut.clear();
+    committee.slow_disks.clear();
+    for node in (1..=4).map(NodeId) {
+        match committee.is_up(node) {
+            true => committee.sync(node),
+            false => committee.start(node),
+        }
+    }
+    let last = committee.envelope(9, None, b"last");
+    committee.submit(NodeId(1), last.clone());
+    committee.run();
+    committee.pass_until(|committee| !committee.outcomes_of(&last).is_empty());
+    committee.pass(1_000);
+    committee.history();
+    committee.evidence
+}
+
+#[test]
+fn a_member_that_was_killed_itself_reminds_others_all_the_same() {
+    // covers: ORD-021
+    // Node 1 votes for what node 3 proposes, and both are killed; node 3 forgets.
+    let events = vec![
+        Event::Submit(3),
+        Event::Sync(3),
+        Event::Kill(2),
+        Event::Submit(2),
+        Event::Sync(4),
+        Event::Steps(30),
+        Event::Kill(1),
+        Event::StartAll,
+        Event::Restore(3),
+        Event::Steps(28),
+        Event::Pass(543),
+    ];
+    assert_eq!(accused(events, [3, 4].map(NodeId).into()), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -183,59 +264,7 @@ proptest! {
     ) {
         // covers: ORD-015
         // covers: ORD-021
-        let mut committee = Committee::new(4);
-        committee.slow_disks = slow;
-        let mut down: BTreeSet<NodeId> = BTreeSet::new();
-        let backup = committee.disks.clone();
-        let mut restored = None;
-        for (serial, event) in events.into_iter().enumerate() {
-            match event {
-                Event::Kill(node) if down.len() < 3 => {
-                    committee.kill(NodeId(node));
-                    down.insert(NodeId(node));
-                }
-                Event::Restore(node) if restored.is_none_or(|one| one == NodeId(node)) => {
-                    restored = Some(NodeId(node));
-                    committee.kill(NodeId(node));
-                    committee.disks.insert(NodeId(node), backup[&NodeId(node)].clone());
-                    committee.start(NodeId(node));
-                    down.remove(&NodeId(node));
-                }
-                Event::StartAll => {
-                    std::mem::take(&mut down).into_iter().for_each(|node| committee.start(node));
-                }
-                Event::Submit(node) if committee.is_up(NodeId(node)) => {
-                    let text = serial.to_be_bytes();
-                    let operation = committee.envelope(9, None, &text);
-                    committee.submit(NodeId(node), operation);
-                }
-                Event::Steps(count) => (0..count).for_each(|_| { committee.step(); }),
-                Event::Sync(node) if committee.is_up(NodeId(node)) => committee.sync(NodeId(node)),
-                Event::Pass(ms) => {
-                    committee.now_ms += u64::from(ms);
-                    committee.pass(0);
-                }
-                Event::Cut(one, two) => { committee.cut.insert((NodeId(one), NodeId(two))); }
-                Event::Heal => committee.cut.clear(),
-                _ => {}
-            }
-            committee.history();
-        }
-        committee.cut.clear();
-        committee.slow_disks.clear();
-        for node in (1..=4).map(NodeId) {
-            match committee.is_up(node) {
-                true => committee.sync(node),
-                false => committee.start(node),
-            }
-        }
-        let last = committee.envelope(9, None, b"last");
-        committee.submit(NodeId(1), last.clone());
-        committee.run();
-        committee.pass_until(|committee| !committee.outcomes_of(&last).is_empty());
-        committee.pass(1_000);
-        committee.history();
-        let accused: Vec<&Evidence> = committee.evidence.iter().collect();
+        let accused = accused(events, slow);
         prop_assert!(accused.is_empty(), "{:?}", accused);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidings_envelope::{
     Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Evidence, LogId, Operation,
     Outcome, PeerService, PeriodMarker, PeriodStatement, Registry, RegistryHistory, Service,
-    SignedCheckpoint, UsageReport,
+    SignedCheckpoint, Tariff, UsageReport,
 };
 use tidings_payer::{Meter, MeterError, PROTOCOL};
 use tidings_types::constants::PROTOCOL_VERSION;
@@ -59,12 +59,19 @@ struct Lane {
     meter: Meter,
     registries: RegistryHistory,
     period: u64,
+    /// What members state to have taken.
+    taken: u64,
 }
 
 impl Lane {
     fn new() -> Self {
-        let registries = RegistryHistory::new(Arc::new(committee()));
-        let mut lane = Self { meter: Meter::new(SHARD, network()), registries, period: 0 };
+        Self::of(committee())
+    }
+
+    fn of(registry: Registry) -> Self {
+        let registries = RegistryHistory::new(Arc::new(registry));
+        let meter = Meter::new(SHARD, network());
+        let mut lane = Self { meter, registries, period: 0, taken: 0 };
         lane.begin_period();
         lane
     }
@@ -121,7 +128,8 @@ impl Lane {
             .collect();
         let about = (NodeId(node), SHARD, Period(self.period));
         let (held, measured) = (held.try_into().unwrap(), measured.try_into().unwrap());
-        let statement = PeriodStatement::sign(about, held, measured, &key(node), network());
+        let statement =
+            PeriodStatement::sign(about, held, measured, self.taken, &key(node), network());
         self.apply(Operation::Statement(Box::new(statement)));
     }
 
@@ -253,6 +261,42 @@ fn operations_pay_by_what_became_of_them() {
     assert!(lane.billed() > 3 * base && lane.billed() < 4 * base, "{}", lane.billed());
     let usage: u128 = (1..=4).map(|node| lane.earned(node)).sum();
     assert_eq!(usage + lane.earned(PROTOCOL.0), lane.billed());
+}
+
+#[test]
+fn what_a_busy_shard_adds_is_the_protocols() {
+    // covers: FEE-010
+    // covers: SET-004
+    // covers: SET-006
+    let mut registry = committee();
+    // A thousand bytes in a period of ten seconds.
+    registry.fees.congestion.target_bytes = 100;
+    let mut lane = Lane::of(registry.clone());
+    lane.taken = 2_000;
+    (1..=3).for_each(|member| lane.state(member, &[], &[]));
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    // Period 3 is dearer by an eighth.
+    lane.taken = 1_000;
+    (1..=2).for_each(|member| lane.state(member, &[(1, 1, [7; 32])], &[]));
+    let envelope = batch(&[message("a")], PicoDollars(u64::MAX)).remove(0);
+    lane.apply(Operation::Envelope(envelope.clone()));
+    lane.begin_period();
+    lane.close(&[]);
+    lane.begin_period();
+    lane.close(&[(1, header(0, 1, 3, 1_125))]);
+    let fee = |permille| {
+        let tariff = Tariff { schedule: &registry.fees, congestion_permille: permille };
+        u128::from(tariff.operation_fee(&envelope).unwrap().0)
+    };
+    let plain = fee(1_000) + 1_000;
+    assert_eq!(lane.billed(), fee(1_125) + 1_125);
+    let earned: u128 = (1..=4).map(|node| lane.earned(node)).sum();
+    // Of the plain fees all but a twentieth is the operators', but for what rounding takes.
+    let shared = plain * 950 / 1_000;
+    assert!((shared - 8..=shared).contains(&earned), "{earned} of {plain}");
+    assert_eq!(lane.earned(PROTOCOL.0), lane.billed() - earned);
 }
 
 #[test]

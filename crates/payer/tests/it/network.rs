@@ -1,15 +1,16 @@
 //! A network of one node and one payer, and valid entries of its log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{
-    BatchHeader, ClientEnvelope, EntryHeader, EnvelopeBody, LogEntry, LogId, PayerBatch,
-    PayerEnvelope, Registry, RegistryHistory, Target, Topic, WriteProof,
+    BatchHeader, ClientEnvelope, CongestionHistory, EntryHeader, EnvelopeBody, LogEntry, LogId,
+    PayerBatch, PayerEnvelope, Registry, RegistryHistory, Target, Tariff, Topic, WriteProof,
 };
-use tidings_payer::{Verdict, VerdictContext, entry_fee, judge};
+use tidings_payer::{Verdict, VerdictContext, judge};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::{PublicKey, SigningKey};
 use tidings_types::{
@@ -121,7 +122,7 @@ pub fn entry(envelope: &PayerEnvelope, index: u64) -> LogEntry {
         fee_period: PERIOD,
         fee: PicoDollars(0),
     };
-    header.fee = entry_fee(&registry().fees, &header).unwrap();
+    header.fee = Tariff::uncongested(&registry().fees).entry_fee(&header).unwrap();
     LogEntry { header, payload: Some(payload.try_into().unwrap()) }
 }
 
@@ -137,6 +138,19 @@ pub fn verdicts(entries: &[LogEntry], registry: &Registry) -> Vec<Verdict> {
 }
 
 pub fn verdicts_by(entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Verdict> {
-    let context = VerdictContext { network: network(), log: LOG, registries };
+    verdicts_at(entries, registries, &quiet())
+}
+
+/// The factors of a shard that was never busy and is in the period of the entries.
+pub fn quiet() -> CongestionHistory {
+    CongestionHistory::restore(PERIOD, BTreeMap::new())
+}
+
+pub fn verdicts_at(
+    entries: &[LogEntry],
+    registries: &RegistryHistory,
+    congestion: &CongestionHistory,
+) -> Vec<Verdict> {
+    let context = VerdictContext { network: network(), log: LOG, registries, congestion };
     judge(entries, &context, &mut ChaCha20Rng::from_seed([1; 32]))
 }

@@ -1,16 +1,18 @@
 //! Verdicts: what each broken rule is called, and that company changes none of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidings_envelope::registry::FeeSchedule;
-use tidings_envelope::{LogEntry, PayerEnvelope, RegistryHistory};
-use tidings_payer::Verdict;
+use tidings_envelope::{CongestionHistory, LogEntry, PayerEnvelope, RegistryHistory};
+use tidings_payer::{Missing, Verdict};
 use tidings_types::ed25519::Signature;
 use tidings_types::{ErrorCode, NodeId, Period, PicoDollars, RegistryEpoch, Wire};
 
 use crate::network::{
-    LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts, verdicts_by,
+    LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts, verdicts_at,
+    verdicts_by,
 };
 
 fn check(entry: LogEntry, expected: Verdict) {
@@ -51,7 +53,7 @@ fn pruned_entries_are_judged_by_their_header() {
     check(pruned.clone(), Verdict::Pruned);
     // The epoch went with the payload, and nobody is blamed for a registry that is not at hand.
     pruned.header.fee.0 += 1;
-    check(pruned, Verdict::Unjudged(None));
+    check(pruned, Verdict::Unjudged(Missing::Schedule));
 }
 
 #[test]
@@ -60,13 +62,14 @@ fn entries_are_judged_by_the_registry_that_their_batch_names() {
     // covers: REP-003
     let mut later = registry();
     later.epoch = RegistryEpoch(2);
-    later.fees = FeeSchedule { congestion_permille: 1_100, ..later.fees };
+    later.fees = FeeSchedule { base: PicoDollars(2_200_000), ..later.fees };
     later.payers.clear();
     let mut registries = RegistryHistory::new(Arc::new(later));
     let mut pruned = entry(&valid(), 1);
     pruned.payload = None;
     let both = [entry(&valid(), 0), pruned];
-    let unknown = [Verdict::Unjudged(Some(RegistryEpoch(1))), Verdict::Unjudged(None)];
+    let missing = [Missing::Registry(RegistryEpoch(1)), Missing::Schedule];
+    let unknown = missing.map(Verdict::Unjudged);
     assert_eq!(verdicts_by(&both, &registries), unknown);
     // What needs no registry is judged all the same.
     let forged = changed(|envelope| envelope.batch.signature = Signature([1; 64]));
@@ -132,9 +135,41 @@ fn fees_are_the_formulas() {
     let below = PicoDollars(exact.0 - 1);
     check(at_most(below), Verdict::Invalid(ErrorCode::FeeAboveMaximum));
     let mut dearer = registry();
-    dearer.fees = FeeSchedule { congestion_permille: 1_100, ..dearer.fees };
+    dearer.fees = FeeSchedule { base: PicoDollars(2_200_000), ..dearer.fees };
     let verdict = verdicts(&[entry(&valid(), 0)], &dearer);
     assert_eq!(verdict, vec![Verdict::Invalid(ErrorCode::FeeInvalid)]);
+}
+
+#[test]
+fn fees_are_those_of_a_busy_shard() {
+    // covers: FEE-004
+    // covers: FEE-010
+    let registries = RegistryHistory::new(Arc::new(registry()));
+    let busy = |factors: &[(Period, u32)]| {
+        CongestionHistory::restore(PERIOD, factors.iter().copied().collect())
+    };
+    let judged = |entry: &LogEntry, congestion: &CongestionHistory| {
+        verdicts_at(std::slice::from_ref(entry), &registries, congestion)[0]
+    };
+    let plain = entry(&valid(), 0);
+    let mut dear = plain.clone();
+    dear.header.fee.0 = (plain.header.fee.0 * 1_125).div_ceil(1_000);
+    let invalid = Verdict::Invalid(ErrorCode::FeeInvalid);
+    let before = busy(&[(PERIOD.minus(2), 1_125)]);
+    assert_eq!((judged(&dear, &before), judged(&plain, &before)), (Verdict::Valid, invalid));
+    // What comes after the entry's period has no part in it.
+    let after = busy(&[(PERIOD.plus(1), 1_125)]);
+    assert_eq!((judged(&dear, &after), judged(&plain, &after)), (invalid, Verdict::Valid));
+    let mut pruned = dear.clone();
+    pruned.payload = None;
+    assert_eq!(judged(&pruned, &before), Verdict::Pruned);
+    // Whoever is not there yet cannot tell, of a fee that is right as little as of one that is not.
+    let behind = CongestionHistory::restore(PERIOD.minus(2), BTreeMap::new());
+    for entry in [&plain, &dear, &pruned] {
+        assert_eq!(judged(entry, &behind), Verdict::Unjudged(Missing::Factor(PERIOD)));
+    }
+    let next = CongestionHistory::restore(PERIOD.minus(1), BTreeMap::new());
+    assert_eq!(judged(&plain, &next), Verdict::Valid);
 }
 
 #[test]
@@ -145,11 +180,11 @@ fn fee_periods_are_those_in_which_the_envelope_was_admissible() {
         entry.header.fee_period = period;
         entry
     };
-    for period in [PERIOD.minus(1), PERIOD, PERIOD.plus(1)] {
+    for period in [PERIOD.minus(5), PERIOD, PERIOD.plus(1)] {
         check(in_period(period), Verdict::Valid);
     }
     check(in_period(PERIOD.plus(2)), Verdict::Invalid(ErrorCode::EnvelopeExpired));
-    check(in_period(PERIOD.minus(2)), Verdict::Invalid(ErrorCode::NotAfterTooFar));
+    check(in_period(PERIOD.minus(6)), Verdict::Invalid(ErrorCode::NotAfterTooFar));
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn a_root_that_is_only_stated_is_found_by_everybody() {
     let period = cluster.disks[&ONE].blocks.last().unwrap().block.header.period;
     let (held, measured) = (vec![other].try_into().unwrap(), BoundedVec::default());
     let about = (TWO, LOG.shard, period);
-    let statement = PeriodStatement::sign(about, held, measured, &node_key(TWO), cluster.network);
+    let statement =
+        PeriodStatement::sign(about, held, measured, 0, &node_key(TWO), cluster.network);
     for node in HONEST {
         let operation = Operation::Statement(Box::new(statement.clone()));
         let message = OrderMessage::Order(operation);

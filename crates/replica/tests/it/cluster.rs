@@ -20,8 +20,8 @@ use tidings_replica::store::{
 };
 use tidings_replica::wire::{ControlFrame, FeedFlush, FeedRequest, Have};
 use tidings_replica::{
-    Alarm, Effect, Now, RecentEntry, Replica, ReplicaConfig, RequestId, WriteTicket, examine_flush,
-    prepare_publish,
+    Alarm, CongestionByShard, Effect, Now, RecentEntry, Replica, ReplicaConfig, RequestId,
+    WriteTicket, examine_flush, prepare_publish,
 };
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
@@ -181,6 +181,8 @@ pub struct Cluster {
     pub registries: Arc<RegistryHistory>,
     /// The registry epoch that payers' batches name.
     pub epoch: RegistryEpoch,
+    /// The most that payers sign for an envelope.
+    pub max_fee: PicoDollars,
     pub network: NetworkId,
     pub now_ms: u64,
     pub alarms: Vec<(NodeId, Alarm)>,
@@ -213,6 +215,7 @@ impl Cluster {
             network: registry.network_id(),
             registries: Arc::new(RegistryHistory::new(registry.clone())),
             epoch: registry.epoch,
+            max_fee: PicoDollars(u64::MAX),
             registry,
             now_ms: 0,
             alarms: Vec::new(),
@@ -383,8 +386,9 @@ impl Cluster {
         let frame = ControlFrame::Have(vec![have].try_into().unwrap());
         self.with(to, |replica, now| replica.control(from, frame, now));
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let registries = self.replicas[&to].registries();
-        let examined = examine_flush(flush, self.network, registries, &mut rng);
+        let (registries, congestion) =
+            (self.replicas[&to].registries(), self.replicas[&to].congestion());
+        let examined = examine_flush(flush, self.network, registries, &congestion, &mut rng);
         self.with(to, |replica, now| replica.flush(from, examined, now));
     }
 
@@ -488,8 +492,10 @@ impl Cluster {
                     checkpoint: flush.checkpoint,
                 };
                 let mut rng = ChaCha20Rng::seed_from_u64(1);
-                let registries = self.replicas[&to].registries();
-                let examined = examine_flush(frame, self.network, registries, &mut rng);
+                let replica = &self.replicas[&to];
+                let (registries, congestion) = (replica.registries(), replica.congestion());
+                let examined =
+                    examine_flush(frame, self.network, registries, &congestion, &mut rng);
                 self.with(to, |replica, now| replica.flush(at, examined, now));
             }
         }
@@ -602,7 +608,7 @@ impl Cluster {
             },
             registry_epoch: self.epoch,
             not_after: envelopes.first().map_or(Period(0), |envelope| envelope.body.not_after),
-            max_fee: PicoDollars(u64::MAX),
+            max_fee: self.max_fee,
             count: u32::try_from(ids.len()).unwrap(),
             root: BatchHeader::root_of(&ids),
         };
@@ -625,9 +631,16 @@ impl Cluster {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let mut rng = ChaCha20Rng::seed_from_u64(self.next_request);
-        let prepared = prepare_publish(request, &self.replicas[&node].admission(), &mut rng)?;
+        let replica = &self.replicas[&node];
+        let (admission, congestion) = (replica.admission(), replica.congestion());
+        let prepared = prepare_publish(request, &admission, &congestion, &mut rng)?;
         self.with(node, |replica, now| replica.publish(id, prepared, now));
         Ok(id)
+    }
+
+    /// The factors of the shards that a node follows.
+    pub fn congestion(&self, node: NodeId) -> CongestionByShard {
+        self.replicas[&node].congestion()
     }
 
     /// What a node answers to a look-up.

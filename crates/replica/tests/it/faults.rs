@@ -6,8 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidings_envelope::{
     AckLevel, Checkpoint, ClientEnvelope, EntryHeader, Lane, LogEntry, LogId, PayerEnvelope,
-    Registry, WriteProof,
+    Registry, Tariff, WriteProof,
 };
+use tidings_payer::Missing;
 use tidings_replica::Alarm;
 use tidings_replica::wire::{ControlFrame, FeedFlush};
 use tidings_types::ed25519::Signature;
@@ -79,7 +80,7 @@ fn forged_stretch(cluster: &Cluster) -> FeedFlush {
     let payload = envelope.to_wire();
     let length = u32::try_from(payload.len()).unwrap();
     let body = &envelope.envelope.body;
-    let class = tidings_payer::FeeClass::of(&body.topic, body.lane);
+    let class = tidings_envelope::FeeClass::of(&body.topic, body.lane);
     let fees = &cluster.registry.fees;
     let header = EntryHeader {
         version: 1,
@@ -94,7 +95,7 @@ fn forged_stretch(cluster: &Cluster) -> FeedFlush {
         payload_length: length,
         retention_days: body.retention_days,
         fee_period: body.not_after,
-        fee: tidings_payer::fee(fees, length, body.retention_days, class).unwrap(),
+        fee: Tariff::uncongested(fees).fee(length, body.retention_days, class).unwrap(),
     };
     let log = LogId { node: NodeId(2), shard: ShardId(0), incarnation: Incarnation(1) };
     let root = tidings_types::merkle::root(&[header.hash().0]);
@@ -175,7 +176,7 @@ fn an_entry_waits_for_the_registry_that_its_batch_names() {
     assert_eq!(publish(&mut cluster, 2, b"later"), fee + 1);
     assert_eq!(cluster.disks[&three].ids().len(), 1);
     let log = LogId { node: two, shard: ShardId(0), incarnation: Incarnation(1) };
-    let waits = Alarm::RegistryMissing { log, epoch: RegistryEpoch(2) };
+    let waits = Alarm::Unjudged { log, missing: Missing::Registry(RegistryEpoch(2)) };
     assert_eq!(cluster.alarms, [(three, waits)], "once, however often it asks again");
     cluster.learn(three, &dearer);
     cluster.settle();

@@ -2,6 +2,7 @@
 
 mod accusing;
 mod cluster;
+mod congestion;
 mod faults;
 mod looking_up;
 mod measuring;

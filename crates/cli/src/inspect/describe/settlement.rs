@@ -33,6 +33,7 @@ impl Describe for PeriodStatement {
             "period" => self.period,
             "held" => self.held,
             "measured" => self.measured,
+            "taken" => self.taken,
             "signature" => self.signature,
         }
     }

@@ -158,6 +158,7 @@ impl Backend for TestNode {
             shards: vec![ShardStatus {
                 shard: ShardId(0),
                 height: Height(store.blocks(Height(0), usize::MAX).len() as u64),
+                congestion_permille: 1_000,
             }],
             logs: store
                 .checkpoints()

@@ -19,7 +19,7 @@ fn proposal(statements: usize) -> ControlFrame {
     let held = Checkpoint::new(log_of(1), LogSize(1), [0; 32], Period(1)).sign(&key, network);
     let held = BoundedVec::new(vec![held; STATEMENT_LOGS_MAX]).unwrap();
     let about = (NodeId(1), ShardId(0), Period(2));
-    let statement = PeriodStatement::sign(about, held, BoundedVec::default(), &key, network);
+    let statement = PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key, network);
     let operation = Operation::Statement(Box::new(statement));
     let outcome = Outcome::Applied { position: Position(2) };
     let mut block = block(1).block;

@@ -89,7 +89,7 @@ impl Shard {
             let about = (NodeId(*node), self.lane.shard, self.period);
             let held = vec![checkpoint].try_into().unwrap();
             let statement =
-                PeriodStatement::sign(about, held, BoundedVec::default(), &key(*node), NETWORK);
+                PeriodStatement::sign(about, held, BoundedVec::default(), 0, &key(*node), NETWORK);
             Operation::Statement(Box::new(statement))
         });
         let statements = statements.collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use tidings_envelope::registry::FeeSchedule;
-use tidings_payer::{CongestionRule, FeeClass, UNCONGESTED_PERMILLE, fee};
+use tidings_envelope::{CongestionRule, FeeClass, Tariff, UNCONGESTED_PERMILLE};
 use tidings_types::PicoDollars;
 
 const MESSAGES: u128 = 100_000;
@@ -40,12 +40,17 @@ static SCHEDULE: LazyLock<FeeSchedule> = LazyLock::new(|| FeeSchedule {
     byte_day: PicoDollars(parameter("FeeByteDay")),
     ordered_permille: narrow("OrderedPermille"),
     stamp_permille: narrow("StampPermille"),
+    congestion: CongestionRule {
+        target_bytes: parameter("CongestionTargetBytes"),
+        step_permille: narrow("CongestionStepPermille"),
+        max_permille: narrow("CongestionPermilleMax"),
+    },
     ..FeeSchedule::default()
 });
 
 fn price(size: u32, days: u16, class: FeeClass, congestion_permille: u32) -> u128 {
-    let schedule = FeeSchedule { congestion_permille, ..*SCHEDULE };
-    fee(&schedule, size + AROUND_BYTES, days, class).unwrap().0.into()
+    let tariff = Tariff { schedule: &SCHEDULE, congestion_permille };
+    tariff.fee(size + AROUND_BYTES, days, class).unwrap().0.into()
 }
 
 fn grouped(number: u128) -> String {
@@ -120,19 +125,16 @@ fn classes_cost_what_the_table_says() {
 /// What a flood costs in each of its first 24 hours.
 fn flood(size: u32, period_seconds: u64) -> Vec<u128> {
     let target = parameter("CongestionTargetBytes") * period_seconds;
-    let rule = CongestionRule::new(
-        target,
-        narrow("CongestionStepPermille"),
-        narrow("CongestionPermilleMax"),
-    );
-    let rule = rule.unwrap();
     let messages = u128::from(2 * target / u64::from(size + AROUND_BYTES));
     let mut hours = vec![0; 24];
-    let mut factor = UNCONGESTED_PERMILLE;
+    let mut factors = [UNCONGESTED_PERMILLE; 2];
     for period in 0..24 * HOUR_SECONDS / period_seconds {
         let hour = usize::try_from(period * period_seconds / HOUR_SECONDS).unwrap();
-        hours[hour] += messages * price(size, 1, FeeClass::Broadcast, factor);
-        factor = rule.next_permille(factor, 2 * target);
+        hours[hour] += messages * price(size, 1, FeeClass::Broadcast, factors[0]);
+        // A period moves the factor of the second after it (FEE-010).
+        let next =
+            SCHEDULE.congestion.next_permille(factors[1], 2 * target, period_seconds * 1_000);
+        factors = [factors[1], next];
     }
     hours
 }
