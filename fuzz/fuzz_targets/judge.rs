@@ -1,9 +1,11 @@
 //! The ordered lane panics on no operation and no block, and stages what it then accepts.
 #![no_main]
 
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use tidings_envelope::registry::{FeeSchedule, Registry};
-use tidings_envelope::{Block, Operation};
+use tidings_envelope::{Block, Operation, RegistryHistory};
 use tidings_order::{LaneContext, LaneState, judge_operation};
 use tidings_types::{Genesis, GenesisSalt, RegistryEpoch, ShardId, Wire};
 
@@ -16,7 +18,6 @@ fn registry() -> Registry {
         period_ms: 1,
         mailbox_buckets: 1,
         nodes: Vec::new(),
-        sequencers: Vec::new(),
         payers: Vec::new(),
         edges: Vec::new(),
         fees: FeeSchedule::default(),
@@ -27,14 +28,16 @@ fn registry() -> Registry {
 fuzz_target!(|input: &[u8]| {
     let (registry, shard, state) = (registry(), ShardId(0), LaneState::default());
     let network = registry.network_id();
-    let context = LaneContext { network, registry: &registry, shard };
+    let registries = RegistryHistory::new(Arc::new(registry.clone()));
+    let context = LaneContext { network, registries: &registries, shard };
     if let Ok(operation) = Operation::from_wire(input) {
-        let judged = judge_operation(&operation, shard, state.period(), network, &registry);
-        let (staged, _) = state.stage(vec![operation], context);
+        let judged = judge_operation(&operation, &state.judging(network, shard, &registry));
+        let (staged, _) = state.stage(vec![operation], context).expect("the registry is known");
         assert_eq!(state.restage(&staged.block, context).as_ref(), Ok(&staged));
-        assert_eq!(state.check(&staged.block, context).is_ok(), judged.is_ok());
+        let checked = state.check(&staged.block, |_| false, context);
+        assert_eq!(checked.is_ok(), judged.is_ok());
     }
     if let Ok(block) = Block::from_wire(input) {
-        let _ = state.check(&block, context);
+        let _ = state.check(&block, |_| false, context);
     }
 });
