@@ -68,6 +68,7 @@ impl LogAudit {
             if page.entries.is_empty() {
                 return self.check_newest(source, network, signer).await;
             }
+            let before = self.waiting.len();
             self.waiting.extend(page.entries.into_vec());
             if self.waiting.len() > WAITING_ENTRIES_MAX {
                 self.fault("it goes on without a checkpoint");
@@ -78,6 +79,12 @@ impl LogAudit {
                     lane.advance(of_lane, registries, network).await?;
                 }
                 let congestion = Arc::clone(lane.congestion());
+                // Another node may be ahead of the one whose lane is read: the next look goes on.
+                let is_ahead = newest.is_some_and(|newest| newest > congestion.settled());
+                if is_ahead && !std::ptr::eq(source, of_lane) {
+                    self.waiting.truncate(before);
+                    return Ok(None);
+                }
                 let context =
                     VerdictContext { network, log: id, registries, congestion: &congestion };
                 if let Some(evidence) = self.take(&checkpoint, &context, signer) {
