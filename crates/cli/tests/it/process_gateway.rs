@@ -35,7 +35,7 @@ fn signed(network: &Settled) -> u64 {
 fn request(network: &Settled) -> Vec<u8> {
     let key = SigningKey::from_secret(&[7; 32]);
     let topic = Topic::group(&key.public_key());
-    let not_after = Period(network.period() + 1);
+    let not_after = Period(network.period() + 2);
     let payload = b"under way".to_vec().try_into().unwrap();
     let body = EnvelopeBody::broadcast(topic, network.payer, not_after, payload);
     let envelope = body.sign(&key, network.deployment.genesis().network_id());
