@@ -107,20 +107,19 @@ impl CongestionHistory {
         self.last_permille(self.current).max(self.last_permille(self.settled()))
     }
 
-    /// The factor of the period after the one that the next marker begins, by what members of the
-    /// shard's committee stated to have taken in the current one, in bytes: the median counts, the
-    /// lower of the two middle ones, and nothing when fewer than 2f+1 said so (FEE-010).
+    /// The factor of the period after the one that the next marker begins, if it changes, by what
+    /// members of the shard's committee stated to have taken in the current one, in bytes: the
+    /// median counts, the lower of the two middle ones, and nothing when fewer than 2f+1 said so
+    /// (FEE-010).
     #[must_use]
-    pub fn next_permille(&self, registry: &Registry, shard: ShardId, stated: &[u64]) -> u32 {
+    pub fn change(&self, registry: &Registry, shard: ShardId, stated: &[u64]) -> Option<u32> {
         let before = self.last_permille(self.settled());
-        let speakers = 2 * registry.faults_tolerated(shard) + 1;
         let mut stated = stated.to_vec();
         stated.sort_unstable();
         let median = stated.len().checked_sub(1).and_then(|last| stated.get(last / 2));
-        match median.filter(|_| stated.len() >= speakers) {
-            Some(used) => registry.fees.congestion.next_permille(before, *used, registry.period_ms),
-            None => before,
-        }
+        let used = median.filter(|_| stated.len() >= registry.speakers_needed(shard))?;
+        let next = registry.fees.congestion.next_permille(before, *used, registry.period_ms);
+        (next != before).then_some(next)
     }
 
     /// The history whose last marker began `current`, with these factors from these periods on.
@@ -130,12 +129,9 @@ impl CongestionHistory {
     }
 
     /// A marker has begun a period, and this is the factor of the next, if it changes.
-    pub fn begin(&mut self, begun: Period, next_permille: Option<u32>) {
-        let before = self.last_permille(self.settled());
+    pub fn begin(&mut self, begun: Period, change: Option<u32>) {
         self.current = begun;
-        if let Some(next) = next_permille.filter(|next| *next != before) {
-            self.changes.insert(self.settled(), next);
-        }
+        self.changes.extend(change.map(|permille| (self.settled(), permille)));
     }
 
     fn last_permille(&self, period: Period) -> u32 {
@@ -201,8 +197,8 @@ mod tests {
         (registry.period_ms, registry.fees.congestion) = (10_000, RULE);
         let mut history = CongestionHistory::default();
         for (period, stated) in (1..).map(Period).zip(stated) {
-            let next = history.next_permille(&registry, SHARD, stated);
-            history.begin(period, Some(next));
+            let change = history.change(&registry, SHARD, stated);
+            history.begin(period, change);
         }
         history
     }

@@ -232,6 +232,12 @@ impl Registry {
         self.faults_tolerated(shard) + 1
     }
 
+    /// How many members' words make a median that no f of them decide: 2f+1.
+    #[must_use]
+    pub fn speakers_needed(&self, shard: ShardId) -> usize {
+        2 * self.faults_tolerated(shard) + 1
+    }
+
     /// How many votes make a block final: more than two thirds of the committee (TOP-008).
     #[must_use]
     pub fn certificate_quorum(&self, shard: ShardId) -> usize {

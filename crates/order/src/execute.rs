@@ -328,8 +328,7 @@ impl Execution<'_> {
         let stated = members.filter_map(|member| self.base.statement(member));
         let stated = stated.filter(|(period, _)| *period == over).map(|(_, taken)| taken);
         let stated: Vec<u64> = stated.collect();
-        let next = congestion.next_permille(self.registry, shard, &stated);
-        if congestion.permille(congestion.settled()) != Some(next) {
+        if let Some(next) = congestion.change(self.registry, shard, &stated) {
             let from = congestion.settled().plus(1);
             self.set(StateKey::Congestion(from), StateValue::Congestion(next));
         }

@@ -193,8 +193,8 @@ impl Meter {
         let statements = record.into_iter().flat_map(|record| record.statements.values());
         let statements = statements.filter(|it| committee.contains(&it.node));
         let stated: Vec<u64> = statements.map(|statement| statement.taken).collect();
-        let next = self.congestion.next_permille(registry, self.shard, &stated);
-        self.congestion.begin(period, Some(next));
+        let change = self.congestion.change(registry, self.shard, &stated);
+        self.congestion.begin(period, change);
         self.period = period;
     }
 
@@ -213,14 +213,16 @@ impl Meter {
             self.counter.add(charge, &mut count);
         }
         count.work.votes = statements.keys().map(|member| (*member, 1)).collect();
-        let speakers = 2 * registry.faults_tolerated(self.shard) + 1;
         let closing = Closing {
             last,
             epoch: registry.epoch,
             ranges: ranges(block, &pins),
             work: Work::default(),
             shares: registry.fees.shares,
-            measurements: medians(&said(by_members, &committee), speakers),
+            measurements: medians(
+                &said(by_members, &committee),
+                registry.speakers_needed(self.shard),
+            ),
         };
         let next = (0, pins.first().map_or(0, |pin| pin.from.0));
         Open { pins, next, holders: Holders::default(), count, closing }

@@ -293,13 +293,12 @@ impl<'a> Voyage<'a> {
     fn refuse_dearer(&mut self) {
         let Some(snapshot) = self.sender.desk.network.snapshot() else { return };
         let tariff = snapshot.tariff(self.course.shard);
-        let is_too_dear = |it: &Outgoing| it.fee(tariff, 1).is_ok_and(|fee| fee > it.fee_max);
-        let pending = std::mem::take(&mut self.pending).into_iter();
-        let (dear, rest) = pending.partition(|(_, envelope, _)| is_too_dear(envelope));
-        self.pending = rest;
-        let dear: Vec<(usize, Arc<Outgoing>, ErrorCode)> = dear;
-        let refused = SendResult::Refused { code: ErrorCode::FeeAboveMaximum };
-        self.done.extend(dear.into_iter().map(|(place, ..)| (place, refused.clone())));
+        let (done, code) = (&mut self.done, ErrorCode::FeeAboveMaximum);
+        self.pending.retain(|(place, envelope, _)| {
+            let is_too_dear = envelope.fee(tariff, 1).is_ok_and(|fee| fee > envelope.fee_max);
+            done.extend(is_too_dear.then_some((*place, SendResult::Refused { code })));
+            !is_too_dear
+        });
     }
 
     /// Notes that a node refused an envelope for the payer's cap; whether every member of the
