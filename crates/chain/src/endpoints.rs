@@ -16,6 +16,9 @@ use crate::ChainError;
 /// How long a provider may take for one request.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How many blocks are asked about one after the other before there is no answer.
+const ATTEMPTS_MAX: usize = 3;
+
 /// Providers of one chain. What more than half of them say alike is believed; with one, it is
 /// trusted.
 #[derive(Debug, Clone)]
@@ -108,12 +111,35 @@ impl Endpoints {
         self.reached(|provider| async move { provider.get_block_number().await }).await
     }
 
-    /// That block: what is asked as of it does not depend on when.
+    /// The answer that a quorum gives alike as of the newest block: `ask` is to ask everything as
+    /// of the block that it is given.
+    ///
+    /// While a block is made, and where several machines answer for one provider, what is said of
+    /// the newest may be partly of the next: without an answer it is asked again of that.
     ///
     /// # Errors
-    /// [`ChainError::Disagreement`] when fewer than a quorum answer.
-    pub async fn newest_block(&self) -> Result<BlockId, ChainError> {
-        self.height().await.map(BlockId::number)
+    /// [`ChainError::Disagreement`] when no answer has a quorum.
+    pub async fn agreed_at_newest<T, E, F, A>(&self, ask: F) -> Result<T, ChainError>
+    where
+        T: PartialEq + Send + 'static,
+        E: Display + Send + 'static,
+        F: Fn(DynProvider, BlockId) -> A,
+        A: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut height = self.height().await?;
+        for _ in 1..ATTEMPTS_MAX {
+            let block = BlockId::number(height);
+            let answer = self.agreed(|provider| ask(provider, block)).await;
+            let newer = match &answer {
+                Ok(_) => return answer,
+                Err(_) => self.height().await?,
+            };
+            if newer == height {
+                return answer;
+            }
+            height = newer;
+        }
+        self.agreed(|provider| ask(provider, BlockId::number(height))).await
     }
 
     /// The largest number that a quorum of the providers has reached, as they say in answer to

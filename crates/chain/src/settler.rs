@@ -57,10 +57,11 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree.
     pub async fn settlement(&self, shard: ShardId) -> Result<Settlement, ChainError> {
-        let (contract, block) =
-            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
+        let contract = address(self.deployment.settlement);
         self.endpoints
-            .agreed(move |provider| Records { contract, provider, shard, block }.settlement())
+            .agreed_at_newest(move |provider, block| {
+                Records { contract, provider, shard, block }.settlement()
+            })
             .await
     }
 
@@ -69,10 +70,9 @@ impl Settler {
     /// # Errors
     /// [`ChainError`] when the providers do not agree, or there is no report of this index.
     pub async fn report_at(&self, shard: ShardId, index: u64) -> Result<WithBefore, ChainError> {
-        let (contract, block) =
-            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
+        let contract = address(self.deployment.settlement);
         self.endpoints
-            .agreed(move |provider| async move {
+            .agreed_at_newest(move |provider, block| async move {
                 Records { contract, provider, shard, block }.with_before(index).await
             })
             .await
@@ -127,11 +127,10 @@ impl Settler {
         shard: ShardId,
         payers: &[EthereumAddress],
     ) -> Result<Vec<u128>, ChainError> {
-        let (contract, block) =
-            (address(self.deployment.settlement), self.endpoints.newest_block().await?);
+        let contract = address(self.deployment.settlement);
         let payers = payers.to_vec();
         self.endpoints
-            .agreed(move |provider| {
+            .agreed_at_newest(move |provider, block| {
                 let payers = payers.clone();
                 async move {
                     let contract = UsageSettlement::new(contract, provider);
@@ -260,9 +259,9 @@ impl Settler {
 
     /// Whether somebody waits to join or to leave, or asks for another weight.
     async fn waits_for_epoch(&self) -> Result<bool, ChainError> {
-        let (deployment, block) = (self.deployment, self.endpoints.newest_block().await?);
+        let deployment = self.deployment;
         self.endpoints
-            .agreed(move |provider| async move {
+            .agreed_at_newest(move |provider, block| async move {
                 let registry = NodeRegistry::new(address(deployment.registry), &provider);
                 let epoch = registry.epoch().block(block).call().await?;
                 if epoch == 0 || !registry.queue().block(block).call().await?.is_empty() {

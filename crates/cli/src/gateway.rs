@@ -4,11 +4,11 @@ mod spend;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidings_gateway::{Database, GatewayConfig, Quota};
-use tidings_types::PicoDollars;
+use tidings_gateway::{Database, GatewayConfig, Quota, Terms};
+use tidings_types::{EthereumAddress, PicoDollars};
 
 use crate::chain::Dollars;
 use crate::output::Output;
@@ -33,6 +33,9 @@ pub enum GatewayCommand {
         /// What the user may use.
         #[command(flatten)]
         quota: QuotaWords,
+        /// Which of the gateway's payers pays for the user [default: its first]
+        #[arg(long, value_name = "ADDRESS")]
+        payer: Option<EthereumAddress>,
         /// Write the key to this file, mode 0600, instead of printing it
         #[arg(long, value_name = "FILE")]
         api_key_file: Option<PathBuf>,
@@ -47,6 +50,16 @@ pub enum GatewayCommand {
         /// What the user may use.
         #[command(flatten)]
         quota: QuotaWords,
+    },
+    /// Have another of the gateway's payers pay for a user from now on
+    SetPayer {
+        /// The gateway's configuration file
+        #[arg(long, env = "TIDINGS_GATEWAY_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+        /// The user's name
+        name: String,
+        /// Which of the gateway's payers [default: its first]
+        payer: Option<EthereumAddress>,
     },
     /// Say what every user sent and what it cost
     Spend {
@@ -83,11 +96,12 @@ pub async fn run(command: GatewayCommand, output: Output) -> Result<()> {
             tidings_gateway::run(config, funds, shutdown::signalled()?).await?;
             Ok(())
         }
-        GatewayCommand::AddUser { config, name, quota, api_key_file } => {
+        GatewayCommand::AddUser { config, name, quota, payer, api_key_file } => {
             let config = load(&config)?;
+            check_payer(&config, payer)?;
             let envelopes = quota.quota;
-            let quota = quota.quota()?;
-            let key = tidings_gateway::add_user(&config.database, &name, quota).await?.reveal();
+            let terms = Terms { quota: quota.quota()?, payer };
+            let key = tidings_gateway::add_user(&config.database, &name, terms).await?.reveal();
             if let Some(file) = api_key_file {
                 secret_file::create(&file, key.as_bytes())?;
                 let answer = json!({ "name": name, "quota": envelopes, "api_key_file": file });
@@ -106,6 +120,19 @@ pub async fn run(command: GatewayCommand, output: Output) -> Result<()> {
             let answer = json!({ "name": name, "quota": quota.quota });
             output.answer(&answer, |_| format!("{name} has another quota"))
         }
+        GatewayCommand::SetPayer { config, name, payer } => {
+            let config = load(&config)?;
+            check_payer(&config, payer)?;
+            let database = Database::open(&config.database).await?;
+            let set = database.set_payer(&name, payer).await;
+            database.close().await;
+            set?;
+            let payer = payer.unwrap_or(config.payer);
+            let answer = json!({ "name": name, "payer": payer });
+            output.answer(&answer, |_| {
+                format!("{payer} pays for {name}, in a few seconds at the latest")
+            })
+        }
         GatewayCommand::Spend { config, days } => spend::run(&load(&config)?, days, output).await,
     }
 }
@@ -118,6 +145,17 @@ impl QuotaWords {
             money.map(PicoDollars).context("so much money is no limit")
         });
         Ok(Quota { envelopes: self.quota, money: money.transpose()? })
+    }
+}
+
+/// Whoever is not the gateway's pays for nobody.
+fn check_payer(config: &GatewayConfig, payer: Option<EthereumAddress>) -> Result<()> {
+    let stranger = payer.filter(|payer| !config.has_payer(*payer));
+    match stranger {
+        None => Ok(()),
+        Some(payer) => {
+            bail!("{payer} is none of the gateway's payers; its configuration names them")
+        }
     }
 }
 

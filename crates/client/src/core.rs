@@ -221,6 +221,11 @@ impl Core {
         if let Some(bytes) = known.and_then(|bytes| bytes.as_slice().try_into().ok()) {
             return Ok(EthereumAddress(bytes));
         }
+        self.refresh_payer().await
+    }
+
+    /// Asks the gateway anew who pays for us.
+    async fn refresh_payer(&self) -> Result<EthereumAddress, ClientError> {
         let payer = self.gateway.status().await?.payer;
         self.store().transact(|tx| tx.put_account(AccountKey::Payer, &payer.0))?;
         Ok(payer)
@@ -251,6 +256,11 @@ impl Core {
     ) -> Result<Vec<Result<Proven, ErrorCode>>, ClientError> {
         let level = AckLevel::Replicated;
         let results = self.gateway.send(level, envelopes.to_vec()).await?;
+        let is_others = SendResult::Refused { code: ErrorCode::PayerMismatch };
+        if results.contains(&is_others) {
+            // Somebody else pays from now on; what is sealed next says so.
+            self.refresh_payer().await?;
+        }
         match self.verify_sent(envelopes, level, results.clone()) {
             Ok(outcomes) => Ok(outcomes),
             Err(_) => {

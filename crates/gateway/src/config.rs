@@ -1,5 +1,6 @@
 //! The gateway's configuration: one TOML file, which environment variables can override.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,9 +19,9 @@ pub struct GatewayConfig {
     pub nodes: Vec<String>,
     /// The network that registries, batches and receipts must belong to.
     pub network: NetworkId,
-    /// Whose balance pays.
+    /// Whose balance pays for every user that is given no other payer.
     pub payer: EthereumAddress,
-    /// Holds the hex secret of the payer's Ed25519 session key, mode 0600.
+    /// Holds the hex secret of that payer's Ed25519 session key, mode 0600.
     pub session_key_file: PathBuf,
     /// `sqlite:PATH` or `postgres://…`.
     pub database: String,
@@ -60,6 +61,22 @@ pub struct GatewayConfig {
     /// Who may log in with a wallet; nobody without.
     #[serde(default)]
     pub login: Option<LoginConfig>,
+    /// Who pays for users besides `payer`; none by default, and at most [`PAYERS_MAX`] in all.
+    #[serde(default)]
+    pub payers: Vec<PayerConfig>,
+}
+
+/// The most payers of one gateway, each of whose funds are watched.
+pub const PAYERS_MAX: usize = 64;
+
+/// A payer and its key (GTW-021).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayerConfig {
+    /// Whose balance pays for the users that are given to it.
+    pub address: EthereumAddress,
+    /// Holds the hex secret of its Ed25519 session key, mode 0600.
+    pub session_key_file: PathBuf,
 }
 
 /// Who may log in with a wallet, and what they get (GTW-019, GTW-020).
@@ -81,6 +98,9 @@ pub struct LoginConfig {
     /// How long a key is good that was given for a log-in.
     #[serde(default = "login_key_seconds")]
     pub key_seconds: u64,
+    /// Who pays for those who are new; the gateway's first payer by default.
+    #[serde(default)]
+    pub payer: Option<EthereumAddress>,
 }
 
 /// Whom a gateway lets in.
@@ -255,12 +275,41 @@ impl GatewayConfig {
                 Err("login.domain must be what people see in their browser")
             }
             _ if self.quota_window_seconds == 0 => Err("quota_window_seconds must be at least 1"),
+            _ => self.check_payers(),
+        }
+    }
+
+    fn check_payers(&self) -> Result<(), &'static str> {
+        let different: BTreeSet<_> = self.payers().map(|payer| payer.address).collect();
+        let new_users_payer = self.login.as_ref().and_then(|login| login.payer);
+        match self.payers.len() + 1 {
+            count if count > PAYERS_MAX => Err("payers must be no more than 64 in all"),
+            count if count > different.len() => Err("payers must name each payer once"),
+            _ if new_users_payer.is_some_and(|payer| !different.contains(&payer)) => {
+                Err("login.payer must be one of the payers")
+            }
             _ => Ok(()),
         }
     }
 
+    /// Every payer, the one first that pays for users who are given no other.
+    pub fn payers(&self) -> impl Iterator<Item = PayerConfig> {
+        let first =
+            PayerConfig { address: self.payer, session_key_file: self.session_key_file.clone() };
+        std::iter::once(first).chain(self.payers.iter().cloned())
+    }
+
+    /// Whether it is one of the payers.
+    #[must_use]
+    pub fn has_payer(&self, address: EthereumAddress) -> bool {
+        self.payers().any(|payer| payer.address == address)
+    }
+
     fn resolve(&mut self, folder: &Path) {
         self.session_key_file = folder.join(&self.session_key_file);
+        for payer in &mut self.payers {
+            payer.session_key_file = folder.join(&payer.session_key_file);
+        }
         if let Some(tls) = &mut self.tls {
             tls.certificates = folder.join(&tls.certificates);
             tls.key = folder.join(&tls.key);
@@ -395,6 +444,33 @@ mod tests {
         assert!(login("\"everyone\"").is_err());
         let nowhere = "[login]\ndomain = \"\"\nchain_id = 1\nwho = \"anyone\"\n";
         check_refused(&format!("{}{nowhere}", minimal()), &[], "login.domain");
+    }
+
+    #[test]
+    fn payers_are_named_once_and_the_first_is_everybodys() {
+        // covers: GTW-021
+        let payer = |byte: u8| {
+            let address = format!("0x{}", hex::encode([byte; 20]));
+            format!("[[payers]]\naddress = \"{address}\"\nsession_key_file = \"{byte}.key\"\n")
+        };
+        let text = |bytes: std::ops::Range<u8>| minimal() + &bytes.map(payer).collect::<String>();
+        let config = load(&text(3..5), &[]).unwrap();
+        let payers: Vec<_> = config.payers().collect();
+        let addresses: Vec<_> = payers.iter().map(|payer| payer.address.0[0]).collect();
+        assert_eq!(addresses, [2, 3, 4]);
+        assert!(payers.iter().all(|payer| payer.session_key_file.is_absolute()));
+        assert!(config.has_payer(EthereumAddress([4; 20])));
+        assert!(!config.has_payer(EthereumAddress([5; 20])));
+        check_refused(&text(2..4), &[], "once");
+        check_refused(&(text(3..4) + &payer(3)), &[], "once");
+        assert_eq!(load(&text(3..66), &[]).unwrap().payers().count(), PAYERS_MAX);
+        check_refused(&text(3..67), &[], "64");
+        let login = |byte: u8| {
+            let login = "[login]\ndomain = \"a.example\"\nchain_id = 1\nwho = \"anyone\"\n";
+            format!("{login}payer = \"0x{}\"\n", hex::encode([byte; 20]))
+        };
+        assert!(load(&(text(3..4) + &login(3)), &[]).is_ok());
+        check_refused(&(text(3..4) + &login(4)), &[], "login.payer");
     }
 
     #[test]

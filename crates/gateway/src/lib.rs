@@ -22,10 +22,13 @@ mod service;
 mod session_key;
 
 pub use account::{
-    ApiKey, ApiKeyInvalid, Database, DatabaseError, DaySpend, FundsWatch, KeyDigest, MoneyUsage,
-    OwedAmount, Quota, Spent, User, UserSpend, UserUsage, add_user,
+    ApiKey, ApiKeyInvalid, Database, DatabaseError, DaySpend, FundsWatch, FundsWatches, KeyDigest,
+    MoneyUsage, OwedAmount, Quota, Spent, Terms, User, UserSpend, UserUsage, add_user,
 };
-pub use config::{ChainConfig, ConfigError, GatewayConfig, Limits, LoginConfig, TlsFiles, Who};
+pub use config::{
+    ChainConfig, ConfigError, GatewayConfig, Limits, LoginConfig, PAYERS_MAX, PayerConfig,
+    TlsFiles, Who,
+};
 pub use date::Date;
 pub use http::AddressRates;
 pub use metrics::{Counter, Exposition, Histogram};

@@ -8,7 +8,7 @@ use tidings_envelope::Outcome;
 use tidings_envelope::api::SendResult;
 use tidings_types::{ErrorCode, PicoDollarsTotal};
 
-use crate::account::{FundsReport, Spent};
+use crate::account::{FundsReport, PayerReport, ShardReport, Spent};
 use crate::network::{HealthTable, Network};
 
 /// Upper ends of the latency buckets, in microseconds: 1 ms to 10 s, roughly 1-2-5.
@@ -152,10 +152,10 @@ impl Metrics {
         }
     }
 
-    /// Everything counted, the nodes' health, and the payer's funds where they are known, in the
-    /// Prometheus text format.
+    /// Everything counted, the nodes' health, and how the payers are off, in the Prometheus text
+    /// format.
     #[must_use]
-    pub fn exposition(&self, network: &Network, funds: Option<&FundsReport>) -> String {
+    pub fn exposition(&self, network: &Network, payers: &[PayerReport]) -> String {
         let mut text = Exposition::default();
         self.write_results(&mut text);
         let counters = [
@@ -207,9 +207,7 @@ impl Metrics {
             &self.publish_duration,
         );
         write_health(&mut text, &network.health());
-        if let Some(funds) = funds {
-            write_funds(&mut text, funds);
-        }
+        write_payers(&mut text, payers);
         text.into_text()
     }
 
@@ -232,26 +230,49 @@ impl Metrics {
     }
 }
 
-fn write_funds(text: &mut Exposition, funds: &FundsReport) {
+fn write_payers(text: &mut Exposition, payers: &[PayerReport]) {
+    let name = "tidings_gateway_payer_ready";
+    text.family(name, "gauge", "Whether the payer can pay now.");
+    for payer in payers {
+        text.sample(name, &[("payer", &payer.payer.to_string())], u64::from(payer.can_pay));
+    }
+    let reports = payers.iter().filter_map(|it| Some((it.payer.to_string(), it.funds.as_ref()?)));
+    let reports: Vec<_> = reports.collect();
+    if !reports.is_empty() {
+        write_funds(text, &reports);
+    }
+}
+
+fn write_funds(text: &mut Exposition, reports: &[(String, &FundsReport)]) {
     // The form has no larger numbers; a payer with more has no need to know.
     let amount = |amount: PicoDollarsTotal| u64::try_from(amount.0).unwrap_or(u64::MAX);
-    for (name, help, value) in [
-        ("balance", "What the payer has on the chain.", funds.balance_picodollars),
-        ("owed", "What is spent of it and not charged yet.", funds.owed_picodollars),
-    ] {
+    type OfPayer = fn(&FundsReport) -> PicoDollarsTotal;
+    let of_payer: [(&str, &str, OfPayer); 2] = [
+        ("balance", "What the payer has on the chain.", |funds| funds.balance_picodollars),
+        ("owed", "What is spent of it and not charged yet.", |funds| funds.owed_picodollars),
+    ];
+    for (name, help, of) in of_payer {
         let name = format!("tidings_gateway_funds_{name}_picodollars");
         text.family(&name, "gauge", help);
-        text.sample(&name, &[], amount(value));
+        for (payer, funds) in reports {
+            text.sample(&name, &[("payer", payer)], amount(of(funds)));
+        }
     }
-    let name = "tidings_gateway_cap_picodollars";
-    text.family(name, "gauge", "What may be spent for a shard in the present period.");
-    for shard in &funds.shards {
-        text.sample(name, &[("shard", &shard.shard.to_string())], amount(shard.cap_picodollars));
-    }
-    let name = "tidings_gateway_cap_spent_picodollars";
-    text.family(name, "gauge", "What is spent of it.");
-    for shard in &funds.shards {
-        text.sample(name, &[("shard", &shard.shard.to_string())], amount(shard.spent_picodollars));
+    type OfShard = fn(&ShardReport) -> PicoDollarsTotal;
+    let of_shard: [(&str, &str, OfShard); 2] = [
+        ("cap", "What may be spent for a shard in the present period.", |it| it.cap_picodollars),
+        ("cap_spent", "What is spent of it.", |it| it.spent_picodollars),
+    ];
+    for (name, help, of) in of_shard {
+        let name = format!("tidings_gateway_{name}_picodollars");
+        text.family(&name, "gauge", help);
+        for (payer, shard) in reports.iter().flat_map(|(payer, funds)| {
+            let shards = funds.shards.iter();
+            shards.map(move |shard| (payer, shard))
+        }) {
+            let labels = [("payer", payer.as_str()), ("shard", &shard.shard.to_string())];
+            text.sample(&name, &labels, amount(of(shard)));
+        }
     }
 }
 
@@ -320,7 +341,7 @@ fn seconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidings_types::{NetworkId, ShardId};
+    use tidings_types::{EthereumAddress, NetworkId, ShardId};
 
     use super::*;
     use crate::account::ShardReport;
@@ -350,8 +371,13 @@ mod tests {
             available_picodollars: PicoDollarsTotal(5),
             shards: vec![shard],
         };
-        assert!(!metrics.exposition(&network, None).contains("_funds_"));
-        let text = metrics.exposition(&network, Some(&funds));
+        assert!(!metrics.exposition(&network, &[]).contains("_funds_"));
+        let payers = [(1, Some(funds)), (2, None)].map(|(byte, funds)| PayerReport {
+            payer: EthereumAddress([byte; 20]),
+            can_pay: funds.is_some(),
+            funds,
+        });
+        let text = metrics.exposition(&network, &payers);
         for line in [
             "# TYPE tidings_gateway_send_seconds histogram",
             "tidings_gateway_send_seconds_bucket{le=\"0.001\"} 1",
@@ -363,11 +389,14 @@ mod tests {
             "tidings_gateway_batched_envelopes_total 7",
             "tidings_gateway_http_requests_total{class=\"4xx\"} 1",
             "tidings_gateway_stored_bytes_total 3",
-            "tidings_gateway_funds_balance_picodollars 18446744073709551615",
-            "tidings_gateway_funds_owed_picodollars 4",
-            "tidings_gateway_cap_picodollars{shard=\"2\"} 9",
-            "tidings_gateway_cap_spent_picodollars{shard=\"2\"} 4",
+            "tidings_gateway_payer_ready{payer=\"PAYER\"} 1",
+            "tidings_gateway_payer_ready{payer=\"0x0202020202020202020202020202020202020202\"} 0",
+            "tidings_gateway_funds_balance_picodollars{payer=\"PAYER\"} 18446744073709551615",
+            "tidings_gateway_funds_owed_picodollars{payer=\"PAYER\"} 4",
+            "tidings_gateway_cap_picodollars{payer=\"PAYER\",shard=\"2\"} 9",
+            "tidings_gateway_cap_spent_picodollars{payer=\"PAYER\",shard=\"2\"} 4",
         ] {
+            let line = line.replace("PAYER", &format!("0x{}", "01".repeat(20)));
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

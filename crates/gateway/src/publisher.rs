@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
 use crate::network::{Network, NodeClient};
-use crate::publish::{Desk, Payer, Sender};
+use crate::publish::{Desk, Sender};
 
 /// What a publisher is told at its start.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub struct NodeView {
 #[derive(Debug)]
 pub struct Publisher {
     network: Arc<Network>,
+    payer: EthereumAddress,
     sender: Sender,
     /// Ends with the publisher.
     _watching: JoinSet<()>,
@@ -69,14 +70,14 @@ impl Publisher {
         let network = Arc::new(network);
         let desk = Arc::new(Desk {
             network: Arc::clone(&network),
-            payer: Payer { address: config.payer, session_key: config.session_key },
+            session_keys: [(config.payer, config.session_key)].into(),
             metrics: Arc::new(Metrics::default()),
         });
         let sender = Sender::new(desk, config.send_deadline, config.envelope_fee_max);
         let mut watching = JoinSet::new();
         let (watched, interval) = (Arc::clone(&network), config.probe_interval);
         watching.spawn(async move { watched.watch(interval).await });
-        Ok(Self { network, sender, _watching: watching })
+        Ok(Self { network, payer: config.payer, sender, _watching: watching })
     }
 
     /// Changes with every look at all nodes.
@@ -134,7 +135,7 @@ impl Publisher {
             level: AckLevel::Replicated,
             envelopes: BoundedVec::new(envelopes).map_err(|_| ErrorCode::TooLarge)?,
         };
-        let prepared = self.sender.prepare(request)?;
+        let prepared = self.sender.prepare(request, self.payer)?;
         Ok(self.sender.send(prepared).await.results.into_vec())
     }
 }

@@ -11,18 +11,18 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::account::{Books, Budget, Database, DatabaseError, FundsWatch, Quotas, Users};
+use crate::account::{Books, Database, DatabaseError, FundsWatches, Payers, Quotas, Users};
 use crate::config::{GatewayConfig, TlsFiles};
 use crate::http::{self, Api, Parts};
 use crate::metrics::Metrics;
 use crate::network::{Network, NodeClient};
-use crate::publish::{Desk, Payer, Sender};
-use crate::session_key::{SessionKeyError, read_session_key};
+use crate::publish::{Desk, Sender};
+use crate::session_key::{SessionKeyError, SessionKeys, read_session_key};
 
 /// Why a gateway does not start or stops by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The payer's session key cannot be used.
+    /// A payer's session key cannot be used.
     #[error(transparent)]
     SessionKey(#[from] SessionKeyError),
     /// The database does not serve.
@@ -31,9 +31,9 @@ pub enum GatewayError {
     /// The certificate or its key cannot be used.
     #[error("the TLS files: {0}")]
     Tls(io::Error),
-    /// The configuration has `[chain]`, and nobody watches it.
+    /// The configuration has `[chain]`, and nobody watches what a payer has there.
     #[error(
-        "the configuration limits spending to the payer's funds, and nobody says what they are"
+        "the configuration limits spending to the payers' funds, and nobody says what they are"
     )]
     FundsUnwatched,
     /// The client for nodes cannot be set up.
@@ -65,14 +65,14 @@ pub struct Gateway {
     drain_timeout: Duration,
 }
 
-/// Runs a gateway until `shutdown` completes, then lets requests finish. With `funds`, it sends no
-/// more than its payer can pay for (GTW-017).
+/// Runs a gateway until `shutdown` completes, then lets requests finish. With a payer's `funds`, it
+/// sends no more than that payer can pay for (GTW-017).
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start, or stops by itself.
 pub async fn run(
     config: GatewayConfig,
-    funds: Option<FundsWatch>,
+    funds: FundsWatches,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let mut gateway = Gateway::start(config, funds).await?;
@@ -85,30 +85,29 @@ pub async fn run(
 }
 
 impl Gateway {
-    /// Starts a gateway: it listens on return, and is ready once it has found the network. With
-    /// `funds`, it sends no more than its payer can pay for (GTW-017).
+    /// Starts a gateway: it listens on return, and is ready once it has found the network. With a
+    /// payer's `funds`, it sends no more than that payer can pay for (GTW-017).
     ///
     /// # Errors
     /// [`GatewayError`] when something that it needs is missing.
-    pub async fn start(
-        config: GatewayConfig,
-        funds: Option<FundsWatch>,
-    ) -> Result<Self, GatewayError> {
-        if config.chain.is_some() && funds.is_none() {
+    pub async fn start(config: GatewayConfig, funds: FundsWatches) -> Result<Self, GatewayError> {
+        if config.chain.is_some() && !config.payers().all(|it| funds.contains_key(&it.address)) {
             return Err(GatewayError::FundsUnwatched);
         }
         // Fails when there is a provider already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let session_key = read_session_key(&config.session_key_file)?;
-        let public_key = session_key.public_key();
+        let mut session_keys = SessionKeys::new();
+        for payer in config.payers() {
+            session_keys.insert(payer.address, read_session_key(&payer.session_key_file)?);
+        }
         let database = Database::open(&config.database).await?;
-        let budget = Arc::new(Budget::open(database.clone(), config.payer, funds).await?);
+        let payers = Payers::open(&database, config.payer, &session_keys, funds).await?;
         let client = NodeClient::new(config.attempt_timeout())?;
         let network = Network::new(config.network, config.nodes.clone(), client, config.distrust());
         let (network, metrics) = (Arc::new(network), Arc::new(Metrics::default()));
         let desk = Arc::new(Desk {
             network: Arc::clone(&network),
-            payer: Payer { address: config.payer, session_key },
+            session_keys,
             metrics: Arc::clone(&metrics),
         });
         let parts = Parts {
@@ -117,9 +116,8 @@ impl Gateway {
             users: Users::new(database.clone()),
             quotas: Quotas::new(database.clone(), config.quota_window_seconds),
             books: Books::new(database.clone()),
-            budget,
+            payers,
             metrics,
-            session_key: public_key,
         };
         let api = Arc::new(Api::new(&config, parts));
         let (address, handle, server) = serve(&config, Arc::clone(&api)).await?;
@@ -128,7 +126,7 @@ impl Gateway {
         watching.spawn(async move { network.watch(interval).await });
         let written = Arc::clone(&api);
         watching.spawn(async move { keep_books(&written).await });
-        tracing::info!(%address, payer = %config.payer, "the gateway listens");
+        tracing::info!(%address, payer = %config.payer, others = config.payers.len(), "the gateway listens");
         let drain_timeout = Duration::from_millis(config.limits.drain_timeout_ms);
         Ok(Self { address, api, database, handle, server, watching, drain_timeout })
     }
@@ -139,7 +137,7 @@ impl Gateway {
         self.address
     }
 
-    /// Waits until every shard has a healthy node and the payer's key is registered.
+    /// Waits until every shard has a healthy node and a payer can pay.
     pub async fn ready(&self) {
         let mut looks = self.api.network.looks();
         while self.api.unreadiness().is_some() && looks.changed().await.is_ok() {}

@@ -1,9 +1,14 @@
-//! The payer's session key, read from a file that only the gateway's user can read.
+//! Payers' session keys, read from files that only the gateway's user can read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use tidings_types::EthereumAddress;
 use tidings_types::ed25519::SigningKey;
 use zeroize::Zeroizing;
+
+/// Who can pay, and what signs for each.
+pub type SessionKeys = BTreeMap<EthereumAddress, SigningKey>;
 
 /// Why the session key cannot be used.
 #[derive(Debug, thiserror::Error)]

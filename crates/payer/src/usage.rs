@@ -1,6 +1,6 @@
 //! Adding up what payers used, period by period, from the headers of log entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tidings_envelope::EntryHeader;
 use tidings_types::{EthereumAddress, MoneyOverflow, Period, PicoDollars};
@@ -44,7 +44,9 @@ impl Usage {
 /// who merges tallies of several logs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UsageTally {
-    by_payer: BTreeMap<(Period, EthereumAddress), Usage>,
+    /// A payer is looked up for each entry, and payers are listed once: by address, so that no
+    /// result depends on how they are hashed.
+    by_period: BTreeMap<Period, HashMap<EthereumAddress, Usage>>,
 }
 
 impl UsageTally {
@@ -73,7 +75,7 @@ impl UsageTally {
         usage: Usage,
     ) -> Result<(), MoneyOverflow> {
         // A payer that is new here stays: the first sum always fits.
-        let known = self.by_payer.entry((period, payer)).or_default();
+        let known = self.by_period.entry(period).or_default().entry(payer).or_default();
         *known = known.plus(usage)?;
         Ok(())
     }
@@ -81,23 +83,33 @@ impl UsageTally {
     /// What `payer` used in `period`.
     #[must_use]
     pub fn usage(&self, period: Period, payer: EthereumAddress) -> Usage {
-        self.by_payer.get(&(period, payer)).copied().unwrap_or_default()
+        let of_period = self.by_period.get(&period);
+        of_period.and_then(|payers| payers.get(&payer)).copied().unwrap_or_default()
     }
 
     /// Who used what in `period`, by address.
     pub fn payers(&self, period: Period) -> impl Iterator<Item = (EthereumAddress, Usage)> {
-        let all = (period, EthereumAddress([0; 20]))..=(period, EthereumAddress([0xff; 20]));
-        self.by_payer.range(all).map(|((_, payer), usage)| (*payer, *usage))
+        self.by_period.get(&period).map(by_address).unwrap_or_default().into_iter()
     }
 
     /// Everything, by period and address.
     pub fn iter(&self) -> impl Iterator<Item = (Period, EthereumAddress, Usage)> {
-        self.by_payer.iter().map(|((period, payer), usage)| (*period, *payer, *usage))
+        self.by_period.iter().flat_map(|(period, payers)| {
+            let payers = by_address(payers).into_iter();
+            payers.map(|(payer, usage)| (*period, payer, usage))
+        })
     }
 
     /// Takes out the periods before `period`, which are closed.
     pub fn take_before(&mut self, period: Period) -> Self {
-        let open = self.by_payer.split_off(&(period, EthereumAddress([0; 20])));
-        Self { by_payer: std::mem::replace(&mut self.by_payer, open) }
+        let open = self.by_period.split_off(&period);
+        Self { by_period: std::mem::replace(&mut self.by_period, open) }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what comes in any order is sorted")]
+fn by_address(payers: &HashMap<EthereumAddress, Usage>) -> Vec<(EthereumAddress, Usage)> {
+    let mut listed: Vec<_> = payers.iter().map(|(payer, usage)| (*payer, *usage)).collect();
+    listed.sort_unstable_by_key(|(payer, _)| *payer);
+    listed
 }

@@ -1,5 +1,7 @@
 //! Providers that lie, stall or are not there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::providers::Provider;
@@ -71,6 +73,43 @@ async fn a_minority_neither_holds_back_the_newest_block_nor_pushes_it_on() {
         };
         assert_eq!(endpoints.reached(ask).await, Ok(expected));
     }
+}
+
+#[tokio::test]
+async fn what_is_said_while_a_block_is_made_is_asked_again() {
+    let anvil = Anvil::start();
+    anvil.mine(1).await;
+    let endpoints = Endpoints::connect(std::slice::from_ref(&anvil.url)).unwrap();
+    // The first answers are torn by blocks that are made meanwhile.
+    let check = async |torn: usize, expected: Option<u64>, asks: usize| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let first = endpoints.height().await.unwrap();
+        let answer = endpoints.agreed_at_newest(|provider, block| {
+            let is_torn = asked.fetch_add(1, Ordering::SeqCst) < torn;
+            async move {
+                if !is_torn {
+                    return Ok(block.as_u64().unwrap());
+                }
+                let mined = provider.raw_request::<_, String>("evm_mine".into(), ()).await;
+                mined.map_err(|error| error.to_string())?;
+                Err("an answer of two blocks".to_owned())
+            }
+        });
+        assert_eq!(answer.await.ok().map(|block| block - first), expected);
+        assert_eq!(asked.load(Ordering::SeqCst), asks);
+    };
+    check(0, Some(0), 1).await;
+    check(1, Some(1), 2).await;
+    check(2, Some(2), 3).await;
+    check(9, None, 3).await;
+    // Where the chain has not gone on, asking again would say the same.
+    let asks = AtomicUsize::new(0);
+    let refused = endpoints.agreed_at_newest(|_, _| {
+        asks.fetch_add(1, Ordering::SeqCst);
+        async move { Err::<u64, _>("reverted") }
+    });
+    assert!(refused.await.is_err());
+    assert_eq!(asks.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What a gateway's payer has, read from the chain for as long as the gateway runs.
+//! What a gateway's payers have, read from the chain for as long as the gateway runs.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tidings_chain::{Deployment, Endpoints, read_funds};
-use tidings_gateway::{FundsWatch, GatewayConfig};
+use tidings_gateway::{FundsWatches, GatewayConfig};
 use tidings_payer::Funds;
 use tidings_types::EthereumAddress;
 use tokio::sync::watch;
@@ -17,13 +17,13 @@ const POLL_MIN: Duration = Duration::from_millis(10);
 /// The longest pause after failures in a row.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Watches the payer's funds, if the gateway's configuration names a chain; must be called on
+/// Watches every payer's funds, if the gateway's configuration names a chain; must be called on
 /// a runtime. While the chain cannot be reached, the last figures stay.
 ///
 /// # Errors
 /// When the deployment's file cannot be used, or is of another network than the gateway.
-pub fn watch_funds(config: &GatewayConfig) -> Result<Option<FundsWatch>> {
-    let Some(chain) = &config.chain else { return Ok(None) };
+pub fn watch_funds(config: &GatewayConfig) -> Result<FundsWatches> {
+    let Some(chain) = &config.chain else { return Ok(FundsWatches::new()) };
     let deployment = deployment(&chain.deployment_file)?;
     let network = deployment.genesis().network_id();
     ensure!(
@@ -32,17 +32,21 @@ pub fn watch_funds(config: &GatewayConfig) -> Result<Option<FundsWatch>> {
         chain.deployment_file.display(),
         config.network
     );
-    let (told, watched) = watch::channel(None);
-    let looking = Looking {
-        endpoints: Endpoints::connect(&chain.rpc)?,
-        deployment,
-        payer: config.payer,
-        finality_depth: chain.finality_depth,
-        poll: Duration::from_millis(chain.poll_ms).max(POLL_MIN),
-        told,
+    let endpoints = Endpoints::connect(&chain.rpc)?;
+    let watch = |payer| {
+        let (told, watched) = watch::channel(None);
+        let looking = Looking {
+            endpoints: endpoints.clone(),
+            deployment,
+            payer,
+            finality_depth: chain.finality_depth,
+            poll: Duration::from_millis(chain.poll_ms).max(POLL_MIN),
+            told,
+        };
+        tokio::spawn(looking.run());
+        (payer, watched)
     };
-    tokio::spawn(looking.run());
-    Ok(Some(watched))
+    Ok(config.payers().map(|payer| watch(payer.address)).collect())
 }
 
 struct Looking {
@@ -57,7 +61,7 @@ struct Looking {
 impl Looking {
     async fn run(self) {
         if let Err(error) = checked(&self.deployment, &self.endpoints).await {
-            tracing::error!(%error, "the payer's funds are not those of this network's contracts");
+            tracing::error!(payer = %self.payer, %error, "the payer's funds are not those of this network's contracts");
             return;
         }
         let mut pause = self.poll;
@@ -85,7 +89,7 @@ impl Looking {
             }
             Ok(None) => self.poll,
             Err(error) => {
-                tracing::warn!(%error, "the payer's funds cannot be read now");
+                tracing::warn!(payer = %self.payer, %error, "the payer's funds cannot be read now");
                 pause.saturating_mul(2).min(PAUSE_MAX)
             }
         }

@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde::Serialize;
-use tidings_gateway::{Database, Date, GatewayConfig, Spent};
+use tidings_gateway::{Database, Date, GatewayConfig, PayerConfig, Spent};
+use tidings_types::EthereumAddress;
 
 use crate::output::{Output, aligned};
 
@@ -15,13 +16,22 @@ struct Dashboard {
     last_day: String,
     users: Vec<Row>,
     total: Row,
-    /// Of the payer, where its funds are watched: what was billed and not charged yet.
+    payers: Vec<Debt>,
+}
+
+/// What a payer owes, where its funds are watched: what was billed and not charged yet.
+#[derive(Debug, Serialize)]
+struct Debt {
+    payer: EthereumAddress,
     owed_picodollars: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
+    /// Who pays for the user now; none for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payer: Option<EthereumAddress>,
     envelopes: u64,
     bytes: u64,
     fee_picodollars: String,
@@ -37,34 +47,48 @@ pub async fn run(config: &GatewayConfig, days: u16, output: Output) -> Result<()
     let first = last - i64::from(days) + 1;
     let database = Database::open(&config.database).await?;
     let users = database.spend_of_all(first).await?;
-    let owed = database.add_owed(config.payer, &[], &Default::default()).await?;
+    let payers = database.payers().await?;
+    let mut debts = Vec::new();
+    for PayerConfig { address: payer, .. } in config.payers() {
+        let owed = database.add_owed(payer, &[], &Default::default()).await?;
+        let owed = owed.iter().fold(0u128, |sum, owed| sum.saturating_add(owed.amount.0));
+        debts.push(Debt { payer, owed_picodollars: owed.to_string() });
+    }
     database.close().await;
+    let payer_of = |name: &str| payers.get(name).copied().unwrap_or(config.payer);
     let mut total = Spent::default();
     users.iter().for_each(|user| total.add(&user.spent));
-    let owed = owed.iter().fold(0u128, |sum, owed| sum.saturating_add(owed.amount.0));
     let dashboard = Dashboard {
         first_day: Date::from_days(first).to_string(),
         last_day: Date::from_days(last).to_string(),
-        users: users.iter().map(|user| row(&user.name, &user.spent)).collect(),
-        total: row("all", &total),
-        owed_picodollars: owed.to_string(),
+        users: users
+            .iter()
+            .map(|user| row(&user.name, Some(payer_of(&user.name)), &user.spent))
+            .collect(),
+        total: row("all", None, &total),
+        payers: debts,
     };
     output.answer(&dashboard, |_| {
-        let lines = users.iter().map(|user| (user.name.as_str(), &user.spent));
-        let lines = lines.chain([("all", &total)]).map(|(name, spent)| words(name, spent));
-        let head = ["user", "envelopes", "bytes", "fees"].map(str::to_owned).to_vec();
+        let lines = users.iter().map(|user| {
+            let payer = payer_of(&user.name).to_string();
+            words(&user.name, payer, &user.spent)
+        });
+        let lines = lines.chain([words("all", String::new(), &total)]);
+        let head = ["user", "payer", "envelopes", "bytes", "fees"].map(str::to_owned).to_vec();
         aligned(&[head].into_iter().chain(lines).collect::<Vec<_>>())
     })
 }
 
-fn row(name: &str, spent: &Spent) -> Row {
+fn row(name: &str, payer: Option<EthereumAddress>, spent: &Spent) -> Row {
     let (envelopes, bytes) = (spent.envelopes, spent.bytes);
-    Row { name: name.to_owned(), envelopes, bytes, fee_picodollars: spent.fee.0.to_string() }
+    let fee_picodollars = spent.fee.0.to_string();
+    Row { name: name.to_owned(), payer, envelopes, bytes, fee_picodollars }
 }
 
-fn words(name: &str, spent: &Spent) -> Vec<String> {
+fn words(name: &str, payer: String, spent: &Spent) -> Vec<String> {
     vec![
         name.to_owned(),
+        payer,
         spent.envelopes.to_string(),
         spent.bytes.to_string(),
         spent.fee.to_string(),

@@ -14,7 +14,7 @@ use tidings_types::EthereumAddress;
 use crate::program::{json, refused, run, word};
 
 /// The keys of the first accounts that the EVM node endows; everybody knows them.
-const KEYS: [&str; 3] = [
+pub const KEYS: [&str; 3] = [
     "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
     "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
     "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
@@ -193,7 +193,8 @@ pub fn start_anvil() -> (Child, String) {
     (anvil, url)
 }
 
-fn write_secret(path: &Path, digits: &str) {
+/// Keeps a secret in a file that only its owner can read.
+pub fn write_secret(path: &Path, digits: &str) {
     let mut file = std::fs::File::options();
     let file = file.write(true).create_new(true).mode(0o600).open(path);
     file.unwrap().write_all(digits.as_bytes()).unwrap();

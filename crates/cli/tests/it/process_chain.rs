@@ -196,8 +196,8 @@ fn a_network_is_made_joined_and_left_on_a_chain() {
     run(&["gateway", "set-quota", "--config", word(&gateway), "ada", "--quota", "7"]);
     let spend = json(&["gateway", "spend", "--config", word(&gateway), "--days", "2"]);
     assert_eq!(
-        (&spend["total"]["envelopes"], &spend["owed_picodollars"]),
-        (&0.into(), &"0".into())
+        (&spend["total"]["envelopes"], &spend["payers"]),
+        (&0.into(), &serde_json::json!([{ "payer": payer, "owed_picodollars": "0" }]))
     );
 
     // One leaves; the others hear of it, and of the payer, with the next epoch.

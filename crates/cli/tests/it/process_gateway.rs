@@ -1,4 +1,4 @@
-//! A gateway that is killed between signing for what it was given and sending it.
+//! A gateway of several payers, and one that is killed between signing and sending.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,8 +11,9 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
 use tidings_types::{Period, Wire};
 
+use crate::chain::{ACCOUNTS, KEYS, write_secret};
 use crate::network::get;
-use crate::program::json;
+use crate::program::{json, run, word};
 use crate::settled::{Settled, text_of, wait_for};
 
 /// A period that a restart of the gateway fits into.
@@ -65,6 +66,90 @@ fn fee_of(result: Option<SendResult>) -> Result<u64, String> {
         Some(SendResult::Stored(receipt)) => Ok(receipt.header.fee.0),
         other => Err(format!("{other:?}")),
     }
+}
+
+/// Adds a payer to the gateway: what it has on the chain, its key, and who pays for "ben".
+fn add_payer(network: &mut Settled, payer: &str) -> String {
+    let file = |name: &str| network.folder.path().join(name);
+    let (account, session, api_key) = (file("account.key"), file("session.key"), file("ben.key"));
+    write_secret(&account, KEYS[1]);
+    write_secret(&session, &"2b".repeat(32));
+    let key = SigningKey::from_secret(&[0x2b; 32]).public_key().to_string();
+    for act in [
+        ["chain", "mint", payer, "25"].as_slice(),
+        &["payer", "deposit", "25"],
+        &["payer", "add-session-key", &key, "4000000000"],
+        &["payer", "cap", "0", "0.5"],
+    ] {
+        let acting = ["--key-file", word(&account), "--confirmations", "0"];
+        run(&network.words(&[act, &acting].concat()));
+    }
+    network.restart_gateway(|network| {
+        let mut config = fs::read_to_string(network.gateway_config()).unwrap();
+        let more = format!("[[payers]]\naddress = \"{payer}\"\nsession_key_file = {session:?}\n");
+        config.push_str(&more);
+        fs::write(network.gateway_config(), config).unwrap();
+    });
+    let add = ["gateway", "add-user", "--config", network.gateway_config(), "ben"];
+    run(&[add.as_slice(), &["--payer", payer, "--api-key-file", word(&api_key)]].concat());
+    wait_for("the payer to be known and to have a cap", || {
+        let metrics = get(&gateway(network), "/metrics").unwrap();
+        let line = format!("tidings_gateway_payer_ready{{payer=\"{payer}\"}} 1");
+        if metrics.contains(&line) { Ok(()) } else { Err(metrics) }
+    });
+    word(&api_key).to_owned()
+}
+
+/// What a payer was billed so far, and whether all of it is charged.
+fn billed(network: &Settled, payer: &str) -> (u128, bool) {
+    let bills = json(&network.words(&["payer", "usage", payer, "--node", network.node(2)]));
+    let bill = &bills[0];
+    let billed = bill["billed_picodollars"].as_str().map_or(0, |it| it.parse().unwrap());
+    (billed, bill["charged_dollars"] == bill["billed_dollars"])
+}
+
+#[test]
+fn every_payer_of_a_gateway_is_charged_for_its_own_users() {
+    // covers: GTW-021
+    let mut network = Settled::start(2_000);
+    let (first, other) = (network.payer.to_string(), ACCOUNTS[1]);
+    let api_key = add_payer(&mut network, other);
+    let (alice, alice_address) = network.person("alice", 0);
+    let ben = word(&network.folder.path().join("ben")).to_owned();
+    let url = text_of(&network.layout["gateway"]["http"]);
+    let create = ["inbox", "create", "--gateway", url, "--api-key-file", &api_key];
+    json(&[create.as_slice(), &["--home", &ben]].concat());
+    run(&["--home", &ben, "dm", &alice_address, "on the other's account"]);
+    let spent_by = |spending: &Value, name: &str| -> u128 {
+        let users = spending["users"].as_array().unwrap();
+        let user = users.iter().find(|user| user["name"] == name);
+        user.map_or(0, |user| text_of(&user["fee_picodollars"]).parse().unwrap())
+    };
+    // A user's spending is its payer's bill, and nobody else's.
+    wait_for("both bills", || {
+        let spending = network.spending();
+        let (of_devnet, of_ben) = (spent_by(&spending, "devnet-1"), spent_by(&spending, "ben"));
+        let bills = (billed(&network, &first), billed(&network, other));
+        match bills == ((of_devnet, true), (of_ben, true)) && of_devnet > 0 && of_ben > 0 {
+            true => Ok(()),
+            false => Err(format!("{bills:?} of {spending}")),
+        }
+    });
+    assert_eq!(network.spending()["users"].as_array().unwrap().len(), 2);
+
+    // Ben's messages go on when somebody else pays for them.
+    let of_alice = spent_by(&network.spending(), "devnet-1");
+    let set = ["gateway", "set-payer", "--config", network.gateway_config(), "ben"];
+    assert_eq!(json(&set)["payer"], first.as_str());
+    wait_for("the first payer to pay for all", || {
+        run(&["--home", &ben, "dm", &alice_address, "on yours"]);
+        match billed(&network, &first).0 {
+            billed if billed > of_alice => Ok(()),
+            billed => Err(format!("{billed} of {}", network.spending())),
+        }
+    });
+    let heard = json(&["--home", &alice, "conversations"]);
+    assert_eq!(heard.as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -162,9 +162,16 @@ impl Settled {
 
     /// What the gateway spent, in picodollars.
     pub fn spent(&self) -> String {
-        let config = text_of(&self.layout["gateway"]["config"]);
-        let spend = json(&["gateway", "spend", "--config", config, "--days", "2"]);
-        text_of(&spend["total"]["fee_picodollars"]).to_owned()
+        text_of(&self.spending()["total"]["fee_picodollars"]).to_owned()
+    }
+
+    /// What each user of the gateway spent, and who pays.
+    pub fn spending(&self) -> Value {
+        json(&["gateway", "spend", "--config", self.gateway_config(), "--days", "2"])
+    }
+
+    pub fn gateway_config(&self) -> &str {
+        text_of(&self.layout["gateway"]["config"])
     }
 
     /// The newest block, once another follows it: while that one is made, what the EVM node says

@@ -95,6 +95,15 @@ fn an_operator_lets_a_user_in() {
     let made = json(&words.split(' ').collect::<Vec<_>>());
     assert_eq!((made["quota"].as_u64(), made["api_key"].as_str().unwrap().len()), (Some(7), 64));
     assert!(refused(&words.split(' ').collect::<Vec<_>>(), 1).contains("already"));
+    // Only the gateway's payers pay.
+    let stranger = "0x0101010101010101010101010101010101010101";
+    let words = add("emil", &["--payer", stranger]);
+    assert!(refused(&words.split(' ').collect::<Vec<_>>(), 1).contains("none of the gateway"));
+    let set_payer = ["gateway", "set-payer", "--config", word(&config), "dora"];
+    assert!(refused(&[set_payer.as_slice(), &[stranger]].concat(), 1).contains(stranger));
+    let set = json(&set_payer);
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains(set["payer"].as_str().unwrap()));
     let file = folder.path().join("key-of-emil");
     run(&add("emil", &["--api-key-file", word(&file)]).split(' ').collect::<Vec<_>>());
     assert_eq!(std::fs::read(&file).unwrap().len(), 64);

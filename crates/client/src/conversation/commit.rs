@@ -141,7 +141,7 @@ impl Core {
             // Whether it was ordered before does not matter: another way in replaces it.
             return Box::pin(self.settle_rejoin(engine, id, None)).await;
         }
-        let is_late = code == ErrorCode::EnvelopeExpired;
+        let is_late = matches!(code, ErrorCode::EnvelopeExpired | ErrorCode::PayerMismatch);
         let may_be_ordered = self.nodes.period().await? <= envelope.body.not_after.plus(1);
         self.pull_conversation(engine, id).await?;
         if self.store().view().pending_commit(id)?.is_some() {

@@ -162,7 +162,7 @@ impl Core {
         };
         let delivery = match outcome {
             Ok(_) => Delivery::Sent,
-            Err(code @ (ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar)) => {
+            Err(code) if is_renewable(code) => {
                 return self.renew(row, message, envelope, code).await;
             }
             // What is wrong with the envelope stays wrong, and a quota is the user's to deal with.
@@ -192,7 +192,8 @@ impl Core {
         self.reload_on_failure(&mut engine, id, written.map_err(ClientError::from))
     }
 
-    /// An envelope is refused for its expiry, but may have been stored earlier: the topic says.
+    /// An envelope is refused for what another like it need not have, its expiry or its payer, but
+    /// may have been stored earlier: the topic says.
     async fn renew(
         &self,
         row: &OutboxRow,
@@ -245,6 +246,13 @@ impl Core {
     fn tell_delivery(&self, conversation: ConversationId, number: u64, delivery: Delivery) {
         self.events.tell(&Event::Delivery { conversation, number, delivery });
     }
+}
+
+fn is_renewable(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar | ErrorCode::PayerMismatch
+    )
 }
 
 fn is_over_quota(code: ErrorCode) -> bool {

@@ -17,7 +17,7 @@ use crate::transport::{CallError, Http, ROUNDS_MAX, backoff};
 pub(crate) struct GatewayStatus {
     /// Its network.
     pub(crate) network: NetworkId,
-    /// Who pays; part of what clients sign.
+    /// Who pays for us; part of what clients sign.
     pub(crate) payer: EthereumAddress,
     /// The period as the gateway knows it.
     pub(crate) period: Period,
@@ -42,7 +42,8 @@ impl Gateway {
 
     /// What the gateway says about itself.
     pub(crate) async fn status(&self) -> Result<GatewayStatus, CallError> {
-        self.http.json(&self.url, "v1/status", None).await
+        // With the key, because a gateway may have several payers (GTW-021).
+        self.http.json(&self.url, "v1/status", Some(self.api_key.as_str())).await
     }
 
     /// The registry as the gateway has it.

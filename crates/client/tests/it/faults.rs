@@ -5,8 +5,9 @@ use std::task::Poll;
 use tidings_client::{
     Client, ClientError, Config, Delivery, GroupPolicy, StoreError, Unlock, VerifyFailure,
 };
-use tidings_types::{NetworkId, NodeId, Period};
+use tidings_types::{ErrorCode, NetworkId, NodeId, Period};
 
+use crate::ledger::PAYERS;
 use crate::network::{Behaviour, Forgery, Network};
 use crate::people::{Person, agree};
 
@@ -65,6 +66,46 @@ async fn an_envelope_that_expired_unseen_is_sent_anew_and_one_that_was_stored_is
     let mut texts = bob.texts(dm);
     texts.sort();
     assert_eq!(texts, ["late", "stored"]);
+}
+
+#[tokio::test]
+async fn another_payer_loses_and_doubles_nothing() {
+    // covers: GTW-021
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let members = [bob.recipient()];
+    let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
+    bob.sync().await;
+    network.ledger().payer = PAYERS[1];
+    alice.say(id, "anew").await;
+    network.lose_answers(100);
+    alice.client.send_text(id, "stored").await.unwrap();
+    network.lose_answers(0);
+    network.ledger().payer = PAYERS[0];
+    let alice = alice.restart();
+    alice.sync().await;
+    for message in alice.client.messages(id, 0, 10).unwrap() {
+        assert_eq!(message.delivery, Delivery::Sent);
+    }
+    // A commit may have been ordered before it was refused, and so waits until it has expired.
+    network.ledger().payer = PAYERS[1];
+    let describe =
+        async |it: &Person| it.client.group_describe(id, Some("ours".into()), None).await;
+    let unavailable = ErrorCode::OrderingUnavailable;
+    let refused = describe(&alice).await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused { code }) if code == unavailable),
+        "{refused:?}"
+    );
+    network.ledger().begin(Period(200));
+    let alice = alice.restart();
+    describe(&alice).await.unwrap();
+    bob.sync().await;
+    agree(&[&alice, &bob], id).await;
+    let mut texts = bob.texts(id);
+    texts.sort();
+    assert_eq!(texts, ["anew", "stored"]);
+    assert_eq!(bob.client.conversation(id).await.unwrap().conversation.name, "ours");
 }
 
 #[tokio::test]

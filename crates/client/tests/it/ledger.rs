@@ -27,9 +27,15 @@ use tidings_types::{
 /// How many nodes there are: one may be faulty.
 pub(crate) const NODES: u32 = 4;
 
+/// Who may pay.
+pub(crate) const PAYERS: [EthereumAddress; 2] =
+    [EthereumAddress([9; 20]), EthereumAddress([10; 20])];
+
 pub(crate) struct Ledger {
     pub(crate) registry: Registry,
     pub(crate) network: NetworkId,
+    /// Who pays for everybody now.
+    pub(crate) payer: EthereumAddress,
     registries: RegistryHistory,
     keys: BTreeMap<NodeId, NodeKey>,
     session: SigningKey,
@@ -65,15 +71,15 @@ impl Ledger {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: (1..=NODES).map(record).collect(),
-            payers: vec![PayerRecord {
-                address: EthereumAddress([9; 20]),
-                session_keys: vec![session.public_key()],
-            }],
+            payers: PAYERS
+                .map(|address| PayerRecord { address, session_keys: vec![session.public_key()] })
+                .into(),
             edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
         let mut ledger = Self {
             network: registry.network_id(),
+            payer: PAYERS[0],
             registries: RegistryHistory::new(Arc::new(registry.clone())),
             registry,
             keys: (1..=NODES).map(|id| (NodeId(id), key(id))).collect(),

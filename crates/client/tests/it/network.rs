@@ -178,9 +178,8 @@ async fn registry(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn gateway_status(State(shared): State<Arc<Shared>>) -> Response {
     let ledger = shared.ledger.lock().unwrap();
-    let payer = ledger.registry.payers[0].address;
-    Json(json!({"network": ledger.network, "payer": payer, "period": ledger.period(), "nodes": []}))
-        .into_response()
+    let (network, payer, period) = (ledger.network, ledger.payer, ledger.period());
+    Json(json!({"network": network, "payer": payer, "period": period, "nodes": []})).into_response()
 }
 
 async fn send(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
@@ -194,7 +193,11 @@ async fn send(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let mut results: Vec<SendResult> = Vec::new();
     for envelope in request.envelopes.iter() {
         let turn = shared.turn.fetch_add(1, Ordering::SeqCst) % NODES;
-        results.push(shared.ledger.lock().unwrap().publish(NodeId(turn + 1), envelope));
+        let mut ledger = shared.ledger.lock().unwrap();
+        results.push(match envelope.body.payer == ledger.payer {
+            true => ledger.publish(NodeId(turn + 1), envelope),
+            false => SendResult::Refused { code: ErrorCode::PayerMismatch },
+        });
     }
     let _ = shared.changed.send(());
     if take(&shared.answers_to_lose) {

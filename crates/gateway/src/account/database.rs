@@ -29,6 +29,19 @@ macro_rules! plus {
     };
 }
 
+/// Says in a transaction who pays for a user; whoever had the name before leaves nobody.
+macro_rules! set_payer {
+    ($transaction:expr, $name:expr, $payer:expr) => {
+        let forget = "DELETE FROM gateway_user_payers WHERE name = $1";
+        sqlx::query(forget).bind($name).execute($transaction).await?;
+        if let Some(payer) = $payer {
+            let enter = "INSERT INTO gateway_user_payers (name, payer) VALUES ($1, $2)";
+            let payer = payer.to_string();
+            sqlx::query(enter).bind($name).bind(payer).execute($transaction).await?;
+        }
+    };
+}
+
 mod logins;
 mod owed;
 mod spend;
@@ -44,12 +57,12 @@ use super::ApiKey;
 
 pub use owed::OwedAmount;
 pub use spend::{DAYS_MAX, DaySpend, Spent, UserSpend};
-pub use users::{MoneyUsage, Quota, User, UserUsage};
+pub use users::{MoneyUsage, Quota, Terms, User, UserUsage};
 
 /// The format that this code reads and writes; a newer one is refused.
 ///
-/// Format 2 has tables more than format 1, which is brought up to it on opening.
-const FORMAT: i64 = 2;
+/// Formats 2 and 3 have tables more than those before, which are brought up to it on opening.
+const FORMAT: i64 = 3;
 
 /// One writer at a time is what SQLite can do; the others read.
 const CONNECTIONS_MAX: u32 = 4;
@@ -57,7 +70,7 @@ const CONNECTIONS_MAX: u32 = 4;
 /// How long a caller waits for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     "CREATE TABLE IF NOT EXISTS gateway_format (format BIGINT NOT NULL PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS gateway_users (
         name TEXT NOT NULL PRIMARY KEY,
@@ -93,6 +106,10 @@ const SCHEMA: [&str; 6] = [
         period BIGINT NOT NULL,
         amount BIGINT NOT NULL,
         PRIMARY KEY (payer, shard, period)
+    )",
+    "CREATE TABLE IF NOT EXISTS gateway_user_payers (
+        name TEXT NOT NULL PRIMARY KEY,
+        payer TEXT NOT NULL
     )",
 ];
 
@@ -137,14 +154,18 @@ pub enum Database {
     Postgres(PgPool),
 }
 
-/// Opens the database at `url`, adds a user with this quota, and returns the key, which is stored
+/// Opens the database at `url`, adds a user on these terms, and returns the key, which is stored
 /// nowhere (GTW-001).
 ///
 /// # Errors
 /// [`DatabaseError`] when the name is taken or no name, or the database fails.
-pub async fn add_user(url: &str, name: &str, quota: Quota) -> Result<ApiKey, DatabaseError> {
+pub async fn add_user(
+    url: &str,
+    name: &str,
+    terms: impl Into<Terms>,
+) -> Result<ApiKey, DatabaseError> {
     let database = Database::open(url).await?;
-    let key = database.add_user(name, quota).await;
+    let key = database.add_user(name, terms).await;
     database.close().await;
     key
 }

@@ -267,7 +267,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let quotas = open(&directory).await;
         quotas.database.add_user("ada", quota).await.unwrap();
-        let user = User { name: "ada".into(), quota };
+        let user = User { name: "ada".into(), quota, payer: None };
         Subject { directory, quotas, user }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidings_types::{ErrorCode, EthereumAddress};
 
-use super::{ApiKey, Database, DatabaseError, KeyDigest, Quota, User};
+use super::{ApiKey, Database, DatabaseError, KeyDigest, Terms, User};
 
 /// How long a user is remembered, and so how long a removed user's key still works at most.
 const MEMORY: Duration = Duration::from_secs(5);
@@ -72,11 +72,11 @@ impl Users {
     pub async fn log_in(
         &self,
         account: EthereumAddress,
-        quota: Quota,
+        terms: Terms,
         now_seconds: u64,
         expires_seconds: u64,
     ) -> Result<ApiKey, ErrorCode> {
-        let key = self.database.log_in(account, quota, now_seconds, expires_seconds).await;
+        let key = self.database.log_in(account, terms, now_seconds, expires_seconds).await;
         key.map_err(unavailable)
     }
 

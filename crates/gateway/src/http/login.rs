@@ -14,7 +14,7 @@ use super::Api;
 use super::body::receive_json;
 use super::refusal::Refusal;
 use super::routes::now_seconds;
-use crate::account::Quota;
+use crate::account::{Quota, Terms};
 use crate::config::LoginConfig;
 use crate::login::{self, LoginRefused, MESSAGE_BYTES_MAX, NONCE_SECONDS};
 
@@ -67,7 +67,8 @@ pub(super) async fn login(
     })?;
     let expires = now.saturating_add(config.key_seconds);
     let quota = Quota { envelopes: config.quota, money: config.money_quota };
-    let key = api.users.log_in(account, quota, now, expires).await?;
+    let terms = Terms { quota, payer: config.payer };
+    let key = api.users.log_in(account, terms, now, expires).await?;
     tracing::info!(%account, "a wallet has logged in");
     let answer =
         json!({ "user": account, "api_key": key.reveal().as_str(), "expires_seconds": expires });

@@ -19,14 +19,13 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tidings_types::ed25519::PublicKey;
-use tidings_types::{ErrorCode, EthereumAddress};
+use tidings_types::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::cors::Cors;
 pub use self::rates::AddressRates;
 use self::refusal::Refusal;
-use crate::account::{Books, Budget, Quotas, Users};
+use crate::account::{Books, Payers, Quotas, Users};
 use crate::config::{GatewayConfig, Limits, LoginConfig};
 use crate::login::Nonces;
 use crate::metrics::Metrics;
@@ -71,10 +70,8 @@ pub(crate) struct Api {
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
     pub(crate) books: Books,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) payers: Payers,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) payer: EthereumAddress,
-    pub(crate) session_key: PublicKey,
     /// Who may log in; nobody without.
     login: Option<LoginConfig>,
     nonces: Nonces,
@@ -115,25 +112,22 @@ pub(crate) struct Parts {
     pub(crate) users: Users,
     pub(crate) quotas: Quotas,
     pub(crate) books: Books,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) payers: Payers,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) session_key: PublicKey,
 }
 
 impl Api {
     /// An API for a gateway of this configuration.
     pub(crate) fn new(config: &GatewayConfig, parts: Parts) -> Self {
-        let Parts { network, sender, users, quotas, books, budget, metrics, session_key } = parts;
+        let Parts { network, sender, users, quotas, books, payers, metrics } = parts;
         Self {
             network,
             sender,
             users,
             quotas,
             books,
-            budget,
+            payers,
             metrics,
-            payer: config.payer,
-            session_key,
             login: config.login.clone(),
             nonces: Nonces::default(),
             gate: Gate::new(config),
@@ -149,7 +143,7 @@ impl Api {
         self.gate.is_draining.load(Ordering::SeqCst)
     }
 
-    /// Writes what users and the payer spent; after a failure it is tried again next time.
+    /// Writes what users and payers spent; after a failure it is tried again next time.
     ///
     /// # Errors
     /// [`ErrorCode::StorageUnavailable`] when the database fails.
@@ -159,7 +153,7 @@ impl Api {
         // would be lost or entered twice.
         let writing = tokio::spawn(async move {
             let users = api.books.write(routes::now_seconds()).await;
-            users.and(api.budget.write().await)
+            users.and(api.payers.write().await)
         });
         writing.await.map_err(|_| ErrorCode::Internal)?.map_err(|error| {
             tracing::warn!(%error, "what was spent could not be written yet");
@@ -172,20 +166,15 @@ impl Api {
         if self.is_draining() {
             return Some((ErrorCode::ShuttingDown, "the gateway is shutting down".into()));
         }
-        let reason = match self.network.snapshot() {
-            None => "the registry is not known yet".into(),
-            Some(now) if !now.registry.session_key_is_known(self.payer, &self.session_key) => {
-                "the session key is not registered for the payer".into()
-            }
-            Some(_) if self.budget.is_unknown() => "the payer's funds are not known yet".into(),
-            Some(_) if self.budget.has_no_cap(self.network.period()) => {
-                "no cap of the payer is in force in this period".into()
-            }
-            Some(now) => {
-                let shard = self.network.unserved_shard(&now)?;
-                format!("no healthy node serves shard {shard}")
-            }
+        let Some(now) = self.network.snapshot() else {
+            return Some((ErrorCode::NotReady, "the registry is not known yet".into()));
         };
+        let unserved = || {
+            let shard = self.network.unserved_shard(&now)?;
+            Some(format!("no healthy node serves shard {shard}"))
+        };
+        let obstacle = self.payers.obstacle(&now.registry, self.network.period());
+        let reason = obstacle.map(str::to_owned).or_else(unserved)?;
         Some((ErrorCode::NotReady, reason))
     }
 

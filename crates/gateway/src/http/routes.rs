@@ -37,13 +37,14 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
 async fn send_authorised(api: &Arc<Api>, request: Request) -> Result<Response, Refusal> {
     let place = api.enter()?;
     let user = authorise(api, request.headers()).await?;
+    let purse = api.payers.of(Some(&user))?;
     let Received { value, memory } = receive::<SendRequest>(api, request).await?;
     let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
-    let prepared = api.sender.prepare(value)?;
+    let prepared = api.sender.prepare(value, purse.payer())?;
     let costs = prepared.costs().to_vec();
     let taken = Cost::take(&costs);
     // The payer's money first, because what is set aside of it is put back by itself.
-    let reservation = api.budget.reserve(api.network.period(), Cost::by_shard(&costs))?;
+    let reservation = purse.budget().reserve(api.network.period(), Cost::by_shard(&costs))?;
     let charge = api.quotas.charge(&user, taken, now_seconds()).await?;
     // Not on the connection's task: a caller who hangs up changes nothing about what is sent.
     let api = Arc::clone(api);
@@ -71,8 +72,17 @@ pub(super) async fn usage(
     Ok(Json(report).into_response())
 }
 
-/// `GET /v1/status`: the network as the gateway sees it.
-pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+/// `GET /v1/status`: the network as the gateway sees it, and who pays: for the caller's user, or
+/// for those who are given no other payer (GTW-021).
+pub(super) async fn status(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let user = match headers.contains_key(header::AUTHORIZATION) {
+        true => Some(authorise(&api, &headers).await?),
+        false => None,
+    };
+    let purse = api.payers.of(user.as_ref())?;
     let snapshot = api.network.snapshot().ok_or(ErrorCode::NotReady)?;
     let health = api.network.health();
     let nodes = snapshot.registry.nodes.iter().map(|node| {
@@ -83,10 +93,10 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Response, Refu
     let nodes: Vec<_> = nodes.collect();
     let status = json!({
         "network": api.network.id(),
-        "payer": api.payer,
+        "payer": purse.payer(),
         "period": api.network.period().ok_or(ErrorCode::NotReady)?,
         "nodes": nodes,
-        "funds": api.budget.report(api.network.period()),
+        "funds": purse.report(api.network.period()),
     });
     Ok(Json(status).into_response())
 }
@@ -102,7 +112,7 @@ pub(super) async fn healthz() -> Response {
     Json(json!({ "status": "up" })).into_response()
 }
 
-/// `GET /readyz`: every shard has a healthy node, and the payer's key is registered (GTW-011).
+/// `GET /readyz`: every shard has a healthy node, and a payer can pay (GTW-011).
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
     match api.unreadiness() {
         None => Ok(Json(json!({ "status": "ready" })).into_response()),
@@ -112,8 +122,9 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Refu
 
 /// `GET /metrics`: counters in the Prometheus text format (GTW-013).
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    let funds = api.budget.report(api.network.period());
-    let text = api.metrics.exposition(&api.network, funds.as_ref());
+    let now = api.network.snapshot();
+    let payers = api.payers.reports(now.as_ref().map(|now| &now.registry), api.network.period());
+    let text = api.metrics.exposition(&api.network, &payers);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 

@@ -13,7 +13,7 @@ use tidings_types::ErrorCode;
 use super::Api;
 use super::refusal::Refusal;
 use super::routes::{authorise, now_seconds};
-use crate::account::{DAYS_MAX, DatabaseError, Spent, day_of};
+use crate::account::{DAYS_MAX, DatabaseError, Purse, Spent, day_of};
 use crate::date::Date;
 use crate::estimate::Money;
 
@@ -51,8 +51,13 @@ pub(super) async fn spend(
         })
         .collect();
     let usage = api.quotas.usage(&user, now).await?;
-    let answer =
-        json!({ "user": user.name, "window": usage, "days": days, "total": amounts(&total) });
+    let answer = json!({
+        "user": user.name,
+        "payer": api.payers.of(Some(&user)).map(Purse::payer).ok(),
+        "window": usage,
+        "days": days,
+        "total": amounts(&total),
+    });
     Ok(Json(answer).into_response())
 }
 

@@ -121,6 +121,7 @@ mod tests {
 
     fn config() -> LoginConfig {
         LoginConfig {
+            payer: None,
             domain: "gateway.example".into(),
             chain_id: 1,
             who: Who::Anyone,

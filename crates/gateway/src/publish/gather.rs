@@ -52,7 +52,7 @@ pub enum Next<T> {
     Rest,
 }
 
-/// The envelopes for one node, target and level.
+/// The envelopes for one node, target, level and payer.
 #[derive(Debug)]
 pub struct Gather<T> {
     queue: VecDeque<(Instant, Submission<T>)>,

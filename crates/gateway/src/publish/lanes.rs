@@ -1,4 +1,4 @@
-//! Lanes: one task per node, target and level, which signs batches and sends them.
+//! Lanes: one task per node, target, level and payer, which signs batches and sends them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,6 @@ use bytes::Bytes;
 use tidings_envelope::api::{PublishRequest, SendResult};
 use tidings_envelope::{AckLevel, BatchHeader, Target};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::ed25519::SigningKey;
 use tidings_types::{BoundedVec, ErrorCode, EthereumAddress, NodeId, PicoDollars, Wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -18,6 +17,7 @@ use super::gather::{Batch, Gather, Next, Submission};
 use super::verify::{Finding, Question, examine};
 use crate::metrics::Metrics;
 use crate::network::{CallError, Network, Snapshot};
+use crate::session_key::SessionKeys;
 
 /// Submissions that may wait for a lane's task to look at them.
 const INBOX_SUBMISSIONS_MAX: usize = 1_024;
@@ -42,15 +42,8 @@ pub struct LaneKey {
     pub target: Target,
     /// How durable the envelopes must be.
     pub level: AckLevel,
-}
-
-/// Who pays and signs.
-#[derive(Debug, Clone)]
-pub struct Payer {
     /// Whose balance pays.
-    pub address: EthereumAddress,
-    /// The registered key that signs.
-    pub session_key: SigningKey,
+    pub payer: EthereumAddress,
 }
 
 /// What every lane needs.
@@ -58,8 +51,8 @@ pub struct Payer {
 pub struct Desk {
     /// The network.
     pub network: Arc<Network>,
-    /// Who pays.
-    pub payer: Payer,
+    /// Who can pay, and the registered key that signs for each.
+    pub session_keys: SessionKeys,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -238,12 +231,13 @@ impl Desk {
         envelopes: &[Arc<Outgoing>],
         snapshot: &Snapshot,
     ) -> Result<PublishRequest, ErrorCode> {
+        let session_key = self.session_keys.get(&key.payer).ok_or(ErrorCode::PayerUnknown)?;
         let period = self.network.period_of(key.carrier).ok_or(ErrorCode::NotReady)?;
         let ids: Vec<_> = envelopes.iter().map(|envelope| envelope.id).collect();
         let header = BatchHeader {
             version: PROTOCOL_VERSION,
-            payer: self.payer.address,
-            session_key: self.payer.session_key.public_key(),
+            payer: key.payer,
+            session_key: session_key.public_key(),
             target: key.target,
             registry_epoch: snapshot.registry.epoch,
             not_after: period.plus(1),
@@ -255,7 +249,7 @@ impl Desk {
         Ok(PublishRequest {
             version: PROTOCOL_VERSION,
             level: key.level,
-            batch: header.sign(&self.payer.session_key, self.network.id()),
+            batch: header.sign(session_key, self.network.id()),
             ids: BoundedVec::new(ids).map_err(|_| ErrorCode::TooLarge)?,
             envelopes: BoundedVec::new(bytes).map_err(|_| ErrorCode::TooLarge)?,
         })

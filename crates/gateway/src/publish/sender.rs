@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tidings_envelope::api::{SendRequest, SendResponse, SendResult};
 use tidings_envelope::{AckLevel, Lane, Target};
 use tidings_types::constants::PROTOCOL_VERSION;
-use tidings_types::{BoundedVec, ErrorCode, NodeId, PicoDollars, ShardId};
+use tidings_types::{BoundedVec, ErrorCode, EthereumAddress, NodeId, PicoDollars, ShardId};
 
 use super::Outgoing;
 use super::cost::Cost;
@@ -25,6 +25,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Prepared {
     level: AckLevel,
+    /// Who pays for all of it.
+    payer: EthereumAddress,
     /// What is to be sent, by place in the request.
     outgoing: Vec<(usize, Arc<Outgoing>)>,
     /// What each of them may cost, in the same order.
@@ -50,11 +52,13 @@ pub struct Sender {
     envelope_fee_max: Option<PicoDollars>,
 }
 
-/// Envelopes of one request that share shard and lane.
+/// What envelopes of one request have in common that share shard and lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Course {
     shard: ShardId,
     lane: Lane,
+    level: AckLevel,
+    payer: EthereumAddress,
 }
 
 impl Sender {
@@ -65,24 +69,29 @@ impl Sender {
         Self { lanes: Lanes::new(Arc::clone(&desk)), desk, deadline, envelope_fee_max }
     }
 
-    /// Looks at every envelope of a request (GTW-004).
+    /// Looks at every envelope of a request that `payer` is to pay for (GTW-004, GTW-021).
     ///
     /// # Errors
     /// [`ErrorCode::UnknownVersion`], or [`ErrorCode::NotReady`] before the registry is known.
-    pub fn prepare(&self, request: SendRequest) -> Result<Prepared, ErrorCode> {
+    pub fn prepare(
+        &self,
+        request: SendRequest,
+        payer: EthereumAddress,
+    ) -> Result<Prepared, ErrorCode> {
         if request.version != PROTOCOL_VERSION {
             return Err(ErrorCode::UnknownVersion);
         }
         let snapshot = self.desk.network.snapshot().ok_or(ErrorCode::NotReady)?;
         let mut prepared = Prepared {
             level: request.level,
+            payer,
             outgoing: Vec::new(),
             costs: Vec::new(),
             refused: Vec::new(),
         };
         let mut seen = BTreeSet::new();
         for (place, envelope) in request.envelopes.iter().enumerate() {
-            let checked = Outgoing::check(envelope, self.desk.payer.address);
+            let checked = Outgoing::check(envelope, payer);
             let checked = checked.and_then(|envelope| self.afford(envelope, &snapshot));
             let checked =
                 checked.and_then(|envelope| Ok((Cost::of(place, &envelope, &snapshot)?, envelope)));
@@ -109,7 +118,7 @@ impl Sender {
 
     /// Sends what was prepared; one result per envelope of the request, in its order (GTW-010).
     pub async fn send(&self, prepared: Prepared) -> SendResponse {
-        let Prepared { level, outgoing, refused, .. } = prepared;
+        let Prepared { level, payer, outgoing, refused, .. } = prepared;
         let count = outgoing.len() + refused.len();
         let mut results = vec![SendResult::Refused { code: ErrorCode::Internal }; count];
         let mut enter = |place: usize, result| {
@@ -120,9 +129,8 @@ impl Sender {
         for (place, code) in refused {
             enter(place, SendResult::Refused { code });
         }
-        let courses = self.courses(outgoing).into_iter();
-        let voyages =
-            courses.map(|(course, pending)| Voyage::new(self, course, level, pending).run());
+        let courses = self.courses(level, payer, outgoing).into_iter();
+        let voyages = courses.map(|(course, pending)| Voyage::new(self, course, pending).run());
         for (place, result) in join_all(voyages).await.into_iter().flatten() {
             enter(place, result);
         }
@@ -135,12 +143,15 @@ impl Sender {
 
     fn courses(
         &self,
+        level: AckLevel,
+        payer: EthereumAddress,
         outgoing: Vec<(usize, Arc<Outgoing>)>,
     ) -> BTreeMap<Course, Vec<(usize, Arc<Outgoing>)>> {
         let shard_count = self.desk.network.snapshot().map_or(1, |now| now.registry.shard_count);
         let mut courses = BTreeMap::<_, Vec<_>>::new();
         for (place, envelope) in outgoing {
-            let course = Course { shard: envelope.topic.shard(shard_count), lane: envelope.lane };
+            let (shard, lane) = (envelope.topic.shard(shard_count), envelope.lane);
+            let course = Course { shard, lane, level, payer };
             courses.entry(course).or_default().push((place, envelope));
         }
         courses
@@ -151,7 +162,6 @@ impl Sender {
 struct Voyage<'a> {
     sender: &'a Sender,
     course: Course,
-    level: AckLevel,
     until: Instant,
     /// Where each envelope stands in the request, the envelope, and why it is not done yet.
     pending: Vec<(usize, Arc<Outgoing>, ErrorCode)>,
@@ -167,17 +177,11 @@ struct Voyage<'a> {
 }
 
 impl<'a> Voyage<'a> {
-    fn new(
-        sender: &'a Sender,
-        course: Course,
-        level: AckLevel,
-        pending: Vec<(usize, Arc<Outgoing>)>,
-    ) -> Self {
+    fn new(sender: &'a Sender, course: Course, pending: Vec<(usize, Arc<Outgoing>)>) -> Self {
         let pending = pending.into_iter();
         Self {
             sender,
             course,
-            level,
             until: Instant::now() + sender.deadline,
             pending: pending.map(|(place, sent)| (place, sent, ErrorCode::Unreachable)).collect(),
             done: Vec::new(),
@@ -231,7 +235,8 @@ impl<'a> Voyage<'a> {
             Lane::Broadcast => Target::Node(carrier),
             Lane::Ordered => Target::Shard(self.course.shard),
         };
-        let key = LaneKey { carrier, target, level: self.level };
+        let Course { level, payer, .. } = self.course;
+        let key = LaneKey { carrier, target, level, payer };
         let envelopes = self.pending.iter().map(|(_, envelope, _)| Arc::clone(envelope));
         self.sender.lanes.publish(key, envelopes.collect()).await
     }

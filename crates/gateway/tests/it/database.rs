@@ -1,7 +1,9 @@
 //! What both databases do alike.
 
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use tidings_gateway::{ApiKey, Database, DatabaseError, OwedAmount, Quota, Spent, User, UserSpend};
+use tidings_gateway::{
+    ApiKey, Database, DatabaseError, OwedAmount, Quota, Spent, Terms, User, UserSpend,
+};
 use tidings_types::{EthereumAddress, Period, PicoDollars, PicoDollarsTotal, ShardId};
 
 /// A server's URL, under which databases may be made.
@@ -32,6 +34,7 @@ async fn postgres() -> String {
 async fn conforms(url: &str) {
     let database = Database::open(url).await.unwrap();
     users_are_found_by_their_key(&database).await;
+    users_have_payers(&database).await;
     names_are_plain_and_unique(&database).await;
     windows_hold_the_quota(&database).await;
     takers_at_once_share_the_quota(&database).await;
@@ -48,7 +51,7 @@ async fn users_are_found_by_their_key(database: &Database) {
     let ada = database.add_user("ada", Quota::envelopes(10)).await.unwrap();
     let ben = database.add_user("ben", money(Some(PicoDollars(7)))).await.unwrap();
     let check = async |key: &ApiKey, expected: Option<(&str, Quota)>| {
-        let expected = expected.map(|(name, quota)| User { name: name.into(), quota });
+        let expected = expected.map(|(name, quota)| User { name: name.into(), quota, payer: None });
         assert_eq!(database.user(&key.digest(), 0).await.unwrap(), expected);
     };
     check(&ada, Some(("ada", Quota::envelopes(10)))).await;
@@ -62,6 +65,30 @@ async fn users_are_found_by_their_key(database: &Database) {
     check(&ben, None).await;
     for refused in [database.remove_user("ben").await, database.set_quota("ben", money(None)).await]
     {
+        assert!(matches!(refused, Err(DatabaseError::UserUnknown(name)) if name == "ben"));
+    }
+}
+
+async fn users_have_payers(database: &Database) {
+    // covers: GTW-021
+    let payer = |byte| Some(EthereumAddress([byte; 20]));
+    let quota = Quota::envelopes(1);
+    let ben = database.add_user("ben", Terms { quota, payer: payer(1) }).await.unwrap();
+    let check = async |expected| {
+        let found = database.user(&ben.digest(), 0).await.unwrap().unwrap();
+        assert_eq!((found.quota, found.payer), (quota, expected));
+        assert_eq!(database.payers().await.unwrap().get("ben").copied(), expected);
+    };
+    check(payer(1)).await;
+    for other in [payer(2), None, None, payer(3)] {
+        database.set_payer("ben", other).await.unwrap();
+        check(other).await;
+    }
+    // Whoever gets the name next does not inherit who pays.
+    database.remove_user("ben").await.unwrap();
+    assert!(database.payers().await.unwrap().is_empty());
+    for payer in [payer(1), None] {
+        let refused = database.set_payer("ben", payer).await;
         assert!(matches!(refused, Err(DatabaseError::UserUnknown(name)) if name == "ben"));
     }
 }
@@ -135,15 +162,17 @@ fn spent(envelopes: u64) -> Spent {
 async fn keys_of_log_ins_expire(database: &Database) {
     let account = EthereumAddress([0xab; 20]);
     let quota = Quota { envelopes: 3, money: Some(PicoDollars(4)) };
-    let user = User { name: account.to_string(), quota };
+    let payer = Some(EthereumAddress([0xcd; 20]));
+    let user = User { name: account.to_string(), quota, payer };
     let log_in = async |now, expires| {
         let larger = Quota { envelopes: 4, ..quota };
-        let quota = if now == 0 { quota } else { larger };
-        database.log_in(account, quota, now, expires).await.unwrap()
+        let (quota, payer) = if now == 0 { (quota, payer) } else { (larger, None) };
+        let terms = Terms { quota, payer };
+        database.log_in(account, terms, now, expires).await.unwrap()
     };
     let check = async |key: &ApiKey, now, expected: bool| {
         let found = database.user(&key.digest(), now).await.unwrap();
-        assert_eq!(found, expected.then(|| user.clone()), "the quota is that of the first time");
+        assert_eq!(found, expected.then(|| user.clone()), "the terms are those of the first time");
     };
     let (first, second) = (log_in(0, 10).await, log_in(1, 20).await);
     check(&first, 9, true).await;
@@ -241,7 +270,7 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     }
     connection.close().await.unwrap();
     let database = Database::open(&url).await.unwrap();
-    let ada = User { name: "ada".into(), quota: Quota::envelopes(10) };
+    let ada = User { name: "ada".into(), quota: Quota::envelopes(10), payer: None };
     assert_eq!(database.user(&key.digest(), 0).await.unwrap(), Some(ada));
     assert_eq!(database.usage("ada").await.unwrap().used, 4);
     assert!(database.spend_of("ada", 0).await.unwrap().is_empty());
@@ -285,8 +314,8 @@ async fn other_urls_and_later_formats_are_refused() {
     let url = sqlite(&folder).await;
     Database::open(&url).await.unwrap().close().await;
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    connection.execute("INSERT INTO gateway_format (format) VALUES (3)").await.unwrap();
+    connection.execute("INSERT INTO gateway_format (format) VALUES (4)").await.unwrap();
     connection.close().await.unwrap();
     let error = Database::open(&url).await.unwrap_err();
-    assert!(matches!(error, DatabaseError::NewerFormat { found: 3 }), "{error}");
+    assert!(matches!(error, DatabaseError::NewerFormat { found: 4 }), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,8 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidings_envelope::api::{MEDIA_TYPE, SendRequest, SendResponse, SendResult};
 use tidings_envelope::{AckLevel, ClientEnvelope};
-use tidings_gateway::{FundsWatch, Gateway, GatewayConfig, Limits, Quota, add_user};
+use tidings_gateway::{FundsWatches, Gateway, GatewayConfig, Limits, Quota, add_user};
 use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::ed25519::SigningKey;
 use tidings_types::{BoundedVec, ErrorCode, NodeId, PicoDollars, Wire};
 
 use super::peer::Peer;
@@ -37,8 +39,8 @@ pub struct Setting {
     pub quota: u64,
     /// In picodollars per window; no limit without.
     pub money_quota: Option<u64>,
-    /// What the payer has; no limit without.
-    pub funds: Option<FundsWatch>,
+    /// What payers have; no limit without.
+    pub funds: FundsWatches,
     /// Which nodes say that they are ready, by place; the others are the last resort.
     pub ready: Vec<usize>,
     /// Which nodes are not there at all.
@@ -53,7 +55,7 @@ impl Default for Setting {
             shards: 1,
             quota: QUOTA,
             money_quota: None,
-            funds: None,
+            funds: FundsWatches::new(),
             ready: vec![0],
             down: vec![],
             change: |_| (),
@@ -93,9 +95,7 @@ impl Setting {
 }
 
 fn configuration(folder: &TempDir, world: &World) -> GatewayConfig {
-    let session_key_file = folder.path().join("session.key");
-    std::fs::write(&session_key_file, hex::encode(session_key().to_secret().as_slice())).unwrap();
-    std::fs::set_permissions(&session_key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let session_key_file = key_file(folder.path(), &session_key());
     GatewayConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         nodes: world.registry().nodes.iter().map(|node| node.http.clone()).collect(),
@@ -116,7 +116,16 @@ fn configuration(folder: &TempDir, world: &World) -> GatewayConfig {
         limits: Limits::default(),
         chain: None,
         login: None,
+        payers: Vec::new(),
     }
+}
+
+/// Keeps a session key as a gateway wants it.
+pub fn key_file(folder: &Path, key: &SigningKey) -> PathBuf {
+    let file = folder.join(format!("{}.key", key.public_key()));
+    std::fs::write(&file, hex::encode(key.to_secret().as_slice())).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    file
 }
 
 impl Subject {

@@ -17,6 +17,7 @@ fn wallet() -> LocalWallet {
 
 fn login() -> LoginConfig {
     LoginConfig {
+        payer: None,
         domain: "gateway.example".into(),
         chain_id: 31_337,
         who: Who::Anyone,

@@ -7,6 +7,7 @@ mod gateway;
 mod login;
 mod lying;
 mod money;
+mod payers;
 mod peer;
 mod running;
 mod sending;

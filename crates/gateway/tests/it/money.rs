@@ -4,14 +4,14 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tidings_envelope::AckLevel;
 use tidings_envelope::api::SendResult;
-use tidings_gateway::{Gateway, GatewayConfig, GatewayError};
+use tidings_gateway::{FundsWatches, Gateway, GatewayConfig, GatewayError};
 use tidings_payer::{Cap, Funds, ShardFunds};
 use tidings_types::{ErrorCode, Period, PicoDollarsTotal, ShardId, Wire};
 use tokio::sync::watch;
 
 use super::gateway::{Setting, Subject, outcome, request};
 use super::peer::Act;
-use super::world::{PERIOD, message, message_on};
+use super::world::{PAYER, PERIOD, message, message_on};
 
 async fn estimate(subject: &Subject, envelopes: Value) -> Result<Value, (StatusCode, Value)> {
     let request = subject.client.post(subject.url("/v1/estimate"));
@@ -172,7 +172,12 @@ async fn a_quota_of_money_is_never_exceeded() {
 }
 
 /// Funds that allow `cap` for each of two shards in every period.
-fn funds(balance: u64, cap: u64, charged_through: u64) -> Option<Funds> {
+/// The name of one of the payer's metrics.
+fn of_payer(what: &str, more: &str) -> String {
+    format!("tidings_gateway_{what}_picodollars{{payer=\"{PAYER}\"{more}}}")
+}
+
+pub fn funds(balance: u64, cap: u64, charged_through: u64) -> Option<Funds> {
     let cap = Cap { amount: PicoDollarsTotal(cap.into()), ..Cap::default() };
     let shard = ShardFunds { cap, charged_through: Period(charged_through) };
     let shards = (0..2).map(|number| (ShardId(number), shard)).collect();
@@ -185,7 +190,7 @@ async fn before_the_money_is_known_and_when_it_is_gone_nothing_is_sent() {
     let fee = most(&Setting::default().start().await, "one").await;
     let (payer, watched) = watch::channel(None);
     let change = |config: &mut GatewayConfig| config.probe_interval_ms = 10;
-    let setting = Setting { funds: Some(watched), change, ..Setting::default() };
+    let setting = Setting { funds: [(PAYER, watched)].into(), change, ..Setting::default() };
     let subject = setting.start_unready().await;
     let send = async |text: &str| {
         let sent = subject.try_send(AckLevel::Local, vec![message(text)]).await;
@@ -211,7 +216,7 @@ async fn before_the_money_is_known_and_when_it_is_gone_nothing_is_sent() {
     assert_eq!(subject.json("/v1/usage").await["used"], 2, "who is refused is charged nothing");
     let shown = &subject.json("/v1/status").await["funds"];
     assert_eq!(shown["owed_picodollars"], (first + second).to_string());
-    assert_eq!(subject.metric("tidings_gateway_funds_owed_picodollars").await, first + second);
+    assert_eq!(subject.metric(&of_payer("funds_owed", "")).await, first + second);
     // The periods are charged, and somebody put money in.
     payer.send_replace(funds(fee, u64::MAX, PERIOD.0 + 1));
     assert_eq!(subject.json("/v1/status").await["funds"]["owed_picodollars"], "0");
@@ -224,7 +229,8 @@ async fn a_cap_holds_for_its_shard_and_period() {
     let fee = most(&Setting::default().start().await, "one").await;
     let (_payer, watched) = watch::channel(funds(u64::MAX, fee, 0));
     let change = |config: &mut GatewayConfig| config.probe_interval_ms = 10;
-    let setting = Setting { funds: Some(watched), shards: 2, change, ..Setting::default() };
+    let setting =
+        Setting { funds: [(PAYER, watched)].into(), shards: 2, change, ..Setting::default() };
     let subject = setting.start().await;
     // One under way is set aside in full, so that two at once do not share the cap.
     subject.peers[0].then(Act::Hold);
@@ -238,7 +244,8 @@ async fn a_cap_holds_for_its_shard_and_period() {
     outcome(held.await.unwrap().unwrap()).await.unwrap();
     // Its fee is billed in the next period, and counts there.
     subject.world.set_period(PERIOD.plus(1));
-    let spent = async || subject.metric("tidings_gateway_cap_spent_picodollars{shard=\"0\"}").await;
+    let name = of_payer("cap_spent", ",shard=\"0\"");
+    let spent = async || subject.metric(&name).await;
     let mut looks = 0;
     while spent().await == 0 {
         looks += 1;
@@ -253,11 +260,12 @@ async fn debts_outlive_the_gateway() {
     // covers: GTW-017
     let fee = most(&Setting::default().start().await, "one").await;
     let (_payer, watched) = watch::channel(funds(2 * fee - fee / 2, u64::MAX, 0));
-    let subject = Setting { funds: Some(watched.clone()), ..Setting::default() }.start().await;
+    let subject =
+        Setting { funds: [(PAYER, watched.clone())].into(), ..Setting::default() }.start().await;
     subject.send(AckLevel::Local, vec![message("one")]).await;
     let key = subject.key.clone();
     subject.gateway.stop().await.unwrap();
-    let gateway = Gateway::start(subject.config, Some(watched)).await.unwrap();
+    let gateway = Gateway::start(subject.config, [(PAYER, watched)].into()).await.unwrap();
     gateway.ready().await;
     let url = format!("http://{}/v1/send", gateway.address());
     let request = subject.client.post(url).bearer_auth(key);
@@ -278,6 +286,6 @@ async fn a_chain_that_nobody_watches_is_an_error() {
         poll_ms: 1,
     };
     let config = GatewayConfig { chain: Some(chain), ..subject.config };
-    let error = Gateway::start(config, None).await.unwrap_err();
+    let error = Gateway::start(config, FundsWatches::new()).await.unwrap_err();
     assert!(matches!(error, GatewayError::FundsUnwatched), "{error}");
 }

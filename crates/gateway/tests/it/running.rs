@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use reqwest::StatusCode;
 use tidings_envelope::AckLevel;
-use tidings_gateway::{Gateway, GatewayConfig, GatewayError, TlsFiles, run};
+use tidings_gateway::{FundsWatches, Gateway, GatewayConfig, GatewayError, TlsFiles, run};
 use tidings_types::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -77,7 +77,7 @@ async fn what_is_under_way_is_answered_before_the_gateway_stops() {
     stopping.await.unwrap().unwrap();
     assert!(subject.client.get(format!("{url}/healthz")).send().await.is_err());
     // The unused part of the lease was given back.
-    let gateway = Gateway::start(config, None).await.unwrap();
+    let gateway = Gateway::start(config, FundsWatches::new()).await.unwrap();
     let usage = format!("http://{}/v1/usage", gateway.address());
     let usage = subject.client.get(usage).bearer_auth(&key).send().await.unwrap();
     let usage: serde_json::Value = serde_json::from_str(&usage.text().await.unwrap()).unwrap();
@@ -90,7 +90,7 @@ async fn run_ends_with_its_shutdown() {
     let subject = Setting::default().start_unready().await;
     let (stop, stopped) = oneshot::channel::<()>();
     let config = GatewayConfig { listen: "127.0.0.1:0".parse().unwrap(), ..subject.config };
-    let running = tokio::spawn(run(config, None, async { stopped.await.unwrap() }));
+    let running = tokio::spawn(run(config, FundsWatches::new(), async { stopped.await.unwrap() }));
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 }
@@ -99,7 +99,7 @@ async fn run_ends_with_its_shutdown() {
 async fn an_address_in_use_is_an_error() {
     let subject = Setting::default().start_unready().await;
     let config = GatewayConfig { listen: subject.gateway.address(), ..subject.config };
-    let error = Gateway::start(config, None).await.unwrap_err();
+    let error = Gateway::start(config, FundsWatches::new()).await.unwrap_err();
     assert!(matches!(error, GatewayError::Listen { .. }), "{error}");
 }
 
@@ -115,7 +115,7 @@ async fn with_a_certificate_it_speaks_tls() {
     let secret = made.signing_key.serialize_der();
     std::fs::write(&files.key, pem("PRIVATE KEY", &secret)).unwrap();
     let config = GatewayConfig { tls: Some(files), ..subject.config };
-    let gateway = Gateway::start(config, None).await.unwrap();
+    let gateway = Gateway::start(config, FundsWatches::new()).await.unwrap();
     let der = reqwest::Certificate::from_der(made.cert.der()).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([der]).build().unwrap();
     let url = format!("https://localhost:{}/healthz", gateway.address().port());

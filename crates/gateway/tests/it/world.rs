@@ -14,11 +14,18 @@ use tidings_types::{
 
 pub const PAYER: EthereumAddress = EthereumAddress([3; 20]);
 
+/// Another payer of the registry.
+pub const OTHER_PAYER: EthereumAddress = EthereumAddress([4; 20]);
+
 /// The period at the start of every test.
 pub const PERIOD: Period = Period(50);
 
 pub fn session_key() -> SigningKey {
     SigningKey::from_secret(&[5; 32])
+}
+
+pub fn other_session_key() -> SigningKey {
+    SigningKey::from_secret(&[15; 32])
 }
 
 pub fn node_key(node: NodeId) -> NodeKey {
@@ -57,10 +64,12 @@ impl World {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: nodes.collect(),
-            payers: vec![PayerRecord {
-                address: PAYER,
-                session_keys: vec![session_key().public_key()],
-            }],
+            payers: [(PAYER, session_key()), (OTHER_PAYER, other_session_key())]
+                .map(|(address, key)| {
+                    let session_keys = vec![key.public_key()];
+                    PayerRecord { address, session_keys }
+                })
+                .into(),
             edges: Vec::new(),
             fees: FeeSchedule::default(),
         };
@@ -116,6 +125,12 @@ fn body(key: &SigningKey, text: &str) -> EnvelopeBody {
 /// A broadcast envelope that holds `text`.
 pub fn message(text: &str) -> ClientEnvelope {
     message_until(text, PERIOD.plus(1))
+}
+
+/// A broadcast envelope that `payer` is to pay for.
+pub fn message_of(payer: EthereumAddress, text: &str) -> ClientEnvelope {
+    let key = topic_key(6);
+    EnvelopeBody { payer, ..body(&key, text) }.sign(&key, network())
 }
 
 pub fn message_until(text: &str, not_after: Period) -> ClientEnvelope {

@@ -3,7 +3,7 @@
 use tidings_types::EthereumAddress;
 
 use super::users::{SET_MONEY, columns};
-use super::{Database, DatabaseError, Quota};
+use super::{Database, DatabaseError, Terms};
 use crate::account::{ApiKey, KeyDigest};
 
 /// Keys that one account can have at once; the one that expires first gives way to another.
@@ -16,19 +16,19 @@ const FORGET: &str = "DELETE FROM gateway_login_keys WHERE name = $1 AND (expire
 
 impl Database {
     /// Gives an account a fresh key that is good until `expires_seconds`; one that was not here
-    /// before becomes a user under its address, with this quota (GTW-020).
+    /// before becomes a user under its address, on these terms (GTW-020).
     ///
     /// # Errors
     /// [`DatabaseError::QuotaTooLarge`], or the database's failure.
     pub async fn log_in(
         &self,
         account: EthereumAddress,
-        quota: Quota,
+        terms: Terms,
         now_seconds: u64,
         expires_seconds: u64,
     ) -> Result<ApiKey, DatabaseError> {
         let name = account.to_string();
-        let (envelopes, money) = columns(quota)?;
+        let (envelopes, money) = columns(terms.quota)?;
         // The user's own key is one that nobody has.
         let (own, key) = (ApiKey::generate().digest(), ApiKey::generate());
         let digest = key.digest();
@@ -45,6 +45,9 @@ impl Database {
                 .execute(&mut *transaction).await?;
             if let (1, Some(money)) = (added.rows_affected(), money) {
                 sqlx::query(SET_MONEY).bind(&name).bind(money).execute(&mut *transaction).await?;
+            }
+            if added.rows_affected() == 1 {
+                set_payer!(&mut *transaction, &name, terms.payer);
             }
             sqlx::query(add_key)
                 .bind(digest.handle()).bind(digest.to_hex()).bind(&name).bind(expires)

@@ -1,6 +1,8 @@
 //! Users, their keys, and what they have taken of their quotas.
 
-use tidings_types::PicoDollars;
+use std::collections::BTreeMap;
+
+use tidings_types::{EthereumAddress, PicoDollars};
 
 use super::{Database, DatabaseError, amount};
 use crate::account::{ApiKey, KeyDigest};
@@ -32,9 +34,24 @@ macro_rules! give_back {
     };
 }
 
+/// Users with their quotas of money and payers, where they have them.
+macro_rules! users {
+    () => {
+        "FROM gateway_users u LEFT JOIN gateway_money_quotas m ON m.name = u.name
+            LEFT JOIN gateway_user_payers p ON p.name = u.name WHERE "
+    };
+}
+
+/// A user's quotas in envelopes and money, and payer.
+type TermsRow = (i64, Option<i64>, Option<String>);
+
+/// The name of a key's user, the key's digest, and the terms.
+type KeyRow = (String, String, i64, Option<i64>, Option<String>);
+
 /// Everything that is kept of a user.
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM gateway_login_keys WHERE name = $1",
+    "DELETE FROM gateway_user_payers WHERE name = $1",
     "DELETE FROM gateway_money_quotas WHERE name = $1",
     "DELETE FROM gateway_spend WHERE name = $1",
     "DELETE FROM gateway_users WHERE name = $1",
@@ -47,6 +64,23 @@ pub struct User {
     pub name: String,
     /// What the user may use in each window.
     pub quota: Quota,
+    /// Who pays for the user; the gateway's first payer without (GTW-021).
+    pub payer: Option<EthereumAddress>,
+}
+
+/// What a new user gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// What the user may use in each window.
+    pub quota: Quota,
+    /// Who pays for the user; the gateway's first payer without (GTW-021).
+    pub payer: Option<EthereumAddress>,
+}
+
+impl From<Quota> for Terms {
+    fn from(quota: Quota) -> Self {
+        Self { quota, payer: None }
+    }
 }
 
 /// What may be used in each window.
@@ -93,7 +127,12 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`] when the name is taken or no name, or the database fails.
-    pub async fn add_user(&self, name: &str, quota: Quota) -> Result<ApiKey, DatabaseError> {
+    pub async fn add_user(
+        &self,
+        name: &str,
+        terms: impl Into<Terms>,
+    ) -> Result<ApiKey, DatabaseError> {
+        let Terms { quota, payer } = terms.into();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if !(1..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
             return Err(DatabaseError::NameInvalid);
@@ -114,6 +153,9 @@ impl Database {
                 .await;
             if let (Ok(_), Some(money)) = (&added, money) {
                 sqlx::query(SET_MONEY).bind(name).bind(money).execute(&mut *transaction).await?;
+            }
+            if added.is_ok() {
+                set_payer!(&mut *transaction, name, payer);
             }
             match added {
                 Ok(_) => transaction.commit().await,
@@ -154,6 +196,40 @@ impl Database {
         Ok(())
     }
 
+    /// Has another payer pay for a user, or without one the gateway's first.
+    ///
+    /// # Errors
+    /// [`DatabaseError::UserUnknown`], or the database's failure.
+    pub async fn set_payer(
+        &self,
+        name: &str,
+        payer: Option<EthereumAddress>,
+    ) -> Result<(), DatabaseError> {
+        let is_there = "SELECT name FROM gateway_users WHERE name = $1";
+        on!(self, pool => {
+            let mut transaction = pool.begin().await?;
+            let found: Option<(String,)> =
+                sqlx::query_as(is_there).bind(name).fetch_optional(&mut *transaction).await?;
+            if found.is_none() {
+                return Err(DatabaseError::UserUnknown(name.to_owned()));
+            }
+            set_payer!(&mut *transaction, name, payer);
+            transaction.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// Who pays for the users that were given a payer.
+    ///
+    /// # Errors
+    /// The database's failure.
+    pub async fn payers(&self) -> Result<BTreeMap<String, EthereumAddress>, DatabaseError> {
+        let statement = "SELECT name, payer FROM gateway_user_payers";
+        let rows: Vec<(String, String)> =
+            on!(self, pool => sqlx::query_as(statement).fetch_all(pool).await)?;
+        rows.into_iter().map(|(name, payer)| Ok((name, address(&payer)?))).collect()
+    }
+
     /// Removes a user and all that is kept of it; its key is refused from then on.
     ///
     /// # Errors
@@ -188,24 +264,26 @@ impl Database {
             return Ok(Some(user));
         }
         let Some(name) = self.logged_in(digest, now_seconds).await? else { return Ok(None) };
-        let statement = "SELECT u.quota, m.quota FROM gateway_users u
-            LEFT JOIN gateway_money_quotas m ON m.name = u.name WHERE u.name = $1";
-        let row: Option<(i64, Option<i64>)> = on!(self, pool => sqlx::query_as(statement)
+        let statement = concat!("SELECT u.quota, m.quota, p.payer ", users!(), "u.name = $1");
+        let row: Option<TermsRow> = on!(self, pool => sqlx::query_as(statement)
             .bind(&name).fetch_optional(pool).await)?;
-        row.map(|(envelopes, money)| Ok(User { name, quota: quota(envelopes, money)? })).transpose()
+        row.map(|terms| user(name, terms)).transpose()
     }
 
     async fn user_with_own_key(&self, digest: &KeyDigest) -> Result<Option<User>, DatabaseError> {
-        let statement = "SELECT u.name, u.key_digest, u.quota, m.quota FROM gateway_users u
-            LEFT JOIN gateway_money_quotas m ON m.name = u.name WHERE u.key_handle = $1";
-        let row: Option<(String, String, i64, Option<i64>)> = on!(self, pool =>
-            sqlx::query_as(statement).bind(digest.handle()).fetch_optional(pool).await)?;
-        let Some((name, stored, envelopes, money)) = row else { return Ok(None) };
+        let statement = concat!(
+            "SELECT u.name, u.key_digest, u.quota, m.quota, p.payer ",
+            users!(),
+            "u.key_handle = $1"
+        );
+        let row: Option<KeyRow> = on!(self, pool => sqlx::query_as(statement)
+                .bind(digest.handle()).fetch_optional(pool).await)?;
+        let Some((name, stored, envelopes, money, payer)) = row else { return Ok(None) };
         let stored = KeyDigest::from_hex(&stored).ok_or(DatabaseError::Damaged("a key digest"))?;
         if !stored.matches(digest) {
             return Ok(None);
         }
-        Ok(Some(User { name, quota: quota(envelopes, money)? }))
+        user(name, (envelopes, money, payer)).map(Some)
     }
 
     /// Takes `count` envelopes from what a user has left in `window`; false when it is too little,
@@ -316,9 +394,14 @@ pub(super) const SET_MONEY: &str =
     "INSERT INTO gateway_money_quotas (name, quota, window_number, used)
     VALUES ($1, $2, 0, 0) ON CONFLICT (name) DO UPDATE SET quota = excluded.quota";
 
-fn quota(envelopes: i64, money: Option<i64>) -> Result<Quota, DatabaseError> {
+fn user(name: String, (envelopes, money, payer): TermsRow) -> Result<User, DatabaseError> {
     let money = money.map(amount).transpose()?.map(PicoDollars);
-    Ok(Quota { envelopes: amount(envelopes)?, money })
+    let quota = Quota { envelopes: amount(envelopes)?, money };
+    Ok(User { name, quota, payer: payer.as_deref().map(address).transpose()? })
+}
+
+fn address(stored: &str) -> Result<EthereumAddress, DatabaseError> {
+    stored.parse().map_err(|_| DatabaseError::Damaged("a payer's address"))
 }
 
 pub(super) fn columns(quota: Quota) -> Result<(i64, Option<i64>), DatabaseError> {
