@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tidings_envelope::{CongestionHistory, EntryHeader, UNCONGESTED_PERMILLE, uncongested_part};
-use tidings_types::constants::NOT_AFTER_PERIODS_AHEAD_MAX;
+use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, NOT_AFTER_PERIODS_AHEAD_MAX};
 use tidings_types::{
     EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal,
 };
@@ -15,6 +15,11 @@ use crate::{Usage, UsageTally, Work};
 /// How many periods after its fee period an entry is still billed; who keeps it back for longer
 /// works for nothing, and ids need not be kept for ever (SET-004).
 pub(crate) const LATE_PERIODS_MAX: u64 = 4;
+
+/// How many periods before the one that is billed ids are kept: an entry that is still billed is of
+/// a period at most [`LATE_PERIODS_MAX`] before it, and an earlier entry of the same envelope at
+/// most as many before that as its expiry allows (FEE-006, SET-004).
+const BILLED_PERIODS_KEPT: u64 = LATE_PERIODS_MAX + FEE_PERIODS_BEFORE_EXPIRY_MAX;
 
 /// How many periods before its fee period an entry is pinned at most: nobody honest takes an
 /// envelope that expires later (ENV-006), and what waits is kept in memory (SET-004).
@@ -101,7 +106,7 @@ impl Counter {
     /// Begins to count what `last` and the periods before it are billed.
     pub(crate) fn begin(&mut self, last: Period) -> Count {
         let mut count = Count { last, tally: UsageTally::new(), work: Work::default() };
-        self.billed = self.billed.split_off(&last.minus(LATE_PERIODS_MAX));
+        self.billed = self.billed.split_off(&last.minus(BILLED_PERIODS_KEPT));
         for charge in std::mem::take(&mut self.postponed) {
             self.add(charge, &mut count);
         }
@@ -128,7 +133,7 @@ impl Counter {
     }
 
     /// Whether the id comes for the first time, which is noted; it comes back only in periods near
-    /// the first, since its envelope expires (ENV-006).
+    /// the first, since its envelope expires (FEE-006).
     fn is_first(&mut self, charge: &Charge) -> bool {
         let mut others = self.billed.iter().filter(|(period, _)| **period != charge.period);
         !others.any(|(_, ids)| ids.contains(&charge.id))

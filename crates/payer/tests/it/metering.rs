@@ -8,7 +8,7 @@ use tidings_envelope::{
     SignedCheckpoint, Tariff, UsageReport,
 };
 use tidings_payer::{Meter, MeterError, PROTOCOL};
-use tidings_types::constants::PROTOCOL_VERSION;
+use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BlockHash, EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, Incarnation, LogIndex,
@@ -210,6 +210,35 @@ fn an_id_is_billed_once_wherever_it_comes_again() {
     lane.begin_period();
     lane.close(&[(3, header(0, 1, 2, 1_000))]);
     assert_eq!(lane.billed(), 1_000, "nor in the next period");
+}
+
+#[test]
+fn an_id_is_billed_once_as_long_as_its_envelope_can_come_again() {
+    // covers: SET-004
+    let mut lane = Lane::new();
+    for member in 1..=2 {
+        lane.state(member, &[(1, 1, [7; 32])], &[]);
+    }
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[(1, header(0, 1, 1, 1_000))]);
+    assert_eq!(lane.billed(), 1_000);
+    // An envelope that expires in period 7 may be of any period from the first on, and whoever
+    // keeps a copy back is billed for up to four periods.
+    let last = 1 + FEE_PERIODS_BEFORE_EXPIRY_MAX + 4;
+    while lane.period < last {
+        lane.begin_period();
+        lane.close(&[]);
+    }
+    for member in 1..=2 {
+        lane.state(member, &[(3, 2, [9; 32])], &[]);
+    }
+    lane.begin_period();
+    lane.close(&[]);
+    lane.begin_period();
+    let expiry = 1 + FEE_PERIODS_BEFORE_EXPIRY_MAX;
+    let report = lane.close(&[(3, header(0, 1, expiry, 1_000)), (3, header(1, 2, expiry, 50))]);
+    assert_eq!((report.last, lane.billed()), (Period(last), 1_050));
 }
 
 #[test]
