@@ -130,14 +130,13 @@ impl Endpoints {
         for _ in 1..ATTEMPTS_MAX {
             let block = BlockId::number(height);
             let answer = self.agreed(|provider| ask(provider, block)).await;
-            let newer = match &answer {
-                Ok(_) => return answer,
-                Err(_) => self.height().await?,
-            };
-            if newer == height {
+            if answer.is_ok() {
                 return answer;
             }
-            height = newer;
+            match self.height().await {
+                Ok(newer) if newer != height => height = newer,
+                _ => return answer,
+            }
         }
         self.agreed(|provider| ask(provider, BlockId::number(height))).await
     }

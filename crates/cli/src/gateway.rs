@@ -58,8 +58,8 @@ pub enum GatewayCommand {
         config: PathBuf,
         /// The user's name
         name: String,
-        /// Which of the gateway's payers [default: its first]
-        payer: Option<EthereumAddress>,
+        /// Which of the gateway's payers
+        payer: EthereumAddress,
     },
     /// Say what every user sent and what it cost
     Spend {
@@ -122,12 +122,11 @@ pub async fn run(command: GatewayCommand, output: Output) -> Result<()> {
         }
         GatewayCommand::SetPayer { config, name, payer } => {
             let config = load(&config)?;
-            check_payer(&config, payer)?;
+            check_payer(&config, Some(payer))?;
             let database = Database::open(&config.database).await?;
             let set = database.set_payer(&name, payer).await;
             database.close().await;
             set?;
-            let payer = payer.unwrap_or(config.payer);
             let answer = json!({ "name": name, "payer": payer });
             output.answer(&answer, |_| {
                 format!("{payer} pays for {name}, in a few seconds at the latest")

@@ -6,23 +6,21 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::OsRng;
-use tidings_envelope::api::SendResult;
-use tidings_envelope::{AckLevel, ClientEnvelope, RegistryDocument, RegistryHistory, Topic};
+use tidings_envelope::{RegistryDocument, RegistryHistory, Topic};
 use tidings_mls::{Group, Installation, SealContext};
 use tidings_types::ed25519::{PublicKey, SigningKey};
-use tidings_types::{
-    EnvelopeId, ErrorCode, EthereumAddress, NetworkId, NodeId, Period, TimestampSeconds,
-};
+use tidings_types::{EnvelopeId, NetworkId, NodeId, Period, TimestampSeconds};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
+use crate::delivery::Payers;
 use crate::error::{CallerError, ClientError, VerifyFailure};
 use crate::event::EventHub;
 use crate::heads::Heads;
 use crate::store::{AccountKey, Scope, Store};
 use crate::sync::Asked;
-use crate::transport::{Gateway, Http, Nodes, ROUNDS_MAX, backoff};
-use crate::verify::{Proven, Verifier};
+use crate::transport::{Gateway, Http, Nodes};
+use crate::verify::Verifier;
 use crate::{Config, ConversationId, StoreError, Unlock};
 
 /// How long messages, welcomes and pointers are kept: a month offline loses nothing.
@@ -50,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) heads: Mutex<Heads>,
     /// Whether a look-up of this run was put to two replicas.
     pub(crate) has_compared: AtomicBool,
+    /// Who pays, and which envelopes nobody was given yet.
+    pub(crate) payers: Payers,
     store: Mutex<Store>,
 }
 
@@ -100,7 +100,6 @@ impl Core {
             tx.put_account(AccountKey::Registry, &to_json(&registries))?;
             tx.put_account(AccountKey::Gateway, config.gateway.as_bytes())?;
             tx.put_account(AccountKey::ApiKey, config.api_key.as_bytes())?;
-            tx.put_account(AccountKey::Payer, &status.payer.0)?;
             tx.put_account(AccountKey::Installation, key.to_secret().as_slice())
         })?;
         let nodes = Nodes::new(http, registries, None);
@@ -163,6 +162,7 @@ impl Core {
             sending: tokio::sync::Mutex::default(),
             heads: Mutex::default(),
             has_compared: AtomicBool::new(false),
+            payers: Payers::default(),
             store: Mutex::new(store),
         }
     }
@@ -214,73 +214,6 @@ impl Core {
         // One period of grace covers the way through the gateway (ENV-006 allows two).
         let not_after = self.nodes.period().await?.plus(1);
         Ok(SealContext { payer: self.payer().await?, not_after, retention_days })
-    }
-
-    async fn payer(&self) -> Result<EthereumAddress, ClientError> {
-        let known = self.store().view().account(AccountKey::Payer)?;
-        if let Some(bytes) = known.and_then(|bytes| bytes.as_slice().try_into().ok()) {
-            return Ok(EthereumAddress(bytes));
-        }
-        self.refresh_payer().await
-    }
-
-    /// Asks the gateway anew who pays for us.
-    async fn refresh_payer(&self) -> Result<EthereumAddress, ClientError> {
-        let payer = self.gateway.status().await?.payer;
-        self.store().transact(|tx| tx.put_account(AccountKey::Payer, &payer.0))?;
-        Ok(payer)
-    }
-
-    /// Sends an envelope until it is proved to be stored on f+1 disks, or decided on.
-    ///
-    /// It keeps its id, so sending it again never stores it twice.
-    pub(crate) async fn deliver(&self, envelope: &ClientEnvelope) -> Result<Proven, ClientError> {
-        let mut refusal = ErrorCode::Unreachable;
-        for round in 0..ROUNDS_MAX {
-            tokio::time::sleep(backoff(round)).await;
-            let results = self.deliver_all(std::slice::from_ref(envelope)).await?;
-            match results.into_iter().next() {
-                Some(Ok(proven)) => return Ok(proven),
-                Some(Err(code)) if code.retryable() => refusal = code,
-                Some(Err(code)) => return Err(ClientError::Refused { code }),
-                None => return Err(VerifyFailure::Misplaced.into()),
-            }
-        }
-        Err(ClientError::Refused { code: refusal })
-    }
-
-    /// Sends envelopes once; one verified outcome each, in order.
-    pub(crate) async fn deliver_all(
-        &self,
-        envelopes: &[ClientEnvelope],
-    ) -> Result<Vec<Result<Proven, ErrorCode>>, ClientError> {
-        let level = AckLevel::Replicated;
-        let results = self.gateway.send(level, envelopes.to_vec()).await?;
-        let is_others = SendResult::Refused { code: ErrorCode::PayerMismatch };
-        if results.contains(&is_others) {
-            // Somebody else pays from now on; what is sealed next says so.
-            self.refresh_payer().await?;
-        }
-        match self.verify_sent(envelopes, level, results.clone()) {
-            Ok(outcomes) => Ok(outcomes),
-            Err(_) => {
-                // A node may have joined since the registry was read.
-                self.refresh_registry().await?;
-                Ok(self.verify_sent(envelopes, level, results)?)
-            }
-        }
-    }
-
-    fn verify_sent(
-        &self,
-        envelopes: &[ClientEnvelope],
-        level: AckLevel,
-        results: Vec<SendResult>,
-    ) -> Result<Vec<Result<Proven, ErrorCode>>, VerifyFailure> {
-        let registries = self.nodes.registries();
-        let verifier = self.verifier(&registries);
-        let pairs = envelopes.iter().zip(results);
-        pairs.map(|(envelope, result)| verifier.sent(envelope, level, result)).collect()
     }
 }
 

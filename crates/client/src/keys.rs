@@ -4,7 +4,7 @@ use rand::rngs::OsRng;
 use tidings_envelope::Topic;
 use tidings_envelope::api::{NewestQuery, TopicPage};
 use tidings_identity::AssociationState;
-use tidings_mls::{Invitee, KeyPackageManifest};
+use tidings_mls::{Invitee, KeyPackageManifest, SealContext};
 use tidings_types::constants::{KEY_PACKAGE_RETENTION_DAYS, PROTOCOL_VERSION};
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{Period, Wire};
@@ -43,9 +43,8 @@ impl Core {
         let delta = installation.take_delta();
         // The private keys are on disk before anybody can encrypt to them.
         self.store().transact(|tx| tx.apply_delta(Scope::Installation, delta))?;
-        let context = self.seal_context(LASTING_DAYS).await?;
-        let envelope = manifest.to_envelope(&context, &self.key, self.network);
-        self.deliver(&envelope).await?;
+        let seal = |context: &SealContext| manifest.to_envelope(context, &self.key, self.network);
+        self.deliver_sealed(LASTING_DAYS, seal).await?;
         let bytes = now.0.to_be_bytes();
         Ok(self.store().transact(|tx| tx.put_account(AccountKey::KeysPublished, &bytes))?)
     }

@@ -32,6 +32,7 @@ mod client;
 mod config;
 mod conversation;
 mod core;
+mod delivery;
 mod error;
 mod event;
 mod heads;

@@ -61,6 +61,10 @@ pub struct GatewayConfig {
     /// Who may log in with a wallet; nobody without.
     #[serde(default)]
     pub login: Option<LoginConfig>,
+    /// Whether `/metrics` shows what payers have even where there are several; for a gateway whose
+    /// metrics only its operator reads.
+    #[serde(default)]
+    pub metrics_show_funds: bool,
     /// Who pays for users besides `payer`; none by default, and at most [`PAYERS_MAX`] in all.
     #[serde(default)]
     pub payers: Vec<PayerConfig>,
@@ -283,7 +287,7 @@ impl GatewayConfig {
         let different: BTreeSet<_> = self.payers().map(|payer| payer.address).collect();
         let new_users_payer = self.login.as_ref().and_then(|login| login.payer);
         match self.payers.len() + 1 {
-            count if count > PAYERS_MAX => Err("payers must be no more than 64 in all"),
+            count if count > PAYERS_MAX => Err("there are more payers than one gateway may have"),
             count if count > different.len() => Err("payers must name each payer once"),
             _ if new_users_payer.is_some_and(|payer| !different.contains(&payer)) => {
                 Err("login.payer must be one of the payers")
@@ -464,7 +468,7 @@ mod tests {
         check_refused(&text(2..4), &[], "once");
         check_refused(&(text(3..4) + &payer(3)), &[], "once");
         assert_eq!(load(&text(3..66), &[]).unwrap().payers().count(), PAYERS_MAX);
-        check_refused(&text(3..67), &[], "64");
+        check_refused(&text(3..67), &[], "more payers");
         let login = |byte: u8| {
             let login = "[login]\ndomain = \"a.example\"\nchain_id = 1\nwho = \"anyone\"\n";
             format!("{login}payer = \"0x{}\"\n", hex::encode([byte; 20]))

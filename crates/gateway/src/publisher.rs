@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
 use crate::network::{Network, NodeClient};
-use crate::publish::{Desk, Sender};
+use crate::publish::{Desk, Sender, Ways};
 
 /// What a publisher is told at its start.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ impl Publisher {
             network: Arc::clone(&network),
             session_keys: [(config.payer, config.session_key)].into(),
             metrics: Arc::new(Metrics::default()),
+            ways: Ways::default(),
         });
         let sender = Sender::new(desk, config.send_deadline, config.envelope_fee_max);
         let mut watching = JoinSet::new();

@@ -16,7 +16,7 @@ use crate::config::{GatewayConfig, TlsFiles};
 use crate::http::{self, Api, Parts};
 use crate::metrics::Metrics;
 use crate::network::{Network, NodeClient};
-use crate::publish::{Desk, Sender};
+use crate::publish::{Desk, Sender, Ways};
 use crate::session_key::{SessionKeyError, SessionKeys, read_session_key};
 
 /// Why a gateway does not start or stops by itself.
@@ -109,6 +109,7 @@ impl Gateway {
             network: Arc::clone(&network),
             session_keys,
             metrics: Arc::clone(&metrics),
+            ways: Ways::default(),
         });
         let parts = Parts {
             network: Arc::clone(&network),

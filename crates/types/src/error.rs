@@ -97,8 +97,8 @@ error_codes! {
     FeeAboveMaximum = 46, "fee_above_maximum", Circumstance;
     /// The batch expired.
     BatchExpired = 47, "batch_expired", Circumstance;
-    /// The envelope names another payer than the batch.
-    PayerMismatch = 48, "payer_mismatch", Sender;
+    /// The envelope names another payer than the batch, or than pays for its sender now.
+    PayerMismatch = 48, "payer_mismatch", Circumstance;
     /// The payer has reached its cap.
     PayerOverCap = 49, "payer_over_cap", Circumstance;
     /// The entry's fee or fee period is not the one the rules give.

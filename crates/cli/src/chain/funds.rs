@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures_util::future::join_all;
 use tidings_chain::{Deployment, Endpoints, read_funds};
 use tidings_gateway::{FundsWatches, GatewayConfig};
 use tidings_payer::Funds;
@@ -32,66 +33,72 @@ pub fn watch_funds(config: &GatewayConfig) -> Result<FundsWatches> {
         chain.deployment_file.display(),
         config.network
     );
-    let endpoints = Endpoints::connect(&chain.rpc)?;
-    let watch = |payer| {
-        let (told, watched) = watch::channel(None);
-        let looking = Looking {
-            endpoints: endpoints.clone(),
-            deployment,
-            payer,
-            finality_depth: chain.finality_depth,
-            poll: Duration::from_millis(chain.poll_ms).max(POLL_MIN),
-            told,
-        };
-        tokio::spawn(looking.run());
-        (payer, watched)
+    let (mut told, mut watched) = (Vec::new(), FundsWatches::new());
+    for payer in config.payers() {
+        let (teller, watch) = watch::channel(None);
+        told.push((payer.address, teller));
+        watched.insert(payer.address, watch);
+    }
+    let looking = Looking {
+        endpoints: Endpoints::connect(&chain.rpc)?,
+        deployment,
+        finality_depth: chain.finality_depth,
+        poll: Duration::from_millis(chain.poll_ms).max(POLL_MIN),
+        told,
     };
-    Ok(config.payers().map(|payer| watch(payer.address)).collect())
+    tokio::spawn(looking.run());
+    Ok(watched)
 }
 
 struct Looking {
     endpoints: Endpoints,
     deployment: Deployment,
-    payer: EthereumAddress,
     finality_depth: u64,
     poll: Duration,
-    told: watch::Sender<Option<Funds>>,
+    /// Who listens to what of each payer.
+    told: Vec<(EthereumAddress, watch::Sender<Option<Funds>>)>,
 }
 
 impl Looking {
     async fn run(self) {
         if let Err(error) = checked(&self.deployment, &self.endpoints).await {
-            tracing::error!(payer = %self.payer, %error, "the payer's funds are not those of this network's contracts");
+            tracing::error!(%error, "payers' funds are not those of this network's contracts");
             return;
         }
         let mut pause = self.poll;
-        while !self.told.is_closed() {
-            pause = self.look(pause).await;
+        while !self.told.iter().all(|(_, told)| told.is_closed()) {
+            pause = match self.look().await {
+                true => self.poll,
+                false => pause.saturating_mul(2).min(PAUSE_MAX),
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.told.closed() => return,
+                _ = join_all(self.told.iter().map(|(_, told)| told.closed())) => return,
             }
         }
     }
 
-    /// Looks once; how long to wait before the next time.
-    async fn look(&self, pause: Duration) -> Duration {
-        let read =
-            read_funds(&self.endpoints, &self.deployment, self.payer, self.finality_depth).await;
-        match read {
-            Ok(Some(funds)) => {
-                self.told.send_if_modified(|told| {
-                    let is_new = told.as_ref() != Some(&funds);
-                    *told = Some(funds);
-                    is_new
-                });
-                self.poll
-            }
-            Ok(None) => self.poll,
-            Err(error) => {
-                tracing::warn!(payer = %self.payer, %error, "the payer's funds cannot be read now");
-                pause.saturating_mul(2).min(PAUSE_MAX)
+    /// Looks once at what each payer has, one after the other, so that providers are asked in no
+    /// burst; false when one could not be read.
+    async fn look(&self) -> bool {
+        let mut is_read = true;
+        for (payer, told) in &self.told {
+            let read = read_funds(&self.endpoints, &self.deployment, *payer, self.finality_depth);
+            match read.await {
+                Ok(Some(funds)) => {
+                    told.send_if_modified(|told| {
+                        let is_new = told.as_ref() != Some(&funds);
+                        *told = Some(funds);
+                        is_new
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    is_read = false;
+                    tracing::warn!(%payer, %error, "a payer's funds cannot be read now");
+                }
             }
         }
+        is_read
     }
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use serde::Serialize;
 use tidings_gateway::{Database, Date, GatewayConfig, PayerConfig, Spent};
-use tidings_types::EthereumAddress;
+use tidings_types::{EthereumAddress, PicoDollarsTotal};
 
 use crate::output::{Output, aligned};
 
@@ -52,7 +52,7 @@ pub async fn run(config: &GatewayConfig, days: u16, output: Output) -> Result<()
     for PayerConfig { address: payer, .. } in config.payers() {
         let owed = database.add_owed(payer, &[], &Default::default()).await?;
         let owed = owed.iter().fold(0u128, |sum, owed| sum.saturating_add(owed.amount.0));
-        debts.push(Debt { payer, owed_picodollars: owed.to_string() });
+        debts.push((payer, PicoDollarsTotal(owed)));
     }
     database.close().await;
     let payer_of = |name: &str| payers.get(name).copied().unwrap_or(config.payer);
@@ -66,7 +66,10 @@ pub async fn run(config: &GatewayConfig, days: u16, output: Output) -> Result<()
             .map(|user| row(&user.name, Some(payer_of(&user.name)), &user.spent))
             .collect(),
         total: row("all", None, &total),
-        payers: debts,
+        payers: debts
+            .iter()
+            .map(|(payer, owed)| Debt { payer: *payer, owed_picodollars: owed.0.to_string() })
+            .collect(),
     };
     output.answer(&dashboard, |_| {
         let lines = users.iter().map(|user| {
@@ -74,8 +77,12 @@ pub async fn run(config: &GatewayConfig, days: u16, output: Output) -> Result<()
             words(&user.name, payer, &user.spent)
         });
         let lines = lines.chain([words("all", String::new(), &total)]);
-        let head = ["user", "payer", "envelopes", "bytes", "fees"].map(str::to_owned).to_vec();
-        aligned(&[head].into_iter().chain(lines).collect::<Vec<_>>())
+        let head = ["user", "payer now", "envelopes", "bytes", "fees"].map(str::to_owned).to_vec();
+        let mut text = aligned(&[head].into_iter().chain(lines).collect::<Vec<_>>());
+        for (payer, owed) in &debts {
+            text += &format!("\n{payer} owes {owed} that is not charged yet");
+        }
+        text
     })
 }
 

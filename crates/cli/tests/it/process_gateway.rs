@@ -111,7 +111,7 @@ fn billed(network: &Settled, payer: &str) -> (u128, bool) {
 #[test]
 fn every_payer_of_a_gateway_is_charged_for_its_own_users() {
     // covers: GTW-021
-    let mut network = Settled::start(2_000);
+    let mut network = Settled::start(PERIOD_MS);
     let (first, other) = (network.payer.to_string(), ACCOUNTS[1]);
     let api_key = add_payer(&mut network, other);
     let (alice, alice_address) = network.person("alice", 0);
@@ -139,17 +139,34 @@ fn every_payer_of_a_gateway_is_charged_for_its_own_users() {
 
     // Ben's messages go on when somebody else pays for them.
     let of_alice = spent_by(&network.spending(), "devnet-1");
-    let set = ["gateway", "set-payer", "--config", network.gateway_config(), "ben"];
+    let set = ["gateway", "set-payer", "--config", network.gateway_config(), "ben", &first];
     assert_eq!(json(&set)["payer"], first.as_str());
+    let sent = std::cell::Cell::new(1);
     wait_for("the first payer to pay for all", || {
         run(&["--home", &ben, "dm", &alice_address, "on yours"]);
+        sent.set(sent.get() + 1);
         match billed(&network, &first).0 {
             billed if billed > of_alice => Ok(()),
             billed => Err(format!("{billed} of {}", network.spending())),
         }
     });
+    let bill = wait_for("the other's last bill", || match billed(&network, other) {
+        (billed, true) => Ok(billed),
+        (billed, false) => Err(billed.to_string()),
+    });
+    run(&["--home", &ben, "dm", &alice_address, "on yours"]);
+    sent.set(sent.get() + 1);
     let heard = json(&["--home", &alice, "conversations"]);
     assert_eq!(heard.as_array().unwrap().len(), 1);
+    let id = text_of(&heard[0]["id"]);
+    let texts = json(&["--home", &alice, "read", id, "--limit", "1000"]);
+    assert_eq!(texts.as_array().unwrap().len(), sent.get(), "none is lost, and none doubled");
+    let all = billed(&network, &first).0;
+    wait_for("a report of all of it", || match billed(&network, &first) {
+        (billed, true) if billed > all => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    assert_eq!(billed(&network, other).0, bill, "the other pays no more");
 }
 
 #[test]

@@ -39,7 +39,12 @@ impl Core {
             self.settle(engine, id).await?;
             self.check_active(id)?;
             let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
-            let pending = self.prepare(engine, id, changes).await?;
+            let pending = match self.prepare(engine, id, changes).await {
+                // Somebody else pays now, and nothing was stored: the next attempt names them.
+                Err(ClientError::Refused { code: ErrorCode::PayerMismatch }) => continue,
+                pending => pending?,
+            };
+            self.payers.sealed(pending.envelope.body.id());
             match self.submit_commit(&pending.envelope).await {
                 Ok(decision @ Decision::Applied(_)) => self.act_on(engine, id, decision).await?,
                 Ok(Decision::Lost) => {
@@ -125,7 +130,7 @@ impl Core {
     /// A refusal does not say whether the lane had applied the commit earlier; the lane does.
     ///
     /// Answers once the commit is known to be applied or lost, if the refusal says no more than
-    /// that it was decided, or that it is late.
+    /// that it was decided, that it is late, or that somebody else pays.
     async fn act_on_refusal(
         &self,
         engine: &mut Engine,
@@ -141,7 +146,11 @@ impl Core {
             // Whether it was ordered before does not matter: another way in replaces it.
             return Box::pin(self.settle_rejoin(engine, id, None)).await;
         }
-        let is_late = matches!(code, ErrorCode::EnvelopeExpired | ErrorCode::PayerMismatch);
+        if code == ErrorCode::PayerMismatch {
+            // Nobody was given it, and the next one names who pays now.
+            return self.forget_commit(engine, id);
+        }
+        let is_late = code == ErrorCode::EnvelopeExpired;
         let may_be_ordered = self.nodes.period().await? <= envelope.body.not_after.plus(1);
         self.pull_conversation(engine, id).await?;
         if self.store().view().pending_commit(id)?.is_some() {
@@ -212,7 +221,7 @@ impl Core {
     }
 
     async fn submit_commit(&self, envelope: &ClientEnvelope) -> Result<Decision, ClientError> {
-        match self.deliver(envelope).await {
+        match self.deliver_again(envelope).await {
             Ok(Proven::Applied(position)) => Ok(Decision::Applied(position)),
             Ok(Proven::Conflict) | Err(ClientError::Refused { code: ErrorCode::Conflict }) => {
                 Ok(Decision::Lost)

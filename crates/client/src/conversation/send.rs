@@ -122,6 +122,7 @@ impl Core {
             tx.apply_delta(Scope::Group(id), delta)?;
             let (message, epoch) = (sealed.message.id.0, sealed.message.epoch);
             tx.set_message_sealed(row.number, message, envelope.body.id(), epoch)?;
+            self.payers.sealed(envelope.body.id());
             tx.push_outbox(&OutboxItem::Message { message: row.number, envelope })?;
             Ok(())
         });
@@ -162,8 +163,12 @@ impl Core {
         };
         let delivery = match outcome {
             Ok(_) => Delivery::Sent,
-            Err(code) if is_renewable(code) => {
+            Err(code @ (ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar)) => {
                 return self.renew(row, message, envelope, code).await;
+            }
+            // Nobody was given it, and the next one names who pays now.
+            Err(code @ ErrorCode::PayerMismatch) => {
+                return self.seal_anew(row, message, code).await;
             }
             // What is wrong with the envelope stays wrong, and a quota is the user's to deal with.
             Err(code) if code.peer_at_fault() || is_over_quota(code) => {
@@ -192,8 +197,7 @@ impl Core {
         self.reload_on_failure(&mut engine, id, written.map_err(ClientError::from))
     }
 
-    /// An envelope is refused for what another like it need not have, its expiry or its payer, but
-    /// may have been stored earlier: the topic says.
+    /// An envelope is refused for its expiry, but may have been stored earlier: the topic says.
     async fn renew(
         &self,
         row: &OutboxRow,
@@ -212,6 +216,20 @@ impl Core {
         if self.store().view().is_seen(envelope.body.id())? {
             self.finish_sending(row, message, &Delivery::Sent)?;
             return Ok(Flushed::Done);
+        }
+        self.seal_anew(row, message, code).await
+    }
+
+    /// Has a message encrypted once more whose envelope nobody will ever see; stamped payloads are
+    /// put into a fresh one each time.
+    async fn seal_anew(
+        &self,
+        row: &OutboxRow,
+        message: Option<u64>,
+        code: ErrorCode,
+    ) -> Result<Flushed, ClientError> {
+        if message.is_none() {
+            return Ok(Flushed::Later(code));
         }
         self.withdraw(message).await?;
         self.finish_sending(row, message, &Delivery::Queued)?;
@@ -246,13 +264,6 @@ impl Core {
     fn tell_delivery(&self, conversation: ConversationId, number: u64, delivery: Delivery) {
         self.events.tell(&Event::Delivery { conversation, number, delivery });
     }
-}
-
-fn is_renewable(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar | ErrorCode::PayerMismatch
-    )
 }
 
 fn is_over_quota(code: ErrorCode) -> bool {

@@ -3,7 +3,7 @@
 use rand::rngs::OsRng;
 use tidings_envelope::{ClientEnvelope, EnvelopeBody, Lane, Payload, Topic, WriteProof};
 use tidings_identity::{AssociationState, EthereumSigner, LocalWallet, Member, UpdateBuilder};
-use tidings_mls::Installation;
+use tidings_mls::{Installation, SealContext};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{ErrorCode, EthereumAddress, InboxId, Wire};
 
@@ -129,8 +129,7 @@ impl Core {
     async fn publish_update(&self, inbox: InboxId, update: Vec<u8>) -> Result<(), ClientError> {
         let length_bytes = update.len();
         let payload = Payload::new(update).map_err(|_| CallerError::TooLong { length_bytes })?;
-        let context = self.seal_context(LASTING_DAYS).await?;
-        let body = EnvelopeBody {
+        let body = |context: &SealContext| EnvelopeBody {
             version: PROTOCOL_VERSION,
             topic: Topic::identity(inbox),
             lane: Lane::Ordered,
@@ -139,10 +138,13 @@ impl Core {
             retention_days: context.retention_days,
             expected_position: None,
             depends_on: None,
-            payload,
+            payload: payload.clone(),
         };
-        let envelope = ClientEnvelope { body, proof: WriteProof::SelfAuthenticating };
-        match self.deliver(&envelope).await? {
+        let seal = |context: &SealContext| {
+            let proof = WriteProof::SelfAuthenticating;
+            ClientEnvelope { body: body(context), proof }
+        };
+        match self.deliver_sealed(LASTING_DAYS, seal).await? {
             Proven::Applied(_) => Ok(()),
             Proven::Conflict => {
                 Err(ClientError::Refused { code: ErrorCode::IdentitySequenceWrong })

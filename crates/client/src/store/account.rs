@@ -20,8 +20,6 @@ pub(crate) enum AccountKey {
     Gateway,
     /// The API key at the gateway, UTF-8.
     ApiKey,
-    /// The gateway's payer address, 20 bytes.
-    Payer,
     /// The number of the node that is asked first, four bytes, big-endian.
     PreferredNode,
     /// The secret of a wallet that was made here, 32 bytes.
@@ -45,7 +43,6 @@ impl AccountKey {
             Self::Registry => "registry",
             Self::Gateway => "gateway",
             Self::ApiKey => "api_key",
-            Self::Payer => "payer",
             Self::PreferredNode => "preferred_node",
             Self::Wallet => "wallet",
             Self::Installation => "installation",

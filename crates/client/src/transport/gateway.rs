@@ -23,6 +23,15 @@ pub(crate) struct GatewayStatus {
     pub(crate) period: Period,
 }
 
+/// What a gateway answered.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// One result for each envelope, in order, not verified yet.
+    pub(crate) results: Vec<SendResult>,
+    /// Whether there was no answer at first, so that an attempt before may have had an effect.
+    pub(crate) is_repeated: bool,
+}
+
 /// One gateway and our key to it.
 pub(crate) struct Gateway {
     http: Http,
@@ -51,7 +60,7 @@ impl Gateway {
         self.http.json(&self.url, "v1/registry", None).await
     }
 
-    /// Sends up to 1,024 envelopes; one result each, in order, not verified yet.
+    /// Sends up to 1,024 envelopes.
     ///
     /// A call that fails in passing is repeated: the envelopes keep their ids, so none is stored
     /// twice.
@@ -59,7 +68,7 @@ impl Gateway {
         &self,
         level: AckLevel,
         envelopes: Vec<ClientEnvelope>,
-    ) -> Result<Vec<SendResult>, ClientError> {
+    ) -> Result<Sent, ClientError> {
         let count = envelopes.len();
         let envelopes = BoundedVec::<_, BATCH_ENVELOPES_MAX>::new(envelopes)
             .map_err(|error| CallerError::TooLong { length_bytes: error.length })?;
@@ -77,7 +86,10 @@ impl Gateway {
                 Ok(answer) if answer.results.len() != count => {
                     return Err(VerifyFailure::Misplaced.into());
                 }
-                Ok(answer) => return Ok(answer.results.into_vec()),
+                Ok(answer) => {
+                    let results = answer.results.into_vec();
+                    return Ok(Sent { results, is_repeated: round > 1 });
+                }
                 Err(error) if error.retryable() && round < ROUNDS_MAX => {
                     tokio::time::sleep(backoff(round)).await;
                 }

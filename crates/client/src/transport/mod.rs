@@ -6,7 +6,7 @@ mod node;
 mod socket;
 
 pub(crate) use call::{CallError, Http};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, Sent};
 pub(crate) use node::{NodeAddress, Nodes, worse};
 pub(crate) use socket::Socket;
 

@@ -5,7 +5,7 @@ use std::task::Poll;
 use tidings_client::{
     Client, ClientError, Config, Delivery, GroupPolicy, StoreError, Unlock, VerifyFailure,
 };
-use tidings_types::{ErrorCode, NetworkId, NodeId, Period};
+use tidings_types::{NetworkId, NodeId, Period};
 
 use crate::ledger::PAYERS;
 use crate::network::{Behaviour, Forgery, Network};
@@ -69,43 +69,56 @@ async fn an_envelope_that_expired_unseen_is_sent_anew_and_one_that_was_stored_is
 }
 
 #[tokio::test]
-async fn another_payer_loses_and_doubles_nothing() {
+async fn another_payer_is_named_in_what_comes_next() {
     // covers: GTW-021
     let network = Network::start().await;
     let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
     let members = [bob.recipient()];
     let id = alice.client.group_create("", "", GroupPolicy::OPEN, &members).await.unwrap();
     bob.sync().await;
+    // What was refused untried is made anew at once: a message, a commit, and one with a welcome.
     network.ledger().payer = PAYERS[1];
     alice.say(id, "anew").await;
-    network.lose_answers(100);
-    alice.client.send_text(id, "stored").await.unwrap();
-    network.lose_answers(0);
     network.ledger().payer = PAYERS[0];
-    let alice = alice.restart();
-    alice.sync().await;
-    for message in alice.client.messages(id, 0, 10).unwrap() {
-        assert_eq!(message.delivery, Delivery::Sent);
-    }
-    // A commit may have been ordered before it was refused, and so waits until it has expired.
+    alice.client.group_describe(id, Some("ours".into()), None).await.unwrap();
     network.ledger().payer = PAYERS[1];
-    let describe =
-        async |it: &Person| it.client.group_describe(id, Some("ours".into()), None).await;
-    let unavailable = ErrorCode::OrderingUnavailable;
-    let refused = describe(&alice).await;
-    assert!(
-        matches!(refused, Err(ClientError::Refused { code }) if code == unavailable),
-        "{refused:?}"
-    );
-    network.ledger().begin(Period(200));
-    let alice = alice.restart();
-    describe(&alice).await.unwrap();
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
     bob.sync().await;
     agree(&[&alice, &bob], id).await;
-    let mut texts = bob.texts(id);
-    texts.sort();
-    assert_eq!(texts, ["anew", "stored"]);
+    agree(&[&alice, &bob], dm).await;
+    assert_eq!(bob.texts(id), ["anew"]);
     assert_eq!(bob.client.conversation(id).await.unwrap().conversation.name, "ours");
+}
+
+#[tokio::test]
+async fn what_may_wait_somewhere_is_not_sent_anew_because_of_another_payer() {
+    // covers: GTW-021
+    let network = Network::start().await;
+    let (alice, bob) = (Person::new(&network, 1).await, Person::new(&network, 2).await);
+    let dm = alice.client.dm(&bob.recipient()).await.unwrap();
+    bob.sync().await;
+    network.refuse_calls(100);
+    alice.client.send_text(dm, "late").await.unwrap();
+    network.refuse_calls(0);
+    network.lose_answers(100);
+    alice.client.send_text(dm, "stored").await.unwrap();
+    network.lose_answers(0);
+    network.ledger().payer = PAYERS[1];
+    let deliveries = |it: &Person| -> Vec<Delivery> {
+        it.client.messages(dm, 0, 10).unwrap().into_iter().map(|it| it.delivery).collect()
+    };
+    let alice = alice.restart();
+    assert_eq!(alice.client.sync().await.unwrap().waiting, 2);
+    assert_eq!(deliveries(&alice), [Delivery::Sending, Delivery::Sending]);
+    // Nobody takes the first envelopes any more.
+    network.ledger().begin(Period(200));
+    let alice = alice.restart();
+    alice.sync().await;
+    assert_eq!(deliveries(&alice), [Delivery::Sent, Delivery::Sent]);
+    bob.sync().await;
+    let mut texts = bob.texts(dm);
+    texts.sort();
+    assert_eq!(texts, ["late", "stored"]);
 }
 
 #[tokio::test]

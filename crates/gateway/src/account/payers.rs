@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tidings_envelope::Registry;
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{ErrorCode, EthereumAddress, Period};
@@ -26,7 +27,7 @@ pub struct Payers {
 pub struct PayerReport {
     /// Who.
     pub payer: EthereumAddress,
-    /// Whether it can pay now.
+    /// Whether it can pay now, and has something left to pay with.
     pub can_pay: bool,
     /// What it has and owes, where there is a limit and once it is known.
     pub funds: Option<FundsReport>,
@@ -75,7 +76,8 @@ impl Payers {
         let purses = self.purses.values();
         let report = |purse: &Purse| PayerReport {
             payer: purse.payer,
-            can_pay: registry.is_some_and(|now| purse.obstacle(now, period).is_none()),
+            can_pay: registry.is_some_and(|now| purse.obstacle(now, period).is_none())
+                && purse.report(period).is_none_or(|funds| funds.available_picodollars.0 > 0),
             funds: purse.report(period),
         };
         purses.map(report).collect()
@@ -92,16 +94,13 @@ impl Payers {
         }
     }
 
-    /// Writes what every payer spent; each is tried, whatever became of the others.
+    /// Writes what every payer spent, all at once; each is tried, whatever became of the others.
     ///
     /// # Errors
     /// A failure of the database's; what was spent is kept for the next time.
     pub async fn write(&self) -> Result<(), DatabaseError> {
-        let mut written = Ok(());
-        for purse in self.purses.values() {
-            written = written.and(purse.budget.write().await);
-        }
-        written
+        let written = join_all(self.purses.values().map(|purse| purse.budget.write())).await;
+        written.into_iter().collect()
     }
 }
 

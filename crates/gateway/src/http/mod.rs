@@ -72,6 +72,8 @@ pub(crate) struct Api {
     pub(crate) books: Books,
     pub(crate) payers: Payers,
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether what payers have is in the metrics: it is nobody's business where there are several.
+    shows_funds: bool,
     /// Who may log in; nobody without.
     login: Option<LoginConfig>,
     nonces: Nonces,
@@ -128,6 +130,7 @@ impl Api {
             books,
             payers,
             metrics,
+            shows_funds: config.metrics_show_funds || config.payers.is_empty(),
             login: config.login.clone(),
             nonces: Nonces::default(),
             gate: Gate::new(config),

@@ -91,12 +91,15 @@ pub(super) async fn status(
         json!({ "id": node.id, "http": node.http, "latency_ms": latency_ms, "healthy": seen.healthy })
     });
     let nodes: Vec<_> = nodes.collect();
+    // Where there are several payers, what the first has is for its own users to see.
+    let shows_funds = user.is_some() || api.shows_funds;
+    let funds = purse.report(api.network.period()).filter(|_| shows_funds);
     let status = json!({
         "network": api.network.id(),
         "payer": purse.payer(),
         "period": api.network.period().ok_or(ErrorCode::NotReady)?,
         "nodes": nodes,
-        "funds": purse.report(api.network.period()),
+        "funds": funds,
     });
     Ok(Json(status).into_response())
 }
@@ -123,7 +126,11 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Refu
 /// `GET /metrics`: counters in the Prometheus text format (GTW-013).
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let now = api.network.snapshot();
-    let payers = api.payers.reports(now.as_ref().map(|now| &now.registry), api.network.period());
+    let registry = now.as_ref().map(|now| &now.registry);
+    let mut payers = api.payers.reports(registry, api.network.period());
+    if !api.shows_funds {
+        payers.iter_mut().for_each(|payer| payer.funds = None);
+    }
     let text = api.metrics.exposition(&api.network, &payers);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }

@@ -17,7 +17,7 @@ pub const BATCH_BYTES_MAX: usize = 7 << 20;
 /// How long envelopes gather while another batch is under way (GTW-005).
 const GATHER_TIME: Duration = Duration::from_millis(2);
 
-/// Batches under way at once to one node; enough to fill a slow link, and no flood.
+/// Batches under way at once of one lane.
 const BATCHES_MAX: usize = 32;
 
 /// Envelopes that may wait; beyond, senders are told to come back.

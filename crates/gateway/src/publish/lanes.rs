@@ -9,7 +9,7 @@ use tidings_envelope::api::{PublishRequest, SendResult};
 use tidings_envelope::{AckLevel, BatchHeader, Target};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::{BoundedVec, ErrorCode, EthereumAddress, NodeId, PicoDollars, Wire};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::Outgoing;
@@ -18,6 +18,9 @@ use super::verify::{Finding, Question, examine};
 use crate::metrics::Metrics;
 use crate::network::{CallError, Network, Snapshot};
 use crate::session_key::SessionKeys;
+
+/// Batches under way at once to one node, of all payers; enough to fill a slow link, and no flood.
+const BATCHES_PER_NODE_MAX: usize = 64;
 
 /// Submissions that may wait for a lane's task to look at them.
 const INBOX_SUBMISSIONS_MAX: usize = 1_024;
@@ -55,6 +58,24 @@ pub struct Desk {
     pub session_keys: SessionKeys,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Batches that may be under way to each node.
+    pub ways: Ways,
+}
+
+/// How many more batches may be under way to each node, of all lanes together.
+#[derive(Debug, Default)]
+pub struct Ways(Mutex<BTreeMap<NodeId, Arc<Semaphore>>>);
+
+impl Ways {
+    /// Waits until another batch may go to a node; it has arrived when the answer is dropped.
+    async fn enter(&self, node: NodeId) -> Option<OwnedSemaphorePermit> {
+        let way = {
+            let mut ways = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(BATCHES_PER_NODE_MAX));
+            Arc::clone(ways.entry(node).or_insert_with(new))
+        };
+        way.acquire_owned().await.ok()
+    }
 }
 
 /// All lanes; each is opened when it is first used.
@@ -169,6 +190,7 @@ impl Desk {
             Ok(request) => request,
             Err(code) => return all(Delivery::Refused(code)),
         };
+        let _way = self.ways.enter(key.carrier).await;
         self.metrics.batch_sent(envelopes.len());
         let sent = Instant::now();
         let body = Bytes::from(request.to_wire());

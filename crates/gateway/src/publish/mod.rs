@@ -10,6 +10,6 @@ mod verify;
 
 pub use cost::{Bill, Cost};
 pub use gather::BATCH_BYTES_MAX;
-pub use lanes::Desk;
+pub use lanes::{Desk, Ways};
 pub use outgoing::{Outgoing, stored_bytes};
 pub use sender::Sender;

@@ -80,17 +80,18 @@ async fn users_have_payers(database: &Database) {
         assert_eq!(database.payers().await.unwrap().get("ben").copied(), expected);
     };
     check(payer(1)).await;
-    for other in [payer(2), None, None, payer(3)] {
-        database.set_payer("ben", other).await.unwrap();
-        check(other).await;
+    for other in [2, 2, 3] {
+        database.set_payer("ben", EthereumAddress([other; 20])).await.unwrap();
+        check(payer(other)).await;
     }
     // Whoever gets the name next does not inherit who pays.
     database.remove_user("ben").await.unwrap();
     assert!(database.payers().await.unwrap().is_empty());
-    for payer in [payer(1), None] {
-        let refused = database.set_payer("ben", payer).await;
-        assert!(matches!(refused, Err(DatabaseError::UserUnknown(name)) if name == "ben"));
-    }
+    let refused = database.set_payer("ben", EthereumAddress([1; 20])).await;
+    assert!(matches!(refused, Err(DatabaseError::UserUnknown(name)) if name == "ben"));
+    let again = database.add_user("ben", quota).await.unwrap();
+    assert_eq!(database.user(&again.digest(), 0).await.unwrap().unwrap().payer, None);
+    database.remove_user("ben").await.unwrap();
 }
 
 async fn names_are_plain_and_unique(database: &Database) {
@@ -245,6 +246,24 @@ async fn debts_add_up_until_they_are_settled(database: &Database) {
         add(&[], &none).await,
         [owed(0, 976, 13), owed(0, 2_000, 3), owed(1, 7, 4), owed(1, 700, 1)]
     );
+}
+
+#[tokio::test]
+async fn a_database_of_the_second_format_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(&folder).await;
+    let database = Database::open(&url).await.unwrap();
+    let key = database.add_user("ada", Quota::envelopes(9)).await.unwrap();
+    database.close().await;
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    connection.execute("DROP TABLE gateway_user_payers").await.unwrap();
+    connection.execute("UPDATE gateway_format SET format = 2").await.unwrap();
+    connection.close().await.unwrap();
+    let database = Database::open(&url).await.unwrap();
+    let ada = database.user(&key.digest(), 0).await.unwrap().unwrap();
+    assert_eq!((ada.quota, ada.payer), (Quota::envelopes(9), None));
+    database.set_payer("ada", EthereumAddress([1; 20])).await.unwrap();
+    database.close().await;
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ fn configuration(folder: &TempDir, world: &World) -> GatewayConfig {
         chain: None,
         login: None,
         payers: Vec::new(),
+        metrics_show_funds: false,
     }
 }
 

@@ -171,12 +171,12 @@ async fn a_quota_of_money_is_never_exceeded() {
     assert_eq!(unlimited.json("/v1/usage").await["money"], Value::Null);
 }
 
-/// Funds that allow `cap` for each of two shards in every period.
 /// The name of one of the payer's metrics.
 fn of_payer(what: &str, more: &str) -> String {
     format!("tidings_gateway_{what}_picodollars{{payer=\"{PAYER}\"{more}}}")
 }
 
+/// Funds that allow `cap` for each of two shards in every period.
 pub fn funds(balance: u64, cap: u64, charged_through: u64) -> Option<Funds> {
     let cap = Cap { amount: PicoDollarsTotal(cap.into()), ..Cap::default() };
     let shard = ShardFunds { cap, charged_through: Period(charged_through) };

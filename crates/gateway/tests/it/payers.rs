@@ -65,6 +65,9 @@ async fn each_payer_pays_for_its_own_users_only() {
     let open = subject.client.get(subject.url("/v1/status")).send().await.unwrap();
     let open: serde_json::Value = serde_json::from_str(&open.text().await.unwrap()).unwrap();
     assert_eq!(open["payer"], PAYER.to_string());
+    // Nobody sees another's money.
+    assert!(open["funds"].is_null());
+    assert!(!subject.get("/metrics").await.1.contains("_picodollars{payer="));
     // One payer's poverty is nobody else's, and the gateway goes on.
     other.send_replace(funds(1, u64::MAX, 0));
     assert_eq!(send(&subject, OTHER_PAYER, "six").await, Err(ErrorCode::InsufficientFunds));
@@ -78,7 +81,7 @@ async fn a_batch_is_one_payers() {
     // covers: GTW-021
     let setting = Setting { change: two_payers, ..Setting::default() };
     let mut subject = setting.start().await;
-    // While one is under way others gather, and would share a batch were they of one payer.
+    // The nodes take no batch that holds an envelope of another payer than it names.
     subject.peers[0].then(super::peer::Act::Hold);
     let body =
         |payer, text| super::gateway::request(AckLevel::Local, vec![message_of(payer, text)]);

@@ -196,24 +196,20 @@ impl Database {
         Ok(())
     }
 
-    /// Has another payer pay for a user, or without one the gateway's first.
+    /// Has another payer pay for a user.
     ///
     /// # Errors
     /// [`DatabaseError::UserUnknown`], or the database's failure.
-    pub async fn set_payer(
-        &self,
-        name: &str,
-        payer: Option<EthereumAddress>,
-    ) -> Result<(), DatabaseError> {
-        let is_there = "SELECT name FROM gateway_users WHERE name = $1";
+    pub async fn set_payer(&self, name: &str, payer: EthereumAddress) -> Result<(), DatabaseError> {
+        // A write, so that nobody else changes the user meanwhile.
+        let hold = "UPDATE gateway_users SET name = name WHERE name = $1";
         on!(self, pool => {
             let mut transaction = pool.begin().await?;
-            let found: Option<(String,)> =
-                sqlx::query_as(is_there).bind(name).fetch_optional(&mut *transaction).await?;
-            if found.is_none() {
+            let held = sqlx::query(hold).bind(name).execute(&mut *transaction).await?;
+            if held.rows_affected() == 0 {
                 return Err(DatabaseError::UserUnknown(name.to_owned()));
             }
-            set_payer!(&mut *transaction, name, payer);
+            set_payer!(&mut *transaction, name, Some(payer));
             transaction.commit().await?;
         });
         Ok(())
