@@ -367,15 +367,6 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IPayerVault
-    function capsThrough(address payer, ShardId shard, Period period)
-        external
-        view
-        returns (uint256)
-    {
-        return _caps[payer][shard].sumThrough(Period.unwrap(period));
-    }
-
-    /// @inheritdoc IPayerVault
     function poolOf(address settlement_, ShardId shard) external view returns (uint256) {
         return _pools[settlement_][shard];
     }

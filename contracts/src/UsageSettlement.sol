@@ -119,48 +119,6 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
         _void(report, index, before.epoch);
     }
 
-    /// @inheritdoc IUsageSettlement
-    function challengeCap(
-        UsageReport calldata before,
-        UsageReport calldata report,
-        uint256 index,
-        Usage calldata earlier,
-        Usage calldata later
-    ) external {
-        // SET-012.
-        _requireConsecutive(before, report, index);
-        _requireUsage(before, earlier);
-        _requireUsage(report, later);
-        require(earlier.payer == later.payer, ProofInvalid());
-        uint256 billed = Math.saturatingSub(
-            PicoDollars.unwrap(later.cumulative), PicoDollars.unwrap(earlier.cumulative)
-        );
-        _requireAboveCap(report, later.payer, PicoDollars.wrap(billed.toUint128()));
-        _void(report, index, before.epoch);
-    }
-
-    /// @inheritdoc IUsageSettlement
-    function challengeSum(
-        UsageReport calldata before,
-        UsageReport calldata report,
-        uint256 index,
-        Usage calldata usage
-    ) external {
-        // SET-012.
-        _requireConsecutive(before, report, index);
-        _requireUsage(report, usage);
-        uint256 allowed = vault.capsThrough(usage.payer, report.shard, report.last);
-        require(Money.unitsRoundedDown(usage.cumulative) > allowed, NothingWrong());
-        _void(report, index, before.epoch);
-    }
-
-    /// @inheritdoc IUsageSettlement
-    function challengeFirstCap(UsageReport calldata report, Usage calldata usage) external {
-        _requireUsage(report, usage);
-        _requireAboveCap(report, usage.payer, usage.cumulative);
-        _void(report, 0, Epoch.wrap(0));
-    }
-
     // Settlement.
 
     /// @inheritdoc IUsageSettlement
@@ -411,14 +369,6 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, ReentrancyGuardTran
             UnknownReport(before.shard, index)
         );
         _standing(before, index - 1);
-    }
-
-    function _requireAboveCap(UsageReport calldata report, address payer, PicoDollars billed)
-        private
-        view
-    {
-        uint256 allowed = vault.allowance(payer, report.shard, report.first, report.last);
-        require(Money.unitsRoundedDown(billed) > allowed, NothingWrong());
     }
 
     /// Drops a report that is not mature, and all after it, in constant time.

@@ -66,75 +66,16 @@ contract UsageSettlementChallengesTest is SettlementTest {
         regress(1, 1);
     }
 
-    function test_more_than_the_cap_voids_the_report() public {
+    function test_more_than_the_caps_voids_nothing_and_is_not_taken() public {
         // covers: SET-012
-        add(5, 40 * UNIT, 40 * UNIT);
-        // Periods 6 and 7 allow 20; a part of a unit more is none.
-        add(7, 60 * UNIT + UNIT - 1, 61 * UNIT);
+        // covers: SET-010
+        // The caps hold from period 2; what came late in one period is billed with the next.
+        add(5, 41 * UNIT, 40 * UNIT);
+        uint256 index = add(6, 60 * UNIT, 50 * UNIT);
         vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        cap(1, 0);
-        cap(1, 1);
-        equal(reports.reportCount(SHARD), 1);
-    }
-
-    function test_more_than_the_cap_voids_the_first_report() public {
-        // The caps hold from period 2.
-        add(5, 40 * UNIT, 41 * UNIT);
-        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        reports.challengeFirstCap(made[SHARD][0], usageOf(SHARD, 0, 0));
-        reports.challengeFirstCap(made[SHARD][0], usageOf(SHARD, 0, 1));
-        equal(reports.reportCount(SHARD), 0);
-        equal(reports.lastAcceptedAt(SHARD), 0);
-        drop(SHARD, 0);
-        equal(add(5, 40 * UNIT, 40 * UNIT), 0);
-    }
-
-    function test_the_challenge_of_a_first_report_is_for_the_first_only() public {
-        add(5, 40 * UNIT, 40 * UNIT);
-        add(6, 60 * UNIT, 40 * UNIT);
-        vm.expectRevert(abi.encodeWithSelector(IUsageSettlement.UnknownReport.selector, SHARD, 0));
-        reports.challengeFirstCap(made[SHARD][1], usageOf(SHARD, 1, 0));
-    }
-
-    function test_a_sum_above_all_caps_voids_the_report_in_which_a_payer_is_new() public {
-        // covers: SET-012
-        // carol never set a cap, and has no leaf in the first report.
-        add(5, 40 * UNIT, 40 * UNIT);
-        uint128[] memory all = new uint128[](3);
-        (all[0], all[1], all[2]) = (50 * UNIT, 50 * UNIT, UNIT);
-        add(SHARD, 6, all);
-        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        sum(1, 0);
-        sum(1, 2);
-        equal(reports.reportCount(SHARD), 1);
-        drop(SHARD, 1);
-        // Less than a unit cannot be taken from anybody, and is no reason.
-        all[2] = UNIT - 1;
-        add(SHARD, 6, all);
-        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        sum(1, 2);
-    }
-
-    function test_a_sum_counts_the_caps_of_all_periods() public {
-        // More periods than may be charged at once.
-        add(5, 40 * UNIT, 40 * UNIT);
-        add(14, 130 * UNIT, 131 * UNIT);
-        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        sum(1, 0);
-        sum(1, 1);
-        equal(reports.reportCount(SHARD), 1);
-    }
-
-    function test_a_cap_that_was_lowered_later_does_not_void_what_was_allowed() public {
-        add(5, 40 * UNIT, 40 * UNIT);
-        setCap(alice, SHARD, 1);
-        // From period 7 on.
-        add(7, 51 * UNIT, 40 * UNIT);
-        vm.expectRevert(IUsageSettlement.NothingWrong.selector);
-        cap(1, 0);
-        add(8, 53 * UNIT, 40 * UNIT);
-        cap(2, 0);
-        equal(reports.reportCount(SHARD), 2);
+        regress(1, 0);
+        vm.warp(START + CHALLENGE);
+        equal(charge(SHARD, index, 0), 50);
     }
 
     function test_a_mature_report_stands() public {
@@ -146,10 +87,6 @@ contract UsageSettlementChallengesTest is SettlementTest {
             abi.encodeWithSelector(IUsageSettlement.Matured.selector, START + CHALLENGE);
         vm.expectRevert(reason);
         regress(1, 0);
-        vm.expectRevert(reason);
-        cap(1, 1);
-        vm.expectRevert(reason);
-        reports.challengeFirstCap(made[SHARD][0], usageOf(SHARD, 0, 0));
     }
 
     function test_a_challenge_compares_one_payer_in_reports_that_stand() public {
@@ -161,8 +98,6 @@ contract UsageSettlementChallengesTest is SettlementTest {
         IUsageSettlement.UsageReport[] memory all = made[SHARD];
         vm.expectRevert(IUsageSettlement.ProofInvalid.selector);
         reports.challengeRegress(all[0], all[1], 1, earlier, later);
-        vm.expectRevert(IUsageSettlement.ProofInvalid.selector);
-        reports.challengeCap(all[0], all[1], 1, earlier, later);
         vm.expectRevert(abi.encodeWithSelector(IUsageSettlement.UnknownReport.selector, SHARD, 0));
         reports.challengeRegress(all[1], all[2], 1, earlier, later);
         vm.expectRevert(abi.encodeWithSelector(IUsageSettlement.UnknownReport.selector, SHARD, 0));
@@ -196,22 +131,6 @@ contract UsageSettlementChallengesTest is SettlementTest {
 
     function regress(uint256 index, uint256 payer) private {
         reports.challengeRegress(
-            made[SHARD][index - 1],
-            made[SHARD][index],
-            index,
-            usageOf(SHARD, index - 1, payer),
-            usageOf(SHARD, index, payer)
-        );
-    }
-
-    function sum(uint256 index, uint256 payer) private {
-        reports.challengeSum(
-            made[SHARD][index - 1], made[SHARD][index], index, usageOf(SHARD, index, payer)
-        );
-    }
-
-    function cap(uint256 index, uint256 payer) private {
-        reports.challengeCap(
             made[SHARD][index - 1],
             made[SHARD][index],
             index,

@@ -114,12 +114,6 @@ interface IPayerVault {
         external
         view
         returns (uint256);
-    /// The sum of the caps in force in all periods up to `period`, however long ago: no honest bill
-    /// since the shard began is higher.
-    function capsThrough(address payer, ShardId shard, Period period)
-        external
-        view
-        returns (uint256);
     /// What the calling settlement collected for `shard` and has not paid out.
     function poolOf(address settlement, ShardId shard) external view returns (uint256);
     /// All balances, requested withdrawals and pools.

@@ -119,6 +119,9 @@ interface IUsageSettlement {
     function submit(UsageReport calldata report, uint256 signers, bytes calldata signatures)
         external;
     /// Voids a report in which a payer was billed less than in `before`, the report before it.
+    ///
+    /// A sum above the payer's caps voids nothing: an honest one may be, since what is taken in after
+    /// members have spoken is billed a period later, and the vault takes no more than caps allow.
     function challengeRegress(
         UsageReport calldata before,
         UsageReport calldata report,
@@ -126,24 +129,6 @@ interface IUsageSettlement {
         Usage calldata earlier,
         Usage calldata later
     ) external;
-    /// Voids a report that bills a payer for its periods more than the payer's caps allow.
-    function challengeCap(
-        UsageReport calldata before,
-        UsageReport calldata report,
-        uint256 index,
-        Usage calldata earlier,
-        Usage calldata later
-    ) external;
-    /// Voids a report whose sum for a payer is above all caps that the payer ever had. This needs no
-    /// leaf in `before`, where a payer that is new in `report` has none.
-    function challengeSum(
-        UsageReport calldata before,
-        UsageReport calldata report,
-        uint256 index,
-        Usage calldata usage
-    ) external;
-    /// The same for a shard's first report, where there is nothing before.
-    function challengeFirstCap(UsageReport calldata report, Usage calldata usage) external;
 
     /// Takes from a payer what it owes by a mature report, as far as its caps and its balance
     /// allow; the rest stays owed. Anybody may call.

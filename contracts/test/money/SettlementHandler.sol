@@ -174,21 +174,12 @@ contract SettlementHandler is SettlementTest {
         IUsageSettlement.UsageReport memory report = made[shard][index];
         uint256 sum = used[shard][index][payer];
         uint256 before = index == 0 ? 0 : used[shard][index - 1][payer];
-        uint256 allowed = vault.allowance(payers[payer], shard, report.first, report.last);
-        if (sum >= before && (sum - before) / UNIT <= allowed) {
+        if (sum >= before) {
             return false;
         }
-        IUsageSettlement.Usage memory later = usageOf(shard, index, payer);
-        if (index == 0) {
-            reports.challengeFirstCap(report, later);
-            return true;
-        }
         IUsageSettlement.Usage memory earlier = usageOf(shard, index - 1, payer);
-        if (sum < before) {
-            reports.challengeRegress(made[shard][index - 1], report, index, earlier, later);
-        } else {
-            reports.challengeCap(made[shard][index - 1], report, index, earlier, later);
-        }
+        IUsageSettlement.Usage memory later = usageOf(shard, index, payer);
+        reports.challengeRegress(made[shard][index - 1], report, index, earlier, later);
         return true;
     }
 

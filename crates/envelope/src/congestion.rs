@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidings_types::{Period, ShardId};
+use tidings_types::{Period, RegistryEpoch, ShardId};
 
 use crate::Registry;
 
@@ -79,6 +79,17 @@ pub struct CongestionHistory {
     current: Period,
     /// The factors that differ from the one before, by the period that they begin with.
     changes: BTreeMap<Period, u32>,
+    /// The epochs that differ from the one before, by the period that they begin with.
+    epochs: BTreeMap<Period, RegistryEpoch>,
+}
+
+/// What a marker changes for the period after the one that it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// The factor, in thousandths.
+    pub permille: Option<u32>,
+    /// The registry epoch that its entries are held to.
+    pub epoch: Option<RegistryEpoch>,
 }
 
 impl CongestionHistory {
@@ -100,6 +111,12 @@ impl CongestionHistory {
         (period <= self.settled()).then(|| self.last_permille(period))
     }
 
+    /// The registry epoch of the block whose marker settled the factor of a period; none before.
+    #[must_use]
+    pub fn epoch(&self, period: Period) -> Option<RegistryEpoch> {
+        (period <= self.settled()).then(|| self.last_epoch(period))
+    }
+
     /// The larger of the factors of the current period and of the next: what somebody has to
     /// expect who sends now, in thousandths.
     #[must_use]
@@ -107,12 +124,20 @@ impl CongestionHistory {
         self.last_permille(self.current).max(self.last_permille(self.settled()))
     }
 
-    /// The factor of the period after the one that the next marker begins, if it changes, by what
-    /// members of the shard's committee stated to have taken in the current one, in bytes: the
-    /// median counts, the lower of the two middle ones, and nothing when fewer than 2f+1 said so
-    /// (FEE-010).
+    /// What changes for the period after the one that the next marker begins, in a block of
+    /// `registry`'s epoch: the factor by what members of the shard's committee stated to have taken
+    /// in the current one, in bytes, of which the median counts, the lower of the two middle ones,
+    /// and nothing when fewer than 2f+1 said so (FEE-010).
     #[must_use]
-    pub fn change(&self, registry: &Registry, shard: ShardId, stated: &[u64]) -> Option<u32> {
+    pub fn change(&self, registry: &Registry, shard: ShardId, stated: &[u64]) -> Settled {
+        let before = self.last_epoch(self.settled());
+        Settled {
+            permille: self.next_permille(registry, shard, stated),
+            epoch: Some(registry.epoch).filter(|epoch| *epoch != before),
+        }
+    }
+
+    fn next_permille(&self, registry: &Registry, shard: ShardId, stated: &[u64]) -> Option<u32> {
         let before = self.last_permille(self.settled());
         let mut stated = stated.to_vec();
         stated.sort_unstable();
@@ -122,16 +147,29 @@ impl CongestionHistory {
         (next != before).then_some(next)
     }
 
-    /// The history whose last marker began `current`, with these factors from these periods on.
+    /// The history whose last marker began `current`, with these factors and epochs from these
+    /// periods on.
     #[must_use]
-    pub fn restore(current: Period, changes: BTreeMap<Period, u32>) -> Self {
-        Self { current, changes }
+    pub fn restore(
+        current: Period,
+        changes: BTreeMap<Period, u32>,
+        epochs: BTreeMap<Period, RegistryEpoch>,
+    ) -> Self {
+        Self { current, changes, epochs }
     }
 
-    /// A marker has begun a period, and this is the factor of the next, if it changes.
-    pub fn begin(&mut self, begun: Period, change: Option<u32>) {
+    /// A marker has begun a period, and this changes with the next.
+    pub fn begin(&mut self, begun: Period, change: Settled) {
         self.current = begun;
-        self.changes.extend(change.map(|permille| (self.settled(), permille)));
+        let next = self.settled();
+        self.changes.extend(change.permille.map(|permille| (next, permille)));
+        self.epochs.extend(change.epoch.map(|epoch| (next, epoch)));
+    }
+
+    /// The first epoch has no entry, like the plain factor.
+    fn last_epoch(&self, period: Period) -> RegistryEpoch {
+        let change = self.epochs.range(..=period).next_back();
+        change.map_or(RegistryEpoch::FIRST, |(_, epoch)| *epoch)
     }
 
     fn last_permille(&self, period: Period) -> u32 {
@@ -215,6 +253,23 @@ mod tests {
         let expected = [1_000, 1_000, 1_000, 1_125, 1_000].map(Some);
         assert_eq!(factors, [&expected[..], &[None]].concat());
         assert_eq!(flooded.foreseen_permille(), 1_125);
+    }
+
+    #[test]
+    fn the_epoch_of_a_period_is_that_of_the_marker_that_settled_its_factor() {
+        // covers: ENV-013
+        let mut registry = crate::registry::tests::registry(4, 1, 4);
+        let mut history = CongestionHistory::default();
+        for (period, epoch) in (1..).map(Period).zip([1, 1, 3, 3, 4]) {
+            registry.epoch = RegistryEpoch(epoch);
+            let change = history.change(&registry, SHARD, &[]);
+            history.begin(period, change);
+        }
+        let epochs = (0..7).map(|period| history.epoch(Period(period)).map(|epoch| epoch.0));
+        let epochs: Vec<_> = epochs.map(Option::unwrap).collect();
+        assert_eq!(epochs, [1, 1, 1, 1, 3, 3, 4]);
+        assert_eq!(history.epoch(Period(7)), None);
+        assert_eq!(history.epochs.len(), 2, "only changes are kept");
     }
 
     #[test]

@@ -86,6 +86,16 @@ impl Evidence {
         }
     }
 
+    /// The log of which it proves that there are two histories, if it does.
+    #[must_use]
+    pub fn forked_log(&self) -> Option<LogId> {
+        match self {
+            Self::Checkpoints(one, _) => Some(one.checkpoint.log),
+            Self::Entries(one, _) => Some(one.checkpoint.checkpoint.log),
+            Self::Votes(..) | Self::Proposals(..) | Self::InvalidEntry(_) => None,
+        }
+    }
+
     /// The shard in whose service the offence was committed.
     #[must_use]
     pub fn shard(&self) -> ShardId {

@@ -37,7 +37,7 @@ pub use block::{
 };
 pub use checkpoint::{Checkpoint, LogId, SignedAcknowledgement, SignedCheckpoint};
 pub use client::{ClientEnvelope, Dependency, EnvelopeBody, Payload, WriteProof};
-pub use congestion::{CongestionHistory, CongestionRule, UNCONGESTED_PERMILLE};
+pub use congestion::{CongestionHistory, CongestionRule, Settled, UNCONGESTED_PERMILLE};
 pub use entry::{EntryHeader, EntryPayload, LogEntry};
 pub use evidence::{Evidence, EvidenceInvalid, InclusionProof, InvalidEntry, facial_fault};
 pub use fee::{FeeClass, Tariff, uncongested_part};

@@ -261,10 +261,16 @@ impl Registry {
         (days * MS_PER_DAY).div_ceil(self.period_ms.max(1))
     }
 
+    /// The last period in which the payload of an entry must be held (LOG-018).
+    #[must_use]
+    pub fn payload_kept_through(&self, header: &EntryHeader) -> Period {
+        header.fee_period.plus(self.retention_periods(header.retention_days))
+    }
+
     /// Whether the payload of an entry must still be held in `period` (LOG-018).
     #[must_use]
     pub fn keeps_payload(&self, header: &EntryHeader, period: Period) -> bool {
-        header.fee_period.plus(self.retention_periods(header.retention_days)) >= period
+        self.payload_kept_through(header) >= period
     }
 
     /// Checks what a snapshot must satisfy before anybody computes with it (TOP-007).

@@ -57,6 +57,10 @@ pub enum StateKey {
     /// The congestion factor from a period on, if it differs from the one before, kept for ever.
     #[tls_codec(discriminant = 11)]
     Congestion(Period),
+    /// The registry epoch that entries are held to from a period on, if it differs from the one
+    /// before, kept for ever.
+    #[tls_codec(discriminant = 12)]
+    Epoch(Period),
 }
 
 impl StateKey {

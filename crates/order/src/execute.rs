@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tidings_envelope::{
     Block, BlockHeader, DecidedOperation, Evidence, IncarnationRequest, Operation, Outcome,
-    PayerEnvelope, PeriodMarker, Registry, RegistryHistory, StateKey, Topic, TopicHead, TopicKind,
-    UNCONGESTED_PERMILLE,
+    PayerEnvelope, PeriodMarker, Registry, RegistryHistory, Settled, StateKey, Topic, TopicHead,
+    TopicKind, UNCONGESTED_PERMILLE,
 };
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
@@ -320,7 +320,7 @@ impl Execution<'_> {
     }
 
     /// The marker that ends `over` settles the factor of the period after the next, by what the
-    /// members stated in `over` (FEE-010). It comes first in its block, so that the state before
+    /// members stated in `over` (FEE-010), and the epoch that its entries are held to (ENV-013). It comes first in its block, so that the state before
     /// the block has all that was stated.
     fn settle_congestion(&mut self, over: Period) {
         let (congestion, shard) = (self.base.congestion(), self.context.shard);
@@ -328,9 +328,13 @@ impl Execution<'_> {
         let stated = members.filter_map(|member| self.base.statement(member));
         let stated = stated.filter(|(period, _)| *period == over).map(|(_, taken)| taken);
         let stated: Vec<u64> = stated.collect();
-        if let Some(next) = congestion.change(self.registry, shard, &stated) {
-            let from = congestion.settled().plus(1);
+        let from = congestion.settled().plus(1);
+        let Settled { permille, epoch } = congestion.change(self.registry, shard, &stated);
+        if let Some(next) = permille {
             self.set(StateKey::Congestion(from), StateValue::Congestion(next));
+        }
+        if let Some(epoch) = epoch {
+            self.set(StateKey::Epoch(from), StateValue::Epoch(epoch));
         }
     }
 

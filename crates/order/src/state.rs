@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidings_envelope::{
-    BlockHeader, CongestionHistory, StateBranch, StateKey, StateLeaf, Topic, TopicHead,
+    BlockHeader, CongestionHistory, Settled, StateBranch, StateKey, StateLeaf, Topic, TopicHead,
     state_value_hash,
 };
 use tidings_identity::AssociationState;
@@ -37,6 +37,8 @@ pub enum StateValue {
     Decisions(Hash),
     /// For [`StateKey::Congestion`], in thousandths.
     Congestion(u32),
+    /// For [`StateKey::Epoch`].
+    Epoch(RegistryEpoch),
 }
 
 /// Stored bytes are not an ordered state, or not the one that the last block certifies; the
@@ -61,6 +63,13 @@ impl StateValue {
         }
     }
 
+    fn as_epoch(&self) -> Option<RegistryEpoch> {
+        match self {
+            Self::Epoch(epoch) => Some(*epoch),
+            _ => None,
+        }
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Period(period) => period.to_wire(),
@@ -72,6 +81,7 @@ impl StateValue {
             Self::Decisions(digest) => digest.to_vec(),
             Self::Statement(period, taken) => [period.to_wire(), taken.to_wire()].concat(),
             Self::Congestion(permille) => permille.to_wire(),
+            Self::Epoch(epoch) => epoch.to_wire(),
         }
     }
 
@@ -85,6 +95,7 @@ impl StateValue {
                 Self::Statement(Period(u64::from_be_bytes(*period)), u64::from_wire(taken).ok()?)
             }
             StateKey::Congestion(_) => Self::Congestion(u32::from_wire(bytes).ok()?),
+            StateKey::Epoch(_) => Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?),
             StateKey::Topic(_) => Self::Topic(TopicHead::from_wire(bytes).ok()?),
             StateKey::Inbox(_) => Self::Inbox(Box::new(AssociationState::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Self::Account(InboxId::from_wire(bytes).ok()?),
@@ -118,7 +129,7 @@ pub(crate) fn digest_with(before: Hash, id: EnvelopeId, height: Height, index: u
     labelled_hash("decisions", &[&before, &id.0, &place])
 }
 
-/// The congestion factors that a state holds.
+/// The congestion factors and epochs of periods that a state holds.
 fn congestion_in(entries: &BTreeMap<StateKey, StateValue>) -> CongestionHistory {
     let current = entries.get(&StateKey::Period).and_then(StateValue::period).unwrap_or_default();
     let factors = entries.range(StateKey::Congestion(Period(0))..);
@@ -126,7 +137,12 @@ fn congestion_in(entries: &BTreeMap<StateKey, StateValue>) -> CongestionHistory 
         StateKey::Congestion(from) => Some((*from, value.as_congestion()?)),
         _ => None,
     });
-    CongestionHistory::restore(current, factors.collect())
+    let epochs = entries.range(StateKey::Epoch(Period(0))..);
+    let epochs = epochs.map_while(|(key, value)| match key {
+        StateKey::Epoch(from) => Some((*from, value.as_epoch()?)),
+        _ => None,
+    });
+    CongestionHistory::restore(current, factors.collect(), epochs.collect())
 }
 
 /// The ordered state of a shard after its last final block.
@@ -351,9 +367,13 @@ impl LaneState {
     /// Takes over the changes of a block that became final, and the tree after them.
     pub(crate) fn advance(&mut self, header: &BlockHeader, changes: Changes, tree: StateTree) {
         if changes.contains_key(&StateKey::Period) {
-            let next = changes.get(&StateKey::Congestion(header.period.plus(1)));
-            let next = next.and_then(Option::as_ref).and_then(StateValue::as_congestion);
-            Arc::make_mut(&mut self.congestion).begin(header.period, next);
+            let next = header.period.plus(1);
+            let value = |key| changes.get(&key).and_then(Option::as_ref);
+            let settled = Settled {
+                permille: value(StateKey::Congestion(next)).and_then(StateValue::as_congestion),
+                epoch: value(StateKey::Epoch(next)).and_then(StateValue::as_epoch),
+            };
+            Arc::make_mut(&mut self.congestion).begin(header.period, settled);
         }
         for (key, value) in changes {
             match value {

@@ -61,19 +61,19 @@ impl Holdings {
     }
 
     /// Pins what at least `needed` of `committee` hold and was not pinned before, by rising log,
-    /// for the report of `last`; logs of `convicted` nodes may have two histories and are left
-    /// alone.
+    /// for the report of `last`; the `forked` logs are left alone, of which members may hold
+    /// two histories.
     pub(crate) fn pin(
         &mut self,
         last: Period,
         committee: &[NodeId],
         needed: usize,
-        convicted: &BTreeSet<NodeId>,
+        forked: &BTreeSet<LogId>,
     ) -> Vec<Pin> {
         let mut pins = Vec::new();
         for (log, words) in &self.held {
             let agreed = agreed(words, log.node, committee, needed);
-            let Some((size, root)) = agreed.filter(|_| !convicted.contains(&log.node)) else {
+            let Some((size, root)) = agreed.filter(|_| !forked.contains(log)) else {
                 continue;
             };
             let from = self.pinned.insert(*log, size).unwrap_or_default().next_index();
@@ -173,9 +173,9 @@ mod tests {
         (1..=4).map(NodeId).collect()
     }
 
-    fn pinned(holdings: &mut Holdings, convicted: &[u32]) -> Vec<(u32, u64, u64)> {
-        let convicted = convicted.iter().copied().map(NodeId).collect();
-        let pins = holdings.pin(Period(1), &committee(), 2, &convicted);
+    fn pinned(holdings: &mut Holdings, forked: &[u32]) -> Vec<(u32, u64, u64)> {
+        let forked = forked.iter().copied().map(log).collect();
+        let pins = holdings.pin(Period(1), &committee(), 2, &forked);
         pins.iter().map(|pin| (pin.log.node.0, pin.from.0, pin.size.0)).collect()
     }
 
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_and_convicts_pin_nothing() {
+    fn strangers_pin_nothing_and_forks_are_not_pinned() {
         // covers: SET-023
         let mut holdings = Holdings::default();
         holdings.note(&statement(7, &[(8, 5)]));

@@ -79,7 +79,8 @@ pub struct Meter {
     period: Period,
     records: BTreeMap<Period, PeriodRecord>,
     holdings: Holdings,
-    convicted: BTreeSet<NodeId>,
+    /// Logs of which two histories are on record.
+    forked: BTreeSet<LogId>,
     congestion: CongestionHistory,
     counter: Counter,
     open: Option<Open>,
@@ -97,7 +98,7 @@ impl Meter {
             period: Period::default(),
             records: BTreeMap::new(),
             holdings: Holdings::default(),
-            convicted: BTreeSet::new(),
+            forked: BTreeSet::new(),
             congestion: CongestionHistory::default(),
             counter: Counter::default(),
             open: None,
@@ -167,7 +168,7 @@ impl Meter {
                 self.begin_period(marker.period, registry);
             }
             Operation::Evidence(evidence) if is_applied => {
-                self.convicted.insert(evidence.accused());
+                self.forked.extend(evidence.forked_log());
             }
             Operation::Statement(statement) if is_applied => {
                 let record = self.records.entry(statement.period).or_default();
@@ -205,7 +206,7 @@ impl Meter {
         let by_members = statements.values().filter(|it| committee.contains(&it.node));
         by_members.clone().for_each(|statement| self.holdings.note(statement));
         let needed = registry.durability_quorum(self.shard);
-        let pins = self.holdings.pin(last, &committee, needed, &self.convicted);
+        let pins = self.holdings.pin(last, &committee, needed, &self.forked);
         let mut count = self.counter.begin(last);
         for mut charge in charges {
             // Whoever was not there in the period took nothing in.

@@ -8,6 +8,7 @@ use tidings_envelope::{
     CongestionHistory, EntryHeader, LogEntry, LogId, PayerEnvelope, Registry, RegistryHistory,
     Tariff,
 };
+use tidings_types::constants::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
 use tidings_types::ed25519::{Statement, verify_batch};
 use tidings_types::{ErrorCode, NetworkId, Period, RegistryEpoch, Wire};
 
@@ -62,8 +63,9 @@ pub struct VerdictContext<'a> {
 ///
 /// Checked are the payload against the header (LOG-004), the envelope's own rules, the payer's
 /// maximum (FEE-005), the fee period (FEE-006), the write proof and the payer's signature, and
-/// then, by the registry of the epoch that the batch names (TOP-009), shard, payer, session key
-/// and fee (FEE-004), for which the shard's factor of the fee period counts (FEE-010).
+/// then, by the registry of the epoch that the batch names (TOP-009), shard, payer, session key,
+/// the seat of the log's node in the shard's committee and the fee (FEE-004), for which the shard's factor of the fee period counts (FEE-010).
+/// A batch of an epoch long before the period's is not valid any more (ENV-013).
 /// Signatures are checked in one batch, and a payer's signature once however many of its
 /// envelopes come; the grouping changes no verdict (ENC-006).
 pub fn judge(
@@ -72,13 +74,14 @@ pub fn judge(
     rng: &mut impl CryptoRngCore,
 ) -> Vec<Verdict> {
     let mut signatures = Signatures::default();
+    let mut seats = Seats::new(context);
     let examined: Vec<_> = entries
         .iter()
         .map(|entry| {
             let envelope = open(entry, context.log)?;
             let signed = envelope.as_ref().map(|envelope| signatures.of(envelope, context.network));
             let registered = match &envelope {
-                Some(envelope) => judge_registered(envelope, &entry.header, context),
+                Some(envelope) => judge_registered(envelope, &entry.header, context, &mut seats),
                 None => judge_pruned(&entry.header, context),
             };
             Ok((signed, registered))
@@ -120,6 +123,7 @@ fn judge_registered(
     envelope: &PayerEnvelope,
     header: &EntryHeader,
     context: &VerdictContext<'_>,
+    seats: &mut Seats,
 ) -> Verdict {
     let epoch = envelope.batch.header.registry_epoch;
     let Some(registry) = context.registries.at(epoch) else {
@@ -128,10 +132,17 @@ fn judge_registered(
     if let Err(code) = envelope.check_registered(context.log, registry) {
         return Verdict::Invalid(code);
     }
-    match context.congestion.permille(header.fee_period) {
-        None => Verdict::Unjudged(Missing::Factor(header.fee_period)),
-        Some(permille) if is_fee_of(registry, permille, header) => Verdict::Valid,
-        Some(_) => Verdict::Invalid(ErrorCode::FeeInvalid),
+    if !seats.has(registry) {
+        return Verdict::Invalid(ErrorCode::WrongShard);
+    }
+    let (history, period) = (context.congestion, header.fee_period);
+    match (history.permille(period), history.epoch(period)) {
+        (Some(_), Some(settled)) if epoch.plus(1) < settled => {
+            Verdict::Invalid(ErrorCode::RegistryEpochWrong)
+        }
+        (Some(permille), _) if is_fee_of(registry, permille, header) => Verdict::Valid,
+        (Some(_), _) => Verdict::Invalid(ErrorCode::FeeInvalid),
+        (None, _) => Verdict::Unjudged(Missing::Factor(period)),
     }
 }
 
@@ -142,6 +153,10 @@ fn is_fee_of(registry: &Registry, congestion_permille: u32, header: &EntryHeader
 
 /// The epoch went with the payload, so the fee is checked against every registry that is known.
 fn judge_pruned(header: &EntryHeader, context: &VerdictContext<'_>) -> Verdict {
+    // Nobody signed for it (ENV-005), and it would say that the payload need not be held.
+    if !(RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&header.retention_days) {
+        return Verdict::Invalid(ErrorCode::RetentionOutOfRange);
+    }
     let Some(permille) = context.congestion.permille(header.fee_period) else {
         return Verdict::Unjudged(Missing::Factor(header.fee_period));
     };
@@ -149,6 +164,25 @@ fn judge_pruned(header: &EntryHeader, context: &VerdictContext<'_>) -> Verdict {
     match registries.any(|registry| is_fee_of(registry, permille, header)) {
         true => Verdict::Pruned,
         false => Verdict::Unjudged(Missing::Schedule),
+    }
+}
+
+/// In which epochs the log's node has a seat in its shard's committee, looked up once for each
+/// (TOP-009).
+struct Seats {
+    log: LogId,
+    by_epoch: BTreeMap<RegistryEpoch, bool>,
+}
+
+impl Seats {
+    fn new(context: &VerdictContext<'_>) -> Self {
+        Self { log: context.log, by_epoch: BTreeMap::new() }
+    }
+
+    fn has(&mut self, registry: &Registry) -> bool {
+        let LogId { node, shard, .. } = self.log;
+        let look = || registry.committee(shard).contains(&node);
+        *self.by_epoch.entry(registry.epoch).or_insert_with(look)
     }
 }
 

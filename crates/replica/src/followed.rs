@@ -8,7 +8,7 @@ use tidings_envelope::{
     EntryHeader, Evidence, InclusionProof, InvalidEntry, LogEntry, LogId, Registry,
     RegistryHistory, SignedCheckpoint, Topic, facial_fault,
 };
-use tidings_payer::{Missing, Verdict, VerdictContext, judge};
+use tidings_payer::{Missing, Verdict, VerdictContext, judge, may_be_billed};
 use tidings_tlog::{
     FollowError, Follower, Frontier, Intake, RecentTree, Step, Subscription, TopicHead,
 };
@@ -62,6 +62,7 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) network: NetworkId,
     /// Signs for the log.
     pub(crate) signer: EthereumAddress,
+    /// What the log's shard has come to here.
     pub(crate) period: Period,
     pub(crate) registry: &'a Registry,
     pub(crate) now_ms: u64,
@@ -386,10 +387,10 @@ fn check_taking(
 ) -> Result<(), Refusal> {
     for (record, verdict) in records.iter().zip(verdicts) {
         match (verdict, &record.payload) {
-            // Without its payload an entry names no registry.
-            (Verdict::Unjudged(Missing::Schedule), _) => {}
-            // What is missing may still come (REP-013).
-            (Verdict::Unjudged(missing), _) => return Err(Refusal::Unjudged(*missing)),
+            // What is missing may still come (REP-013), but for what went with the payload.
+            (Verdict::Unjudged(missing), _) if *missing != Missing::Schedule => {
+                return Err(Refusal::Unjudged(*missing));
+            }
             (Verdict::Invalid(ErrorCode::UnknownVersion), _) => {
                 return Err(Refusal::UnknownVersion);
             }
@@ -399,20 +400,26 @@ fn check_taking(
                 return Err(Refusal::Payload);
             }
             // An acknowledgement says that they are held (REP-006).
-            (_, None) if by.registry.keeps_payload(&record.header, by.period) => {
-                return Err(Refusal::Withheld);
-            }
+            (_, None) if must_be_held(&record.header, by) => return Err(Refusal::Withheld),
             _ => {}
         }
     }
     Ok(())
 }
 
+/// Whether an entry's payload must be held, or still decides what its payer owes: a header alone
+/// may name anybody and any fee (LOG-018).
+fn must_be_held(header: &EntryHeader, by: Circumstances<'_>) -> bool {
+    by.registry.keeps_payload(header, by.period) || may_be_billed(header.fee_period, by.period)
+}
+
 /// Whether a verdict can be for what an entry's own bytes show: others need a registry (EVD-005).
 fn is_facial(verdict: Verdict) -> bool {
-    use ErrorCode::{FeeInvalid, PayerUnknown, SessionKeyUnknown, WrongShard};
+    use ErrorCode::{FeeInvalid, PayerUnknown, RegistryEpochWrong, SessionKeyUnknown, WrongShard};
     match verdict {
-        Verdict::Invalid(FeeInvalid | PayerUnknown | SessionKeyUnknown | WrongShard) => false,
+        Verdict::Invalid(
+            FeeInvalid | PayerUnknown | RegistryEpochWrong | SessionKeyUnknown | WrongShard,
+        ) => false,
         Verdict::Invalid(_) => true,
         Verdict::Valid | Verdict::Pruned | Verdict::Unjudged(_) => false,
     }

@@ -62,7 +62,11 @@ impl Replica {
         let circumstances = Circumstances {
             network: self.network,
             signer,
-            period: self.period(),
+            period: self
+                .lanes
+                .get(&log.shard)
+                .map(|lane| lane.state().period())
+                .unwrap_or_default(),
             registry: self.registries.latest(),
             now_ms: now.monotonic_ms,
         };

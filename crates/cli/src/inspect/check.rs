@@ -263,7 +263,7 @@ impl Check for LogPage {
 /// The verdict of every replica and auditor on entries of one log, but for how busy its shard was,
 /// which blocks alone tell.
 fn judged(log: LogId, entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Finding> {
-    let quiet = CongestionHistory::restore(Period(u64::MAX), BTreeMap::new());
+    let quiet = CongestionHistory::restore(Period(u64::MAX), BTreeMap::new(), BTreeMap::new());
     let network = registries.network();
     let context = VerdictContext { network, log, registries, congestion: &quiet };
     let verdicts = judge(entries, &context, &mut OsRng);

@@ -1,17 +1,17 @@
 //! Starting and stopping a node.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rand::RngCore;
 use tidings_envelope::{Registry, RegistryHistory, UsageReport};
 use tidings_replica::store::WriteSet;
 use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
+use tidings_types::NodeId;
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
-use tidings_types::{NodeId, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -101,9 +101,10 @@ pub async fn run(
     let http = http_config(&config)?;
     let hub = Hub::new(http.limits.outbox());
     let (tasks, node) = Tasks::start(replica, storage, &source, link, hub.clone(), book)?;
+    let view = node.view.clone();
     let server = HttpServer::start(http, Arc::new(node), hub, Arc::new(Metrics::default())).await?;
     tracing::info!(node = config.node, http = %server.local_address(), "node started");
-    let pruning = tokio::spawn(prune(tasks.storage.clone()));
+    let pruning = tokio::spawn(prune(tasks.storage.clone(), view));
     shutdown.await;
     tracing::info!("draining");
     pruning.abort();
@@ -308,12 +309,12 @@ async fn drain(commands: &mpsc::Sender<Command>) {
 }
 
 /// Drops payloads whose retention ended, now and then, for ever.
-async fn prune(storage: Arc<Storage>) {
+async fn prune(storage: Arc<Storage>, view: Arc<RwLock<View>>) {
     let mut interval = tokio::time::interval(PRUNE_INTERVAL);
     loop {
         interval.tick().await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match storage.prune(TimestampSeconds(now.as_secs())).await {
+        let retention = view.read().unwrap_or_else(PoisonError::into_inner).retention();
+        match storage.prune(&retention).await {
             Ok(pruned) if pruned.payloads > 0 => tracing::info!(?pruned, "payloads dropped"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "pruning failed; it is tried again later"),

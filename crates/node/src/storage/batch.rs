@@ -7,7 +7,7 @@ use tidings_envelope::{Block, EntryHeader, LogId, MerklePath};
 use tidings_order::LaneLog;
 use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
 use tidings_tlog::{Frontier, RecentTree, TileBuilder};
-use tidings_types::{LogIndex, LogSize, ShardId, Wire};
+use tidings_types::{LogIndex, LogSize, Period, ShardId, Wire};
 
 use super::tiles::TileRows;
 use super::value::{Column, Table, damaged, int};
@@ -15,8 +15,6 @@ use super::{INDEX_BITS, StorageError};
 
 /// The expiry of a flush that holds no payload to be dropped.
 pub(super) const NEVER: i64 = i64::MAX;
-
-const SECONDS_PER_DAY: u64 = 86_400;
 
 static ENTRIES: Table = Table {
     name: "entries",
@@ -263,7 +261,7 @@ impl Batch {
             change.tiles.append(record.hash.0);
             log.total_bytes = log.total_bytes.saturating_add(bytes);
             if record.payload.is_some() {
-                expires_at = expires_at.min(expiry(&record.header));
+                expires_at = expires_at.min(earliest_expiry(&record.header));
             }
         }
         let covered = flush.checkpoint.checkpoint;
@@ -482,11 +480,15 @@ pub(super) fn entry_key(log_key: i64, index: LogIndex) -> Result<i64, StorageErr
     first.zip(index).and_then(|(first, index)| first.checked_add(index)).ok_or(outside)
 }
 
-/// When the payload may be dropped, in seconds since the Unix epoch; always before [`NEVER`].
-pub(super) fn expiry(header: &EntryHeader) -> i64 {
-    let retention = u64::from(header.retention_days) * SECONDS_PER_DAY;
-    let expiry = header.timestamp.0.saturating_add(retention);
-    i64::try_from(expiry).unwrap_or(NEVER).min(NEVER - 1)
+/// A period before which the payload must be held (LOG-018), since a day has a period at least;
+/// always before [`NEVER`]. Whoever prunes looks closer.
+fn earliest_expiry(header: &EntryHeader) -> i64 {
+    expiry(header.fee_period.plus(header.retention_days.into()))
+}
+
+/// A period as the last one in which something is held.
+pub(super) fn expiry(last: Period) -> i64 {
+    i64::try_from(last.0).unwrap_or(NEVER).min(NEVER - 1)
 }
 
 fn operations_tree(block: &Block) -> RecentTree {

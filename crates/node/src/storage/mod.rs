@@ -34,7 +34,7 @@ use write::WriteSession;
 pub use error::StorageError;
 pub use logs::{RecentEntry, Stats};
 pub use page::page_of;
-pub use prune::Pruned;
+pub use prune::{Pruned, Retention};
 
 /// Entries of one log get keys from `log_key << INDEX_BITS` on.
 const INDEX_BITS: u32 = 40;

@@ -14,7 +14,7 @@ use super::format::{self, FormatStep};
 use super::value::{Column, Row, Table, Value, damaged};
 
 /// From an empty database to the current format.
-const STEPS: [FormatStep; 3] = [
+const STEPS: [FormatStep; 4] = [
     FormatStep {
         version: 1,
         description: "initial",
@@ -29,6 +29,11 @@ const STEPS: [FormatStep; 3] = [
         version: 3,
         description: "tiles",
         sql: include_str!("../../migrations/postgres/0003_tiles.sql"),
+    },
+    FormatStep {
+        version: 4,
+        description: "retention",
+        sql: include_str!("../../migrations/postgres/0004_retention.sql"),
     },
 ];
 

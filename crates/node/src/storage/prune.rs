@@ -1,9 +1,11 @@
 //! Dropping payloads whose retention ended; headers stay, so logs and bills still verify.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use tidings_envelope::EntryHeader;
-use tidings_types::{LogIndex, TimestampSeconds};
+use tidings_envelope::{EntryHeader, Registry};
+use tidings_types::{LogIndex, Period, ShardId};
 
 use super::backend::{AnySession, Session};
 use super::batch::{NEVER, entry_key, expiry};
@@ -22,9 +24,33 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
+/// How far shards have come, and how long their payloads are kept: no clock, and nothing that an
+/// originator wrote but what its payer signed, has a part in it (LOG-018).
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Says how long a period is.
+    pub registry: Arc<Registry>,
+    /// The period of each shard that this node follows.
+    pub periods: BTreeMap<ShardId, Period>,
+    /// The period of any other.
+    pub latest: Period,
+}
+
+impl Retention {
+    fn period(&self, shard: ShardId) -> Period {
+        self.periods.get(&shard).copied().unwrap_or(self.latest)
+    }
+
+    /// The latest period of all.
+    fn newest(&self) -> Period {
+        self.periods.values().copied().max().unwrap_or_default().max(self.latest)
+    }
+}
+
 /// A flush with a payload that is due.
 struct DueFlush {
     log_key: i64,
+    shard: ShardId,
     first: LogIndex,
     size: u64,
 }
@@ -41,16 +67,15 @@ struct Plan {
 }
 
 impl Storage {
-    /// Drops the payloads whose retention, counted from their entry's timestamp, ended by `now`.
+    /// Drops the payloads whose retention has ended.
     ///
     /// # Errors
     /// [`StorageError`] when the database fails; what was dropped before that stays dropped.
-    pub async fn prune(&self, now: TimestampSeconds) -> Result<Pruned, StorageError> {
-        let now = i64::try_from(now.0).unwrap_or(NEVER).min(NEVER - 1);
+    pub async fn prune(&self, retention: &Retention) -> Result<Pruned, StorageError> {
         let mut total = Pruned::default();
         loop {
             let (flushes, pruned) =
-                self.transaction(async |session| prune_some(session, now).await).await?;
+                self.transaction(async |session| prune_some(session, retention).await).await?;
             total.payloads += pruned.payloads;
             total.bytes += pruned.bytes;
             if flushes == 0 {
@@ -61,18 +86,24 @@ impl Storage {
 }
 
 /// Prunes a few flushes and says how many.
-async fn prune_some(session: &mut AnySession, now: i64) -> Result<(usize, Pruned), StorageError> {
-    let sql = "SELECT log_key, first, size FROM checkpoints WHERE expires_at <= $1 \
-         ORDER BY expires_at LIMIT $2";
-    let rows = session.fetch(sql, vec![Value::Int(now), Value::Int(FLUSHES_AT_ONCE)]).await?;
+async fn prune_some(
+    session: &mut AnySession,
+    retention: &Retention,
+) -> Result<(usize, Pruned), StorageError> {
+    let sql = "SELECT c.log_key, c.first, c.size, l.shard FROM checkpoints c \
+         JOIN logs l ON l.key = c.log_key WHERE c.expires_at < $1 \
+         ORDER BY c.expires_at LIMIT $2";
+    let newest = Value::Int(expiry(retention.newest()));
+    let rows = session.fetch(sql, vec![newest, Value::Int(FLUSHES_AT_ONCE)]).await?;
     let mut total = Pruned::default();
     for row in &rows {
         let flush = DueFlush {
             log_key: row.narrow(0)?,
             first: LogIndex(row.number(1)?),
             size: row.number(2)?,
+            shard: ShardId(row.narrow(3)?),
         };
-        let pruned = prune_flush(session, &flush, now).await?;
+        let pruned = prune_flush(session, &flush, retention).await?;
         total.payloads += pruned.payloads;
         total.bytes += pruned.bytes;
     }
@@ -82,13 +113,13 @@ async fn prune_some(session: &mut AnySession, now: i64) -> Result<(usize, Pruned
 async fn prune_flush(
     session: &mut AnySession,
     flush: &DueFlush,
-    now: i64,
+    retention: &Retention,
 ) -> Result<Pruned, StorageError> {
     let sql = "SELECT key, header, CAST(length(payload) AS BIGINT) FROM entries \
          WHERE key >= $1 AND key < $2 ORDER BY key";
     let from = Value::Int(entry_key(flush.log_key, flush.first)?);
     let to = Value::Int(entry_key(flush.log_key, LogIndex(flush.size))?);
-    let plan = plan(session.fetch(sql, vec![from, to]).await?, now)?;
+    let plan = plan(session.fetch(sql, vec![from, to]).await?, flush.shard, retention)?;
     for keys in &plan.dropped {
         let sql = "UPDATE entries SET payload = NULL WHERE key >= $1 AND key < $2";
         session.execute(sql, vec![Value::Int(keys.start), Value::Int(keys.end)]).await?;
@@ -102,7 +133,8 @@ async fn prune_flush(
 }
 
 /// What to do with the entries in `rows`: key, header, length of the payload if there is one.
-fn plan(rows: Vec<Row>, now: i64) -> Result<Plan, StorageError> {
+fn plan(rows: Vec<Row>, shard: ShardId, retention: &Retention) -> Result<Plan, StorageError> {
+    let (period, newest) = (retention.period(shard), retention.newest());
     let mut plan = Plan { dropped: Vec::new(), expires_at: NEVER, pruned: Pruned::default() };
     for mut row in rows {
         if row.0.get(2) == Some(&Value::Null) {
@@ -110,9 +142,10 @@ fn plan(rows: Vec<Row>, now: i64) -> Result<Plan, StorageError> {
         }
         let (key, bytes): (i64, _) = (row.narrow(0)?, row.number(2)?);
         let header: EntryHeader = row.wire(1, "an entry's header")?;
-        let due = expiry(&header);
-        if due > now {
-            plan.expires_at = plan.expires_at.min(due);
+        let last = retention.registry.payload_kept_through(&header);
+        if last >= period {
+            // Where a shard is behind others, they are looked at again when those go on.
+            plan.expires_at = plan.expires_at.min(expiry(last.max(newest)));
             continue;
         }
         plan.pruned.payloads += 1;

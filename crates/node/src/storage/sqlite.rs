@@ -18,7 +18,7 @@ use super::format::{self, FormatStep};
 use super::value::{Column, Row, Table, Value, damaged};
 
 /// From an empty file to the current format.
-const STEPS: [FormatStep; 3] = [
+const STEPS: [FormatStep; 4] = [
     FormatStep {
         version: 1,
         description: "initial",
@@ -33,6 +33,11 @@ const STEPS: [FormatStep; 3] = [
         version: 3,
         description: "tiles",
         sql: include_str!("../../migrations/sqlite/0003_tiles.sql"),
+    },
+    FormatStep {
+        version: 4,
+        description: "retention",
+        sql: include_str!("../../migrations/sqlite/0004_retention.sql"),
     },
 ];
 

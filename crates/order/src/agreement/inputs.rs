@@ -48,6 +48,9 @@ impl Agreement {
         let registry = self.registry(context).ok_or(ErrorCode::OrderingUnavailable)?;
         match operation {
             Operation::PeriodMarker(_) => Err(ErrorCode::OperationInvalid),
+            // It costs its payer nothing a second time, and so is not proposed for whoever repeats
+            // it.
+            _ if self.is_decided(operation) => Err(ErrorCode::Repeated),
             _ => {
                 let judging = self.state.judging(context.network, self.shard, registry);
                 self.batches.judge_operation(operation, &judging)
@@ -100,6 +103,12 @@ impl Agreement {
         if !self.queue.has(&operation) && self.judge_submitted(&operation, context).is_ok() {
             let _ = self.queue.push(operation);
         }
+    }
+
+    fn is_decided(&self, operation: &Operation) -> bool {
+        let Operation::Envelope(envelope) = operation else { return false };
+        let body = &envelope.envelope.body;
+        self.state.decision(body.not_after, body.id()).is_some()
     }
 
     fn take_proposal(&mut self, from: NodeId, signed: SignedProposal, context: OrderContext<'_>) {

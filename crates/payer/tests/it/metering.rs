@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidings_envelope::{
     Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Evidence, LogId, Operation,
     Outcome, PeerService, PeriodMarker, PeriodStatement, Registry, RegistryHistory, Service,
-    SignedCheckpoint, Tariff, UsageReport,
+    SignedCheckpoint, Step, Tariff, UsageReport, Vote,
 };
 use tidings_payer::{Meter, MeterError, PROTOCOL};
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
@@ -341,11 +341,12 @@ fn the_payer_never_pays_more_than_it_signed_for() {
 }
 
 #[test]
-fn logs_of_convicts_are_left_alone() {
+fn a_log_with_two_histories_is_left_alone_and_no_other() {
     // covers: SET-023
     let mut lane = Lane::new();
-    lane.state(1, &[(1, 2, [7; 32])], &[]);
-    lane.state(2, &[(1, 2, [7; 32])], &[]);
+    for member in 1..=2 {
+        lane.state(member, &[(1, 2, [7; 32]), (2, 1, [8; 32])], &[]);
+    }
     lane.begin_period();
     let signed = |root| {
         let checkpoint = Checkpoint::new(log(1), LogSize(2), [root; 32], Period(1));
@@ -353,9 +354,23 @@ fn logs_of_convicts_are_left_alone() {
     };
     let evidence = Evidence::Checkpoints(signed(7), signed(8));
     lane.apply(Operation::Evidence(Box::new(evidence)));
+    // Who voted twice has its log billed all the same.
+    let vote = |block| {
+        let vote = Vote {
+            shard: SHARD,
+            height: Height(9),
+            round: tidings_types::Round(0),
+            step: Step::Prevote,
+            block: Some(BlockHash([block; 32])),
+        };
+        vote.sign(NodeId(2), &key(2), network())
+    };
+    let evidence = Evidence::Votes(vote(1), vote(2));
+    lane.apply(Operation::Evidence(Box::new(evidence)));
     lane.begin_period();
-    assert_eq!(lane.meter.pins(), Some(&[][..]));
-    assert_eq!(lane.close(&[]).billed, PicoDollarsTotal(0));
+    let pinned: Vec<_> = lane.meter.pins().unwrap().iter().map(|pin| pin.log).collect();
+    assert_eq!(pinned, [log(2)]);
+    assert_eq!(lane.close(&[(2, header(0, 1, 1, 1_000))]).billed, PicoDollarsTotal(1_000));
 }
 
 #[test]

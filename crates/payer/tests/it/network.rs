@@ -143,7 +143,7 @@ pub fn verdicts_by(entries: &[LogEntry], registries: &RegistryHistory) -> Vec<Ve
 
 /// The factors of a shard that was never busy and is in the period of the entries.
 pub fn quiet() -> CongestionHistory {
-    CongestionHistory::restore(PERIOD, BTreeMap::new())
+    CongestionHistory::restore(PERIOD, BTreeMap::new(), BTreeMap::new())
 }
 
 pub fn verdicts_at(

@@ -8,7 +8,7 @@ use tidings_envelope::registry::FeeSchedule;
 use tidings_envelope::{CongestionHistory, LogEntry, PayerEnvelope, RegistryHistory};
 use tidings_payer::{Missing, Verdict};
 use tidings_types::ed25519::Signature;
-use tidings_types::{ErrorCode, NodeId, Period, PicoDollars, RegistryEpoch, Wire};
+use tidings_types::{ErrorCode, EthereumAddress, NodeId, Period, PicoDollars, RegistryEpoch, Wire};
 
 use crate::network::{
     LOG, PERIOD, batch, entries, entry, message, registry, stamped, verdicts, verdicts_at,
@@ -53,7 +53,40 @@ fn pruned_entries_are_judged_by_their_header() {
     check(pruned.clone(), Verdict::Pruned);
     // The epoch went with the payload, and nobody is blamed for a registry that is not at hand.
     pruned.header.fee.0 += 1;
-    check(pruned, Verdict::Unjudged(Missing::Schedule));
+    check(pruned.clone(), Verdict::Unjudged(Missing::Schedule));
+    for days in [0, 366] {
+        pruned.header.retention_days = days;
+        check(pruned.clone(), Verdict::Invalid(ErrorCode::RetentionOutOfRange));
+    }
+}
+
+#[test]
+fn a_batch_of_an_old_epoch_bills_nobody() {
+    // covers: ENV-013
+    // The batch names epoch 1; a session key of it may have been removed since.
+    for (settled, expected) in [(1, None), (2, None), (3, Some(ErrorCode::RegistryEpochWrong))] {
+        let epochs = [(PERIOD, RegistryEpoch(settled))].into();
+        let history = CongestionHistory::restore(PERIOD, BTreeMap::new(), epochs);
+        let verdicts = verdicts_at(
+            &[entry(&valid(), 0)],
+            &RegistryHistory::new(Arc::new(registry())),
+            &history,
+        );
+        assert_eq!(verdicts, [expected.map_or(Verdict::Valid, Verdict::Invalid)], "{settled}");
+    }
+}
+
+#[test]
+fn who_has_no_seat_in_the_epoch_that_is_named_takes_nothing_in() {
+    // covers: TOP-009
+    let mut without = registry();
+    let mut other = without.nodes[0].clone();
+    (other.id, other.signing) = (NodeId(2), EthereumAddress([2; 20]));
+    without.nodes[0].active = false;
+    without.nodes.push(other);
+    let registries = RegistryHistory::new(Arc::new(without));
+    let verdicts = verdicts_by(&[entry(&valid(), 0)], &registries);
+    assert_eq!(verdicts, [Verdict::Invalid(ErrorCode::WrongShard)]);
 }
 
 #[test]
@@ -146,7 +179,7 @@ fn fees_are_those_of_a_busy_shard() {
     // covers: FEE-010
     let registries = RegistryHistory::new(Arc::new(registry()));
     let busy = |factors: &[(Period, u32)]| {
-        CongestionHistory::restore(PERIOD, factors.iter().copied().collect())
+        CongestionHistory::restore(PERIOD, factors.iter().copied().collect(), BTreeMap::new())
     };
     let judged = |entry: &LogEntry, congestion: &CongestionHistory| {
         verdicts_at(std::slice::from_ref(entry), &registries, congestion)[0]
@@ -164,11 +197,11 @@ fn fees_are_those_of_a_busy_shard() {
     pruned.payload = None;
     assert_eq!(judged(&pruned, &before), Verdict::Pruned);
     // Whoever is not there yet cannot tell, of a fee that is right as little as of one that is not.
-    let behind = CongestionHistory::restore(PERIOD.minus(2), BTreeMap::new());
+    let behind = CongestionHistory::restore(PERIOD.minus(2), BTreeMap::new(), BTreeMap::new());
     for entry in [&plain, &dear, &pruned] {
         assert_eq!(judged(entry, &behind), Verdict::Unjudged(Missing::Factor(PERIOD)));
     }
-    let next = CongestionHistory::restore(PERIOD.minus(1), BTreeMap::new());
+    let next = CongestionHistory::restore(PERIOD.minus(1), BTreeMap::new(), BTreeMap::new());
     assert_eq!(judged(&plain, &next), Verdict::Valid);
 }
 

@@ -13,8 +13,8 @@ use tidings_replica::Alarm;
 use tidings_replica::wire::{ControlFrame, FeedFlush};
 use tidings_types::ed25519::Signature;
 use tidings_types::{
-    BoundedVec, EnvelopeId, ErrorCode, Incarnation, LogIndex, LogSize, NodeId, Period,
-    RegistryEpoch, ShardId, TimestampSeconds, TopicIndex, Wire,
+    BoundedVec, EnvelopeId, ErrorCode, EthereumAddress, Incarnation, LogIndex, LogSize, NodeId,
+    Period, RegistryEpoch, ShardId, TimestampSeconds, TopicIndex, Wire,
 };
 
 use crate::cluster::{Cluster, node_key, registry};
@@ -136,16 +136,29 @@ fn a_log_with_an_invalid_entry_is_kept_and_never_acknowledged() {
 #[test]
 fn a_payload_that_is_withheld_is_not_held() {
     // covers: REP-006
-    let (two, three) = (NodeId(2), NodeId(3));
-    let mut cluster = Cluster::new(4);
-    let mut stretch = forged_stretch(&cluster);
-    let mut entries = stretch.entries.into_vec();
-    entries[0].payload = None;
-    stretch.entries = entries.try_into().unwrap();
-    let log = stretch.checkpoint.checkpoint.log;
-    cluster.inject(two, three, stretch);
-    cluster.write_all(three);
-    assert!(!cluster.disks[&three].flushes.contains_key(&log));
+    // covers: LOG-018
+    let check = |change: fn(&mut EntryHeader)| {
+        let (two, three) = (NodeId(2), NodeId(3));
+        let mut cluster = Cluster::new(4);
+        let stretch = forged_stretch(&cluster);
+        let mut entry = stretch.entries.into_vec().remove(0);
+        entry.payload = None;
+        change(&mut entry.header);
+        let log = stretch.checkpoint.checkpoint.log;
+        let root = tidings_types::merkle::root(&[entry.header.hash().0]);
+        let checkpoint = Checkpoint::new(log, LogSize(1), root, Period(1));
+        let checkpoint = checkpoint.sign(&node_key(two), cluster.network);
+        let entries = vec![entry].try_into().unwrap();
+        cluster.inject(two, three, FeedFlush { entries, checkpoint });
+        cluster.write_all(three);
+        assert!(!cluster.disks[&three].flushes.contains_key(&log));
+    };
+    check(|_| ());
+    // A header alone may name anybody and any fee, and would be billed.
+    check(|header| header.fee.0 += 1);
+    check(|header| header.payer = EthereumAddress([0xee; 20]));
+    check(|header| header.retention_days = 0);
+    check(|header| (header.retention_days, header.fee.0) = (0, u64::MAX));
 }
 
 #[test]

@@ -80,12 +80,15 @@ pub struct Item {
     pub payload_bytes: usize,
     pub retention_days: u16,
     pub fee_period: u64,
+    /// What its originator says of the time, in seconds.
+    pub timestamp: u64,
 }
 
 impl Item {
     /// An entry of this topic that is kept for 30 days.
     pub fn of(topic: u32) -> Self {
-        Self { topic, payload_bytes: 300, retention_days: 30, fee_period: 1 }
+        let timestamp = BUILT_AT;
+        Self { topic, payload_bytes: 300, retention_days: 30, fee_period: 1, timestamp }
     }
 }
 
@@ -139,7 +142,7 @@ impl LogWriter {
             version: PROTOCOL_VERSION,
             envelope_id: EnvelopeId(sha256(&payload)),
             index,
-            timestamp: TimestampSeconds(BUILT_AT),
+            timestamp: TimestampSeconds(item.timestamp),
             topic,
             topic_index: head.next,
             previous: head.last,

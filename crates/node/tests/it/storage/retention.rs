@@ -1,16 +1,32 @@
 //! Payloads are dropped when their retention ends; everything else stays.
 
-use tidings_envelope::api::TopicCursor;
-use tidings_node::storage::Pruned;
-use tidings_replica::store::WriteSet;
-use tidings_types::{LogIndex, TimestampSeconds};
+use std::sync::Arc;
 
-use super::fixture::{BUILT_AT, Item, LogWriter, open, topic};
+use tidings_envelope::Registry;
+use tidings_envelope::api::TopicCursor;
+use tidings_node::storage::{Pruned, Retention};
+use tidings_replica::store::WriteSet;
+use tidings_types::{LogIndex, Period, ShardId};
+
+use super::fixture::{Item, LogWriter, open, topic};
+use crate::link::fixture::registry;
+
+/// Two periods a day.
+fn retention(period: u64) -> Retention {
+    let registry = Registry { period_ms: 43_200_000, ..registry(1) };
+    let shard = (ShardId(0), Period(period));
+    // Another shard is ahead, which is nothing to this one.
+    let others = (ShardId(1), Period(period + 100));
+    let latest = Period(period + 100);
+    Retention { registry: Arc::new(registry), periods: [shard, others].into(), latest }
+}
 
 pub async fn payloads_go_when_their_retention_ends(url: String) {
     let storage = open(&url).await;
     let mut log = LogWriter::new(1, 1);
-    let for_days = |retention_days| Item { retention_days, ..Item::of(1) };
+    // What originators say of the time deletes nothing, and keeps nothing.
+    let timestamp = |days: u16| if days.is_multiple_of(2) { 0 } else { u64::MAX };
+    let for_days = |days| Item { retention_days: days, timestamp: timestamp(days), ..Item::of(1) };
     let days = [[1, 30, 1, 1], [365, 365, 365, 365], [2, 1, 30, 30]];
     let mut flushes: Vec<_> = days.iter().map(|days| log.flush(&days.map(for_days), 1)).collect();
     // One payload was pruned where it came from.
@@ -22,10 +38,11 @@ pub async fn payloads_go_when_their_retention_ends(url: String) {
     let days: Vec<u16> = days.concat();
     let mut dropped_before = 0;
     for (day, dropped) in [(0, 0), (1, 4), (2, 5), (29, 5), (30, 8), (400, 11), (9999, 11)] {
-        let now = BUILT_AT + day * 86_400;
-        let early = storage.prune(TimestampSeconds(now.saturating_sub(1))).await.unwrap();
+        // The fee period, and as many more as the days have.
+        let last = 1 + 2 * day;
+        let early = storage.prune(&retention(last)).await.unwrap();
         assert!(early.payloads == 0 || day > 365);
-        let pruned = storage.prune(TimestampSeconds(now)).await.unwrap();
+        let pruned = storage.prune(&retention(last + 1)).await.unwrap();
         let payloads = pruned.payloads + early.payloads;
         assert_eq!(payloads, dropped - dropped_before, "day {day}");
         assert_eq!(pruned.bytes + early.bytes, payloads * 300);
@@ -46,7 +63,7 @@ pub async fn payloads_go_when_their_retention_ends(url: String) {
         let stats = storage.stats().await.unwrap();
         assert_eq!(stats.bytes, before.bytes - dropped * 300);
     }
-    assert_eq!(storage.prune(TimestampSeconds(u64::MAX)).await.unwrap(), Pruned::default());
+    assert_eq!(storage.prune(&retention(1 << 60)).await.unwrap(), Pruned::default());
     let next = log.write_set(&[Item::of(1)], 2);
     storage.write(&next).await.unwrap();
     assert_eq!(storage.stats().await.unwrap().entries, 13);
