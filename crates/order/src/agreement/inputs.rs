@@ -108,7 +108,7 @@ impl Agreement {
     fn is_decided(&self, operation: &Operation) -> bool {
         let Operation::Envelope(envelope) = operation else { return false };
         let body = &envelope.envelope.body;
-        self.state.decision(body.not_after, body.id()).is_some()
+        self.state.decision(body.not_after, body.id()).is_some() && !mutant!(DecideAgain)
     }
 
     fn take_proposal(&mut self, from: NodeId, signed: SignedProposal, context: OrderContext<'_>) {
