@@ -50,7 +50,7 @@ pub enum Parameter {
     InvalidEntrySlashPermille,
     /// In thousandths of what is slashed. Enough to pay the reporter's gas many times, too little to get one's own bond back by it.
     ReporterSharePermille,
-    /// In seconds. A day in which anybody can show that a report takes more than it may.
+    /// In seconds. A day in which anybody can show that a payer's sum has fallen.
     ChallengeSeconds,
     /// In periods. A payer's cap is reserved for so many periods, a month of hours: how late it may be charged.
     CapWindowPeriods,

@@ -186,8 +186,8 @@ impl VerifiedEnvelope {
     /// Admits the envelope under a batch that [`PayerBatch::admit`] accepted.
     ///
     /// # Errors
-    /// The code of the first rule broken: epoch (ENV-008), edge (TOP-010), shard (TOP-004), payer (ENV-012),
-    /// target (ENV-008), expiry (ENV-006), cover of the batch's root (ENV-007).
+    /// The code of the first rule broken: epoch (ENV-008), edge (TOP-010), shard (TOP-004), payer
+    /// (ENV-012), target (ENV-008), expiry (ENV-006), cover of the batch's root (ENV-007).
     pub fn admit(
         self,
         batch: &PayerBatch,
@@ -202,10 +202,10 @@ impl VerifiedEnvelope {
         self.envelope.check_edge(context.registries.latest())?;
         // Replicas judge by the epoch that the batch names (TOP-009), and a node that has lost its
         // seat since takes nothing more.
-        for registry in [context.registries.latest(), context.registry_of(batch)?] {
-            if !registry.committee(shard).contains(&context.node) {
-                return Err(ErrorCode::WrongShard);
-            }
+        let (latest, named) = (context.registries.latest(), context.registry_of(batch)?);
+        let has_seat = |registry: &Registry| registry.committee(shard).contains(&context.node);
+        if !has_seat(latest) || (named.epoch != latest.epoch && !has_seat(named)) {
+            return Err(ErrorCode::WrongShard);
         }
         if body.payer != batch.header.payer {
             return Err(ErrorCode::PayerMismatch);

@@ -320,8 +320,8 @@ impl Execution<'_> {
     }
 
     /// The marker that ends `over` settles the factor of the period after the next, by what the
-    /// members stated in `over` (FEE-010), and the epoch that its entries are held to (ENV-013). It comes first in its block, so that the state before
-    /// the block has all that was stated.
+    /// members stated in `over` (FEE-010), and the epoch that its entries are held to (ENV-013). It
+    /// comes first in its block, so that the state before the block has all that was stated.
     fn settle_congestion(&mut self, over: Period) {
         let (congestion, shard) = (self.base.congestion(), self.context.shard);
         let members = self.registry.committee(shard).into_iter();

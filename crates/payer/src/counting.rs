@@ -25,11 +25,11 @@ const BILLED_PERIODS_KEPT: u64 = LATE_PERIODS_MAX + FEE_PERIODS_BEFORE_EXPIRY_MA
 /// envelope that expires later (ENV-006), and what waits is kept in memory (SET-004).
 pub(crate) const EARLY_PERIODS_MAX: u64 = NOT_AFTER_PERIODS_AHEAD_MAX;
 
-/// Whether an entry of `fee_period` may still be billed that is stated to be held in `period` or
-/// later (SET-004).
+/// The last period in which it may be stated that an entry of `fee_period` is held, for it to be
+/// billed (SET-004).
 #[must_use]
-pub fn may_be_billed(fee_period: Period, period: Period) -> bool {
-    period <= fee_period.plus(LATE_PERIODS_MAX)
+pub fn billable_through(fee_period: Period) -> Period {
+    fee_period.plus(LATE_PERIODS_MAX)
 }
 
 /// One envelope to be billed.

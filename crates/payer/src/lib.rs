@@ -22,7 +22,7 @@ mod verdict;
 
 pub use allowance::{Allowance, Caps, Due};
 pub use attestations::Attestations;
-pub use counting::may_be_billed;
+pub use counting::billable_through;
 pub use earnings::{PROTOCOL, Work};
 pub use funds::{Cap, Funds, ShardFunds};
 pub use holdings::Pin;

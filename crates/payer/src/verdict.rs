@@ -64,7 +64,8 @@ pub struct VerdictContext<'a> {
 /// Checked are the payload against the header (LOG-004), the envelope's own rules, the payer's
 /// maximum (FEE-005), the fee period (FEE-006), the write proof and the payer's signature, and
 /// then, by the registry of the epoch that the batch names (TOP-009), shard, payer, session key,
-/// the seat of the log's node in the shard's committee and the fee (FEE-004), for which the shard's factor of the fee period counts (FEE-010).
+/// the seat of the log's node in the shard's committee and the fee (FEE-004), for which the shard's
+/// factor of the fee period counts (FEE-010).
 /// A batch of an epoch long before the period's is not valid any more (ENV-013).
 /// Signatures are checked in one batch, and a payer's signature once however many of its
 /// envelopes come; the grouping changes no verdict (ENC-006).

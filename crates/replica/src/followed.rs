@@ -8,7 +8,7 @@ use tidings_envelope::{
     EntryHeader, Evidence, InclusionProof, InvalidEntry, LogEntry, LogId, Registry,
     RegistryHistory, SignedCheckpoint, Topic, facial_fault,
 };
-use tidings_payer::{Missing, Verdict, VerdictContext, judge, may_be_billed};
+use tidings_payer::{Missing, Verdict, VerdictContext, billable_through, judge};
 use tidings_tlog::{
     FollowError, Follower, Frontier, Intake, RecentTree, Step, Subscription, TopicHead,
 };
@@ -410,7 +410,7 @@ fn check_taking(
 /// Whether an entry's payload must be held, or still decides what its payer owes: a header alone
 /// may name anybody and any fee (LOG-018).
 fn must_be_held(header: &EntryHeader, by: Circumstances<'_>) -> bool {
-    by.registry.keeps_payload(header, by.period) || may_be_billed(header.fee_period, by.period)
+    by.registry.keeps_payload(header, by.period) || by.period <= billable_through(header.fee_period)
 }
 
 /// Whether a verdict can be for what an entry's own bytes show: others need a registry (EVD-005).

@@ -15,6 +15,9 @@ use super::{checked, deployment};
 /// The shortest pause between two looks.
 const POLL_MIN: Duration = Duration::from_millis(10);
 
+/// Payers that are read at once.
+const PAYERS_AT_ONCE: usize = 4;
+
 /// The longest pause after failures in a row.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -78,27 +81,33 @@ impl Looking {
         }
     }
 
-    /// Looks once at what each payer has, one after the other, so that providers are asked in no
-    /// burst; false when one could not be read.
+    /// Looks once at what each payer has, a few at a time, so that providers are asked in no burst;
+    /// false when none could be read.
     async fn look(&self) -> bool {
-        let mut is_read = true;
-        for (payer, told) in &self.told {
-            let read = read_funds(&self.endpoints, &self.deployment, *payer, self.finality_depth);
-            match read.await {
-                Ok(Some(funds)) => {
-                    told.send_if_modified(|told| {
-                        let is_new = told.as_ref() != Some(&funds);
-                        *told = Some(funds);
-                        is_new
-                    });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    is_read = false;
-                    tracing::warn!(%payer, %error, "a payer's funds cannot be read now");
-                }
-            }
+        let mut is_read = false;
+        for some in self.told.chunks(PAYERS_AT_ONCE) {
+            let looks = some.iter().map(|(payer, told)| self.look_at(*payer, told));
+            is_read |= join_all(looks).await.contains(&true);
         }
         is_read
+    }
+
+    async fn look_at(&self, payer: EthereumAddress, told: &watch::Sender<Option<Funds>>) -> bool {
+        let read = read_funds(&self.endpoints, &self.deployment, payer, self.finality_depth);
+        match read.await {
+            Ok(None) => true,
+            Ok(Some(funds)) => {
+                told.send_if_modified(|told| {
+                    let is_new = told.as_ref() != Some(&funds);
+                    *told = Some(funds);
+                    is_new
+                });
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%payer, %error, "a payer's funds cannot be read now");
+                false
+            }
+        }
     }
 }

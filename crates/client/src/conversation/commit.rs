@@ -33,7 +33,7 @@ impl Core {
         id: ConversationId,
         intent: &Intent,
     ) -> Result<(), ClientError> {
-        let mut wished_in = None;
+        let (mut wished_in, mut mismatches) = (None, 0);
         for _ in 0..ATTEMPTS_MAX {
             self.pull_conversation(engine, id).await?;
             self.settle(engine, id).await?;
@@ -41,7 +41,13 @@ impl Core {
             let Some(changes) = self.changes(engine, id, intent).await? else { return Ok(()) };
             let pending = match self.prepare(engine, id, changes).await {
                 // Somebody else pays now, and nothing was stored: the next attempt names them.
-                Err(ClientError::Refused { code: ErrorCode::PayerMismatch }) => continue,
+                Err(ClientError::Refused { code: ErrorCode::PayerMismatch })
+                    if mismatches < ROUNDS_MAX =>
+                {
+                    mismatches += 1;
+                    tokio::time::sleep(backoff(mismatches)).await;
+                    continue;
+                }
                 pending => pending?,
             };
             self.payers.sealed(pending.envelope.body.id());
@@ -147,8 +153,10 @@ impl Core {
             return Box::pin(self.settle_rejoin(engine, id, None)).await;
         }
         if code == ErrorCode::PayerMismatch {
-            // Nobody was given it, and the next one names who pays now.
-            return self.forget_commit(engine, id);
+            // Nobody was given it, as the gateway has it, and the next one names who pays now.
+            self.pull_conversation(engine, id).await?;
+            let is_pending = self.store().view().pending_commit(id)?.is_some();
+            return if is_pending { self.forget_commit(engine, id) } else { Ok(()) };
         }
         let is_late = code == ErrorCode::EnvelopeExpired;
         let may_be_ordered = self.nodes.period().await? <= envelope.body.not_after.plus(1);

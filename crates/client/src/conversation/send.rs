@@ -166,9 +166,9 @@ impl Core {
             Err(code @ (ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar)) => {
                 return self.renew(row, message, envelope, code).await;
             }
-            // Nobody was given it, and the next one names who pays now.
+            // Nobody was given it, as the gateway has it, and the next one names who pays now.
             Err(code @ ErrorCode::PayerMismatch) => {
-                return self.seal_anew(row, message, code).await;
+                return self.renew_unless_seen(row, message, envelope, code).await;
             }
             // What is wrong with the envelope stays wrong, and a quota is the user's to deal with.
             Err(code) if code.peer_at_fault() || is_over_quota(code) => {
@@ -206,6 +206,16 @@ impl Core {
         code: ErrorCode,
     ) -> Result<Flushed, ClientError> {
         self.nodes.reset_period(self.gateway.status().await?.period);
+        self.renew_unless_seen(row, message, envelope, code).await
+    }
+
+    async fn renew_unless_seen(
+        &self,
+        row: &OutboxRow,
+        message: Option<u64>,
+        envelope: &ClientEnvelope,
+        code: ErrorCode,
+    ) -> Result<Flushed, ClientError> {
         // Stamped payloads are put into a fresh envelope each time.
         let Some(number) = message else { return Ok(Flushed::Later(code)) };
         let conversation = self.store().view().message(number)?.map(|row| row.conversation);

@@ -74,6 +74,8 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     /// Whether what payers have is in the metrics: it is nobody's business where there are several.
     shows_funds: bool,
+    /// Whether who shows no key asks about the only payer that there is.
+    has_one_payer: bool,
     /// Who may log in; nobody without.
     login: Option<LoginConfig>,
     nonces: Nonces,
@@ -131,6 +133,7 @@ impl Api {
             payers,
             metrics,
             shows_funds: config.metrics_show_funds || config.payers.is_empty(),
+            has_one_payer: config.payers.is_empty(),
             login: config.login.clone(),
             nonces: Nonces::default(),
             gate: Gate::new(config),

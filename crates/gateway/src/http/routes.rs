@@ -92,7 +92,7 @@ pub(super) async fn status(
     });
     let nodes: Vec<_> = nodes.collect();
     // Where there are several payers, what the first has is for its own users to see.
-    let shows_funds = user.is_some() || api.shows_funds;
+    let shows_funds = user.is_some() || api.has_one_payer;
     let funds = purse.report(api.network.period()).filter(|_| shows_funds);
     let status = json!({
         "network": api.network.id(),

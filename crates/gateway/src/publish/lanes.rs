@@ -170,6 +170,11 @@ fn accept(gather: &mut Gather<Answer>, submission: Submission<Answer>) {
 
 /// Signs one batch, sends it, and tells every sender what became of its share.
 async fn fly(desk: Arc<Desk>, key: LaneKey, batch: Batch<Answer>) {
+    let _way = desk.ways.enter(key.carrier).await;
+    // What nobody waits for any more was given up, and would be billed all the same.
+    if batch.shares.iter().all(|(sender, _)| sender.is_closed()) {
+        return;
+    }
     let deliveries = desk.attempt(key, &batch.envelopes).await;
     for (sender, places) in batch.shares {
         let share = places.iter().filter_map(|place| deliveries.get(*place).cloned());
@@ -190,7 +195,6 @@ impl Desk {
             Ok(request) => request,
             Err(code) => return all(Delivery::Refused(code)),
         };
-        let _way = self.ways.enter(key.carrier).await;
         self.metrics.batch_sent(envelopes.len());
         let sent = Instant::now();
         let body = Bytes::from(request.to_wire());
@@ -216,7 +220,7 @@ impl Desk {
                 }
                 findings.into_iter().map(|finding| self.deliver(key.carrier, finding)).collect()
             }
-            Err(CallError::Refused(code)) => all(Delivery::Refused(code)),
+            Err(CallError::Refused(code)) => all(self.deliver(key.carrier, Finding::Refused(code))),
             Err(error @ CallError::Unreachable(_)) => {
                 tracing::warn!(node = %key.carrier, %error, "a batch failed");
                 self.network.failed(key.carrier);
@@ -235,6 +239,14 @@ impl Desk {
     fn deliver(&self, carrier: NodeId, finding: Finding) -> Delivery {
         match finding {
             Finding::Proved(result) => Delivery::Proved(result),
+            // Envelope and batch are of one payer here, and the sender would take the envelope for
+            // one that nobody was given.
+            Finding::Refused(ErrorCode::PayerMismatch) => {
+                tracing::warn!(node = %carrier, "the node finds another payer than was signed");
+                self.network.lied(carrier);
+                self.metrics.lies.increment();
+                Delivery::Failed
+            }
             Finding::Refused(code) => Delivery::Refused(code),
             Finding::Lied(lie) => {
                 tracing::warn!(node = %carrier, %lie, "a receipt does not verify");

@@ -30,6 +30,16 @@ async fn a_node_that_passes_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_node_that_finds_another_payer_lies() {
+    // covers: GTW-007
+    // A client would take its envelope for one that nobody was given.
+    for act in [Act::RefuseAll, Act::RefuseEach] {
+        let subject = check_moves_on(act(ErrorCode::PayerMismatch), |_| ()).await;
+        assert_eq!(subject.metric("tidings_gateway_unverified_answers_total").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_does_not_answer_is_given_up() {
     // covers: GTW-009
     let subject = check_moves_on(Act::Hang, |config| config.attempt_timeout_ms = 200).await;

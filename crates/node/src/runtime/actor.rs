@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidings_envelope::api::{AcknowledgedCheckpoint, PublishResponse};
 use tidings_envelope::{
-    CertifiedBlock, CongestionHistory, EntryHeader, InclusionProof, LogId, MerklePath,
-    OrderedReceipt, RegistryHistory, UsageReport,
+    CertifiedBlock, EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt,
+    RegistryHistory, UsageReport,
 };
 use tidings_payer::Caps;
 use tidings_replica::store::{OrderedPlace, TopicHeads, WriteSet};
@@ -15,7 +15,7 @@ use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{
     Alarm, CongestionByShard, Effect, Now, PreparedPublish, Replica, RequestId, WriteTicket,
 };
-use tidings_types::{NodeId, Period, ShardId, TimestampSeconds};
+use tidings_types::{NodeId, Period, TimestampSeconds};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::examiner::{Examined, Job};
@@ -79,13 +79,7 @@ pub(super) struct View {
 impl View {
     /// How long payloads are kept.
     pub(super) fn retention(&self) -> Retention {
-        let of =
-            |(shard, history): (&ShardId, &Arc<CongestionHistory>)| (*shard, history.current());
-        Retention {
-            registry: self.registries.latest().clone(),
-            periods: self.congestion.iter().map(of).collect(),
-            latest: self.period,
-        }
+        Retention::new(self.registries.clone(), self.congestion.clone(), self.period)
     }
 
     /// What is known before the replica's task has run: nothing can be published yet.

@@ -7,6 +7,7 @@ use tidings_envelope::{Block, EntryHeader, LogId, MerklePath};
 use tidings_order::LaneLog;
 use tidings_replica::store::{Decided, EntryRecord, Flush, WriteSet};
 use tidings_tlog::{Frontier, RecentTree, TileBuilder};
+use tidings_types::constants::RETENTION_DAYS_MAX;
 use tidings_types::{LogIndex, LogSize, Period, ShardId, Wire};
 
 use super::tiles::TileRows;
@@ -483,7 +484,7 @@ pub(super) fn entry_key(log_key: i64, index: LogIndex) -> Result<i64, StorageErr
 /// A period before which the payload must be held (LOG-018), since a day has a period at least;
 /// always before [`NEVER`]. Whoever prunes looks closer.
 fn earliest_expiry(header: &EntryHeader) -> i64 {
-    expiry(header.fee_period.plus(header.retention_days.into()))
+    expiry(header.fee_period.plus(header.retention_days.min(RETENTION_DAYS_MAX).into()))
 }
 
 /// A period as the last one in which something is held.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tidings_envelope::{EntryHeader, Registry};
-use tidings_types::{LogIndex, Period, ShardId};
+use tidings_envelope::{CongestionHistory, EntryHeader, Registry, RegistryHistory};
+use tidings_payer::billable_through;
+use tidings_types::{LogIndex, Period, RegistryEpoch, ShardId};
 
 use super::backend::{AnySession, Session};
 use super::batch::{NEVER, entry_key, expiry};
@@ -28,22 +29,55 @@ pub struct Pruned {
 /// originator wrote but what its payer signed, has a part in it (LOG-018).
 #[derive(Debug, Clone)]
 pub struct Retention {
-    /// Says how long a period is.
-    pub registry: Arc<Registry>,
-    /// The period of each shard that this node follows.
-    pub periods: BTreeMap<ShardId, Period>,
-    /// The period of any other.
-    pub latest: Period,
+    /// Say how long periods are.
+    registries: Arc<RegistryHistory>,
+    /// By epoch, the one with the shortest periods from then on.
+    longest: BTreeMap<RegistryEpoch, Arc<Registry>>,
+    shards: BTreeMap<ShardId, Arc<CongestionHistory>>,
+    latest: Period,
 }
 
 impl Retention {
+    /// How long payloads are kept by what the ordered lanes of `shards` have come to; any other
+    /// shard is in the `latest` period.
+    #[must_use]
+    pub fn new(
+        registries: Arc<RegistryHistory>,
+        shards: BTreeMap<ShardId, Arc<CongestionHistory>>,
+        latest: Period,
+    ) -> Self {
+        let mut newest_first: Vec<_> = registries.iter().cloned().collect();
+        newest_first.sort_by_key(|registry| std::cmp::Reverse(registry.epoch));
+        let mut longest = BTreeMap::new();
+        let mut shortest = Arc::clone(registries.latest());
+        for registry in newest_first {
+            if registry.period_ms < shortest.period_ms {
+                shortest = Arc::clone(&registry);
+            }
+            longest.insert(registry.epoch, Arc::clone(&shortest));
+        }
+        Self { registries, longest, shards, latest }
+    }
+
+    /// The last period in which an entry's payload is held: by the longest retention that a
+    /// registry has given it since its period, so that longer periods take nothing away from what
+    /// was paid for; and as long as somebody who comes back must see it.
+    fn last(&self, shard: ShardId, header: &EntryHeader) -> Period {
+        let epoch = self.shards.get(&shard).and_then(|history| history.epoch(header.fee_period));
+        let since = epoch.unwrap_or(RegistryEpoch::FIRST);
+        let from = self.longest.range(..=since).next_back().or(self.longest.first_key_value());
+        let registry = from.map_or(self.registries.latest(), |(_, registry)| registry);
+        registry.payload_kept_through(header).max(billable_through(header.fee_period))
+    }
+
     fn period(&self, shard: ShardId) -> Period {
-        self.periods.get(&shard).copied().unwrap_or(self.latest)
+        self.shards.get(&shard).map_or(self.latest, |history| history.current())
     }
 
     /// The latest period of all.
     fn newest(&self) -> Period {
-        self.periods.values().copied().max().unwrap_or_default().max(self.latest)
+        let periods = self.shards.values().map(|history| history.current());
+        periods.max().unwrap_or_default().max(self.latest)
     }
 }
 
@@ -142,7 +176,7 @@ fn plan(rows: Vec<Row>, shard: ShardId, retention: &Retention) -> Result<Plan, S
         }
         let (key, bytes): (i64, _) = (row.narrow(0)?, row.number(2)?);
         let header: EntryHeader = row.wire(1, "an entry's header")?;
-        let last = retention.registry.payload_kept_through(&header);
+        let last = retention.last(shard, &header);
         if last >= period {
             // Where a shard is behind others, they are looked at again when those go on.
             plan.expires_at = plan.expires_at.min(expiry(last.max(newest)));

@@ -2,23 +2,28 @@
 
 use std::sync::Arc;
 
-use tidings_envelope::Registry;
 use tidings_envelope::api::TopicCursor;
+use tidings_envelope::{CongestionHistory, Registry, RegistryHistory};
 use tidings_node::storage::{Pruned, Retention};
 use tidings_replica::store::WriteSet;
-use tidings_types::{LogIndex, Period, ShardId};
+use tidings_types::{LogIndex, Period, RegistryEpoch, ShardId};
 
 use super::fixture::{Item, LogWriter, open, topic};
 use crate::link::fixture::registry;
 
-/// Two periods a day.
+/// Four periods a day, and since epoch 2 one; the entries are of the first.
 fn retention(period: u64) -> Retention {
-    let registry = Registry { period_ms: 43_200_000, ..registry(1) };
-    let shard = (ShardId(0), Period(period));
+    let short = Registry { period_ms: 21_600_000, ..registry(1) };
+    let long = Registry { period_ms: 86_400_000, epoch: RegistryEpoch(2), ..short.clone() };
+    let mut registries = RegistryHistory::new(Arc::new(short));
+    registries.insert(Arc::new(long)).unwrap();
+    let in_period = |period| {
+        let epochs = [(Period(2), RegistryEpoch(2))].into();
+        Arc::new(CongestionHistory::restore(Period(period), [].into(), epochs))
+    };
     // Another shard is ahead, which is nothing to this one.
-    let others = (ShardId(1), Period(period + 100));
-    let latest = Period(period + 100);
-    Retention { registry: Arc::new(registry), periods: [shard, others].into(), latest }
+    let shards = [(ShardId(0), in_period(period)), (ShardId(1), in_period(period + 100))];
+    Retention::new(Arc::new(registries), shards.into(), Period(period + 100))
 }
 
 pub async fn payloads_go_when_their_retention_ends(url: String) {
@@ -39,7 +44,7 @@ pub async fn payloads_go_when_their_retention_ends(url: String) {
     let mut dropped_before = 0;
     for (day, dropped) in [(0, 0), (1, 4), (2, 5), (29, 5), (30, 8), (400, 11), (9999, 11)] {
         // The fee period, and as many more as the days have.
-        let last = 1 + 2 * day;
+        let last = 1 + 4 * day;
         let early = storage.prune(&retention(last)).await.unwrap();
         assert!(early.payloads == 0 || day > 365);
         let pruned = storage.prune(&retention(last + 1)).await.unwrap();
