@@ -65,22 +65,6 @@ impl Core {
         self.deliver_again(envelope).await
     }
 
-    /// Seals an envelope and delivers it; once more if somebody else pays by now.
-    pub(crate) async fn deliver_sealed(
-        &self,
-        retention_days: u16,
-        seal: impl Fn(&SealContext) -> ClientEnvelope,
-    ) -> Result<Proven, ClientError> {
-        let envelope = seal(&self.seal_context(retention_days).await?);
-        match self.deliver(&envelope).await {
-            Err(ClientError::Refused { code: ErrorCode::PayerMismatch }) => {
-                let envelope = seal(&self.seal_context(retention_days).await?);
-                self.deliver(&envelope).await
-            }
-            delivered => delivered,
-        }
-    }
-
     /// The same for an envelope that may have been tried before.
     ///
     /// It keeps its id, so sending it again never stores it twice.
@@ -100,6 +84,22 @@ impl Core {
             }
         }
         Err(ClientError::Refused { code: refusal })
+    }
+
+    /// Seals an envelope and delivers it; once more if somebody else pays by now.
+    pub(crate) async fn deliver_sealed(
+        &self,
+        retention_days: u16,
+        seal: impl Fn(&SealContext) -> ClientEnvelope,
+    ) -> Result<Proven, ClientError> {
+        let envelope = seal(&self.seal_context(retention_days).await?);
+        match self.deliver(&envelope).await {
+            Err(ClientError::Refused { code: ErrorCode::PayerMismatch }) => {
+                let envelope = seal(&self.seal_context(retention_days).await?);
+                self.deliver(&envelope).await
+            }
+            delivered => delivered,
+        }
     }
 
     /// Sends envelopes once; one verified outcome each, in order.

@@ -45,7 +45,7 @@ impl Offences {
         if !self.known.insert(offence) {
             return false;
         }
-        self.parted.extend(parted(evidence));
+        self.parted.extend(evidence.forked_log());
         let open = self.open.entry((evidence.shard(), evidence.accused())).or_default();
         open.insert(offence, Open { evidence: Arc::new(evidence.clone()), submitted_at_ms: None });
         true
@@ -95,20 +95,11 @@ impl Offences {
     }
 }
 
-/// The log of which evidence shows two histories.
-fn parted(evidence: &Evidence) -> Option<LogId> {
-    match evidence {
-        Evidence::Checkpoints(one, _) => Some(one.checkpoint.log),
-        Evidence::Entries(one, _) => Some(one.checkpoint.checkpoint.log),
-        Evidence::Votes(..) | Evidence::Proposals(..) | Evidence::InvalidEntry(_) => None,
-    }
-}
-
 impl Replica {
     /// Keeps the proof of an offence and has it recorded (EVD-007); what proves nothing, or
     /// nothing new, changes nothing.
     pub(crate) fn hold_evidence(&mut self, evidence: Evidence) {
-        if mutant!(HushHistories) && parted(&evidence).is_some() {
+        if mutant!(HushHistories) && evidence.forked_log().is_some() {
             return;
         }
         if let Some(evidence) = self.learn_offence(evidence) {
@@ -157,7 +148,7 @@ impl Replica {
 
     /// A log of which two histories were signed is acknowledged no more (EVD-009).
     fn convict(&mut self, evidence: &Evidence) {
-        let Some(log) = parted(evidence) else { return };
+        let Some(log) = evidence.forked_log() else { return };
         if let Some(followed) = self.followed.get_mut(&log) {
             followed.contradict();
         }

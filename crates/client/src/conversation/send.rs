@@ -164,11 +164,12 @@ impl Core {
         let delivery = match outcome {
             Ok(_) => Delivery::Sent,
             Err(code @ (ErrorCode::EnvelopeExpired | ErrorCode::NotAfterTooFar)) => {
+                self.nodes.reset_period(self.gateway.status().await?.period);
                 return self.renew(row, message, envelope, code).await;
             }
             // Nobody was given it, as the gateway has it, and the next one names who pays now.
             Err(code @ ErrorCode::PayerMismatch) => {
-                return self.renew_unless_seen(row, message, envelope, code).await;
+                return self.renew(row, message, envelope, code).await;
             }
             // What is wrong with the envelope stays wrong, and a quota is the user's to deal with.
             Err(code) if code.peer_at_fault() || is_over_quota(code) => {
@@ -197,19 +198,9 @@ impl Core {
         self.reload_on_failure(&mut engine, id, written.map_err(ClientError::from))
     }
 
-    /// An envelope is refused for its expiry, but may have been stored earlier: the topic says.
+    /// An envelope is refused for its expiry or its payer, but may have been stored earlier: the
+    /// topic says. Otherwise the message is encrypted once more.
     async fn renew(
-        &self,
-        row: &OutboxRow,
-        message: Option<u64>,
-        envelope: &ClientEnvelope,
-        code: ErrorCode,
-    ) -> Result<Flushed, ClientError> {
-        self.nodes.reset_period(self.gateway.status().await?.period);
-        self.renew_unless_seen(row, message, envelope, code).await
-    }
-
-    async fn renew_unless_seen(
         &self,
         row: &OutboxRow,
         message: Option<u64>,
@@ -226,20 +217,6 @@ impl Core {
         if self.store().view().is_seen(envelope.body.id())? {
             self.finish_sending(row, message, &Delivery::Sent)?;
             return Ok(Flushed::Done);
-        }
-        self.seal_anew(row, message, code).await
-    }
-
-    /// Has a message encrypted once more whose envelope nobody will ever see; stamped payloads are
-    /// put into a fresh one each time.
-    async fn seal_anew(
-        &self,
-        row: &OutboxRow,
-        message: Option<u64>,
-        code: ErrorCode,
-    ) -> Result<Flushed, ClientError> {
-        if message.is_none() {
-            return Ok(Flushed::Later(code));
         }
         self.withdraw(message).await?;
         self.finish_sending(row, message, &Delivery::Queued)?;

@@ -73,14 +73,13 @@ impl Payers {
 
     /// How every payer is off under this registry; without one, none can pay.
     pub fn reports(&self, registry: Option<&Registry>, period: Option<Period>) -> Vec<PayerReport> {
-        let purses = self.purses.values();
-        let report = |purse: &Purse| PayerReport {
-            payer: purse.payer,
-            can_pay: registry.is_some_and(|now| purse.obstacle(now, period).is_none())
-                && purse.report(period).is_none_or(|funds| funds.available_picodollars.0 > 0),
-            funds: purse.report(period),
+        let report = |purse: &Purse| {
+            let funds = purse.report(period);
+            let is_empty = funds.as_ref().is_some_and(|it| it.available_picodollars.0 == 0);
+            let is_ready = registry.is_some_and(|now| purse.obstacle(now, period).is_none());
+            PayerReport { payer: purse.payer, can_pay: is_ready && !is_empty, funds }
         };
-        purses.map(report).collect()
+        self.purses.values().map(report).collect()
     }
 
     /// Why none of them can pay now, if none can: what keeps the one that pays for everybody else

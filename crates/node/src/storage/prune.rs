@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tidings_envelope::{CongestionHistory, EntryHeader, Registry, RegistryHistory};
+use tidings_envelope::{CongestionHistory, EntryHeader, RegistryHistory};
 use tidings_payer::billable_through;
 use tidings_types::{LogIndex, Period, RegistryEpoch, ShardId};
 
@@ -31,8 +31,6 @@ pub struct Pruned {
 pub struct Retention {
     /// Say how long periods are.
     registries: Arc<RegistryHistory>,
-    /// By epoch, the one with the shortest periods from then on.
-    longest: BTreeMap<RegistryEpoch, Arc<Registry>>,
     shards: BTreeMap<ShardId, Arc<CongestionHistory>>,
     latest: Period,
 }
@@ -46,17 +44,7 @@ impl Retention {
         shards: BTreeMap<ShardId, Arc<CongestionHistory>>,
         latest: Period,
     ) -> Self {
-        let mut newest_first: Vec<_> = registries.iter().cloned().collect();
-        newest_first.sort_by_key(|registry| std::cmp::Reverse(registry.epoch));
-        let mut longest = BTreeMap::new();
-        let mut shortest = Arc::clone(registries.latest());
-        for registry in newest_first {
-            if registry.period_ms < shortest.period_ms {
-                shortest = Arc::clone(&registry);
-            }
-            longest.insert(registry.epoch, Arc::clone(&shortest));
-        }
-        Self { registries, longest, shards, latest }
+        Self { registries, shards, latest }
     }
 
     /// The last period in which an entry's payload is held: by the longest retention that a
@@ -65,8 +53,9 @@ impl Retention {
     fn last(&self, shard: ShardId, header: &EntryHeader) -> Period {
         let epoch = self.shards.get(&shard).and_then(|history| history.epoch(header.fee_period));
         let since = epoch.unwrap_or(RegistryEpoch::FIRST);
-        let from = self.longest.range(..=since).next_back().or(self.longest.first_key_value());
-        let registry = from.map_or(self.registries.latest(), |(_, registry)| registry);
+        let later = self.registries.iter().filter(|registry| registry.epoch >= since);
+        let shortest = later.min_by_key(|registry| registry.period_ms);
+        let registry = shortest.unwrap_or(self.registries.latest());
         registry.payload_kept_through(header).max(billable_through(header.fee_period))
     }
 
