@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidings_envelope::registry::FeeSchedule;
+use tidings_envelope::registry::{CapRecord, FeeSchedule, PayerRecord};
 use tidings_envelope::{
     Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, FeeClass, LogId, Operation,
-    Outcome, PeriodMarker, PeriodStatement, RegistryHistory, ReportAttestation, SignedCheckpoint,
-    Tariff, Topic, UsageReport,
+    Outcome, PeriodMarker, PeriodStatement, Registry, RegistryHistory, ReportAttestation,
+    SignedCheckpoint, Tariff, Topic, UsageReport,
 };
 use tidings_node::storage::Storage;
 use tidings_payer::{Attestations, Meter};
@@ -18,7 +18,7 @@ use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::PublicKey;
 use tidings_types::{
     BlockHash, BoundedVec, EntryHash, EnvelopeId, EthereumAddress, Incarnation, LogIndex, LogSize,
-    NodeId, Period, Position, ShardId, TimestampSeconds, TopicIndex, labelled_hash,
+    NodeId, Period, PicoDollars, Position, ShardId, TimestampSeconds, TopicIndex, labelled_hash,
 };
 
 use crate::committee::{NODES, node_key, registry};
@@ -59,7 +59,7 @@ struct Log {
 /// # Errors
 /// When two nodes come to different reports.
 pub async fn run() -> Result<Section> {
-    let registries = RegistryHistory::new(Arc::new(registry()?));
+    let registries = RegistryHistory::new(Arc::new(capped_registry()?));
     let logs: Vec<Log> = (1..=NODES).map(log).collect();
     let blocks = blocks(&logs, &registries)?;
     let before_mib = resident_mib(std::process::id())?;
@@ -141,10 +141,28 @@ fn log(node: u8) -> Log {
     Log { id, headers, tree }
 }
 
-fn header(number: u64, index: u64) -> EntryHeader {
-    let digest = |label, number: u64| labelled_hash(label, &[&number.to_be_bytes()]);
+/// The network's registry, in which every payer has a cap that is looked up and never reached.
+fn capped_registry() -> Result<Registry> {
+    let amount = PicoDollars(u64::MAX);
+    let cap = CapRecord { shard: SHARD, before: amount, from: Period(0), amount };
+    let unlimited = |number| PayerRecord::unlimited(payer(number), Vec::new());
+    let payers =
+        (0..PAYERS).map(|number| PayerRecord { caps: Some(vec![cap]), ..unlimited(number) });
+    Ok(Registry { payers: payers.collect(), ..registry()? })
+}
+
+fn digest(label: &str, number: u64) -> [u8; 32] {
+    labelled_hash(label, &[&number.to_be_bytes()])
+}
+
+fn payer(number: u64) -> EthereumAddress {
     let mut payer = EthereumAddress([0; 20]);
     payer.0.copy_from_slice(&digest("bench payer", number % PAYERS)[..20]);
+    payer
+}
+
+fn header(number: u64, index: u64) -> EntryHeader {
+    let payer = payer(number);
     let (payload_length, retention_days) = (1_724, 90);
     let fees = FeeSchedule::default();
     let tariff = Tariff::uncongested(&fees);

@@ -60,6 +60,8 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
     uint256 public constant NOTICE_SECONDS = 7 days;
     /// Proposers that hurry shorten a period to half at most.
     uint256 private constant PACE_MAX = 2;
+    /// Whose balance is less than such a part of what is reserved counts as short.
+    uint256 public constant COVER_PARTS = 8;
 
     IERC20 public immutable token;
     INetworkParameters public immutable parameters;
@@ -142,8 +144,11 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         uint128 amount = _withdrawals[msg.sender].amount;
         require(amount > 0, NothingRequested());
         delete _withdrawals[msg.sender];
-        _accounts[msg.sender].balance += amount;
+        Account storage account = _accounts[msg.sender];
+        bool before = _isCovered(account);
+        account.balance += amount;
         emit WithdrawalCancelled(msg.sender, amount);
+        _tellCover(msg.sender, account, before);
     }
 
     /// @inheritdoc IPayerVault
@@ -222,10 +227,13 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         uint256 until = uint256(cap.from) + cap.window - 1;
         require(_settledThrough(shard) >= until, CapKept(Period.wrap(until.toUint64())));
 
+        Account storage account = _accounts[payer];
+        bool before = _isCovered(account);
         uint128 freed = tab.kept - needed.toUint128();
         tab.kept -= freed;
-        _accounts[payer].reserved -= freed;
+        account.reserved -= freed;
         emit CapReleased(payer, shard, freed);
+        _tellCover(payer, account, before);
     }
 
     // What the settlement does.
@@ -318,6 +326,12 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IPayerVault
+    function isCovered(address payer) external view returns (bool) {
+        // SET-026.
+        return _isCovered(_accounts[payer]);
+    }
+
+    /// @inheritdoc IPayerVault
     function withdrawalOf(address payer) external view returns (uint256 amount, uint64 from) {
         Withdrawal memory withdrawal = _withdrawals[payer];
         return (withdrawal.amount, withdrawal.from);
@@ -381,9 +395,12 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         // Nobody comes between the two readings.
         // slither-disable-next-line incorrect-equality
         require(token.balanceOf(address(this)) == before + amount, TokenMisbehaved());
-        _accounts[payer].balance += amount.toUint128();
+        Account storage account = _accounts[payer];
+        bool isCovered_ = _isCovered(account);
+        account.balance += amount.toUint128();
         total += amount;
         emit Deposited(payer, msg.sender, amount);
+        _tellCover(payer, account, isCovered_);
     }
 
     /// Sends tokens out; to the vault itself would strand them, and fails.
@@ -396,11 +413,25 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         require(token.balanceOf(address(this)) == before - amount, TokenMisbehaved());
     }
 
+    function _isCovered(Account storage account) private view returns (bool) {
+        return account.balance >= account.reserved / COVER_PARTS;
+    }
+
+    /// Tells whoever takes snapshots of payers, if that has changed.
+    function _tellCover(address payer, Account storage account, bool before) private {
+        bool now_ = _isCovered(account);
+        if (now_ != before) {
+            emit CoverChanged(payer, now_);
+        }
+    }
+
     /// Takes up to `due` from the balance, then from what is asked back.
     function _draw(address payer, uint256 due) private returns (uint256 taken) {
         Account storage account = _accounts[payer];
+        bool before = _isCovered(account);
         taken = Math.min(due, account.balance);
         account.balance -= taken.toUint128();
+        _tellCover(payer, account, before);
         if (taken < due) {
             Withdrawal storage withdrawal = _withdrawals[payer];
             uint256 rest = Math.min(due - taken, withdrawal.amount);

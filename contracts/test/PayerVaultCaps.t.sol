@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Period} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
 import {IPayerVault} from "../src/interfaces/IPayerVault.sol";
+import {Vm} from "./Vm.sol";
 import {VaultTest} from "./money/VaultTest.sol";
 
 /// Caps, what is reserved for them, and what the settlement can take.
@@ -122,6 +123,61 @@ contract PayerVaultCapsTest is VaultTest {
         settlement.settle(SHARD, 60);
         vault.releaseCap(alice, SHARD);
         equal(vault.reservedOf(alice), 50);
+    }
+
+    // Cover.
+
+    function test_who_has_less_than_an_eighth_of_the_reserve_is_short_of_it() public {
+        // covers: SET-026
+        ready(alice, 80, 0);
+        settlement.settle(SHARD, NOTICE + WINDOW);
+        _expectNoCoverChange(WINDOW * 70);
+        equal(vault.balanceOf(alice), 100);
+        check(vault.isCovered(alice), "short");
+        settlement.settle(SHARD, NOTICE + WINDOW + 1);
+        vm.warp(START + 2 * WINDOW * PERIOD);
+        _expectCover(alice, false);
+        settlement.collect(alice, SHARD, 1, NOTICE + WINDOW + 1);
+        check(!vault.isCovered(alice), "covered");
+
+        _expectCover(alice, true);
+        deposit(alice, 1);
+        check(vault.isCovered(alice), "short");
+    }
+
+    function test_money_that_comes_back_or_is_set_free_covers_again() public {
+        // covers: SET-026
+        ready(alice, 80, 30);
+        vm.prank(alice);
+        vault.requestWithdrawal(30);
+        settlement.settle(SHARD, NOTICE + WINDOW);
+        settlement.collect(alice, SHARD, WINDOW * 70 + 10, NOTICE + WINDOW);
+        check(!vault.isCovered(alice), "covered");
+        vm.prank(alice);
+        _expectCover(alice, true);
+        vault.cancelWithdrawal();
+        equal(vault.balanceOf(alice), 120);
+
+        settlement.settle(SHARD, NOTICE + WINDOW + 1);
+        _expectCover(alice, false);
+        settlement.collect(alice, SHARD, 21, NOTICE + WINDOW + 1);
+        setCap(alice, SHARD, 79);
+        settlement.settle(SHARD, 3 * WINDOW + 2 * NOTICE);
+        _expectCover(alice, true);
+        vault.releaseCap(alice, SHARD);
+        equal(vault.reservedOf(alice), 790);
+    }
+
+    function _expectCover(address payer, bool isCovered) private {
+        vm.expectEmit(true, true, true, true);
+        emit IPayerVault.CoverChanged(payer, isCovered);
+    }
+
+    function _expectNoCoverChange(uint256 taken) private {
+        vm.recordLogs();
+        settlement.collect(alice, SHARD, taken, NOTICE + WINDOW);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        equal(logs.length, 1);
     }
 
     // Collecting.

@@ -70,10 +70,7 @@ impl Setup {
             period_ms: shape.period_ms,
             mailbox_buckets: 1,
             nodes: (1..=shape.nodes).map(|node| record(NodeId(node))).collect(),
-            payers: vec![PayerRecord {
-                address: PAYER,
-                session_keys: vec![session_key().public_key()],
-            }],
+            payers: vec![PayerRecord::unlimited(PAYER, vec![session_key().public_key()])],
             edges: Vec::new(),
             fees: FeeSchedule { congestion: BUSY_RULE, ..FeeSchedule::default() },
         };
@@ -96,7 +93,7 @@ impl Setup {
                 let session_keys = vec![key("other session", count).public_key()];
                 let byte = u8::try_from(count).unwrap_or(u8::MAX);
                 let address = EthereumAddress([byte; 20]);
-                registry.payers.push(PayerRecord { address, session_keys });
+                registry.payers.push(PayerRecord::unlimited(address, session_keys));
             }
         }
         self.registry = Arc::new(registry);

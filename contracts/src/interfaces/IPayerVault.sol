@@ -13,6 +13,8 @@ interface IPayerVault {
     event CapSet(address indexed payer, ShardId indexed shard, uint128 amount, Period from);
     /// `amount` is no longer kept for the cap.
     event CapReleased(address indexed payer, ShardId indexed shard, uint256 amount);
+    /// From now on the payer's balance is an eighth of what is reserved or more, or is not.
+    event CoverChanged(address indexed payer, bool isCovered);
     event WithdrawalRequested(address indexed payer, uint256 amount, uint64 from);
     event WithdrawalCancelled(address indexed payer, uint256 amount);
     event Withdrawn(address indexed payer, address indexed to, uint256 amount);
@@ -91,6 +93,9 @@ interface IPayerVault {
     function balanceOf(address payer) external view returns (uint256);
     /// What of the balance is kept for caps.
     function reservedOf(address payer) external view returns (uint256);
+    /// Whether the balance is an eighth of what is reserved or more; nodes take nothing from a
+    /// payer that is short of that.
+    function isCovered(address payer) external view returns (bool);
     /// What is asked back, and from when it can be fetched.
     function withdrawalOf(address payer) external view returns (uint256 amount, uint64 from);
     /// The keys that may sign for `payer` now, and when they expire.

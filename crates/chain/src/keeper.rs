@@ -1,11 +1,9 @@
 //! A registry file that follows the chain.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_envelope::{Registry, RegistryDocument};
-use tidings_payer::Caps;
 use tidings_types::{NetworkId, NodeId};
 
 use crate::{Deployment, Endpoints, WatchError, Watcher, WatcherConfig, durable_file};
@@ -137,26 +135,14 @@ impl RegistryKeeper {
         Ok(())
     }
 
-    /// The caps of all payers, as [`Watcher::caps`] gives them.
-    #[must_use]
-    pub fn caps(&self) -> Option<&Arc<Caps>> {
-        self.watcher.caps()
-    }
-
-    /// Follows the chain for ever, and hands on the caps of payers after each look.
+    /// Follows the chain for ever.
     ///
     /// # Errors
     /// [`KeepError`] that does not pass; the file keeps the last registry.
-    pub async fn follow(
-        mut self,
-        mut hand_on: impl FnMut(&Arc<Caps>) + Send,
-    ) -> Result<std::convert::Infallible, KeepError> {
+    pub async fn follow(mut self) -> Result<std::convert::Infallible, KeepError> {
         let mut pause = self.poll;
         loop {
             pause = self.try_look(pause).await?;
-            if let Some(caps) = self.caps() {
-                hand_on(caps);
-            }
             tokio::time::sleep(pause).await;
         }
     }

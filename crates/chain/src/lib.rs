@@ -23,6 +23,7 @@ mod governance;
 mod journal;
 mod keeper;
 mod parameter;
+mod payers;
 mod possession;
 mod settled;
 mod settler;

@@ -1,6 +1,6 @@
 //! What the settlement contracts say of a shard, and the calls that settle it.
 
-use alloy::primitives::{Bytes, U256};
+use alloy::primitives::{B256, Bytes, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
@@ -22,6 +22,14 @@ use crate::snapshot::{STATUS_EXITING, STATUS_PROBATION};
 use crate::submitter::is_revert;
 use crate::watcher::BLOCKS_PER_SEARCH;
 use crate::{ChainError, ContractError, Deployment, Endpoints, Parameter, address};
+
+/// What the vault tells that a snapshot of the registry shows.
+const SNAPSHOT_EVENTS: [B256; 4] = [
+    PayerVault::SessionKeySet::SIGNATURE_HASH,
+    PayerVault::SessionKeyRemoved::SIGNATURE_HASH,
+    PayerVault::CapSet::SIGNATURE_HASH,
+    PayerVault::CoverChanged::SIGNATURE_HASH,
+];
 
 /// What a payer or a node has under a report, and its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,8 +249,7 @@ impl Settler {
                     for log in logs {
                         let Some(topic) = log.topic0() else { continue };
                         let is_money = log.address() == address(deployment.vault)
-                            && *topic != PayerVault::SessionKeySet::SIGNATURE_HASH
-                            && *topic != PayerVault::SessionKeyRemoved::SIGNATURE_HASH;
+                            && !SNAPSHOT_EVENTS.contains(topic);
                         if !is_money {
                             changed = *topic != NodeRegistry::EpochAdvanced::SIGNATURE_HASH;
                             has_opened |= !changed;

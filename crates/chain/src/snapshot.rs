@@ -6,15 +6,14 @@ use alloy::contract::Error as ContractError;
 use alloy::eips::BlockId;
 use alloy::primitives::Address;
 use alloy::providers::DynProvider;
-use tidings_envelope::registry::{
-    FeeSchedule, FeeShares, NodeRecord, PayerRecord, RegistryInvalid,
-};
+use tidings_envelope::registry::{FeeSchedule, FeeShares, NodeRecord, RegistryInvalid};
 use tidings_envelope::{CongestionRule, Registry};
 use tidings_types::ed25519::PublicKey;
-use tidings_types::{EthereumAddress, NodeId, PicoDollars, RegistryEpoch};
+use tidings_types::{NodeId, PicoDollars, RegistryEpoch};
 
 use crate::contracts::NetworkParameters;
 use crate::contracts::node_registry::{INodeRegistry, NodeRegistry};
+use crate::payers::Payers;
 use crate::{DEFINITIONS, Deployment, Parameter, address, ethereum_address};
 
 /// The values of all governed numbers at one block.
@@ -119,29 +118,27 @@ fn raw_node(node: INodeRegistry::Node) -> RawNode {
     }
 }
 
-/// The keys that sign for each payer, and when they expire, in seconds since 1970.
-pub(crate) type SessionKeys = BTreeMap<EthereumAddress, BTreeMap<[u8; 32], u64>>;
-
 impl RawEpoch {
     /// What nodes compute with (TOP-005, TOP-007): members may be in committees, nodes that wait,
     /// prove themselves or leave are listed so that others serve them, and no other is.
     pub(crate) fn registry(
         self,
         deployment: &Deployment,
-        keys: &SessionKeys,
+        payers: &Payers,
         opened_at: u64,
     ) -> Result<Registry, UnusableRegistry> {
         let shard_count = 1u16.checked_shl(self.shard_count_log2.into());
+        let shard_count = shard_count.ok_or(UnusableRegistry::TooLarge("the number of shards"))?;
         let registry = Registry {
             genesis: deployment.genesis(),
             epoch: RegistryEpoch(self.epoch),
-            shard_count: shard_count.ok_or(UnusableRegistry::TooLarge("the number of shards"))?,
+            shard_count,
             replication_factor: self.replication_factor.into(),
             period_ms: self.parameters.value(Parameter::PeriodMs),
             mailbox_buckets: narrow(&self.parameters, Parameter::MailboxBuckets)?,
             fees: fees(&self.parameters)?,
             nodes: self.node_records()?,
-            payers: payers(keys, opened_at),
+            payers: payers.records(opened_at, shard_count),
             edges: Vec::new(),
         };
         registry.validate()?;
@@ -183,15 +180,6 @@ impl RawEpoch {
 pub(crate) const STATUS_PROBATION: u8 = 2;
 const STATUS_ACTIVE: u8 = 3;
 pub(crate) const STATUS_EXITING: u8 = 5;
-
-fn payers(keys: &SessionKeys, opened_at: u64) -> Vec<PayerRecord> {
-    let record = |(address, keys): (&EthereumAddress, &BTreeMap<[u8; 32], u64>)| {
-        let live = keys.iter().filter(|(_, expires)| **expires > opened_at);
-        let session_keys: Vec<_> = live.map(|(key, _)| PublicKey(*key)).collect();
-        (!session_keys.is_empty()).then_some(PayerRecord { address: *address, session_keys })
-    };
-    keys.iter().filter_map(record).collect()
-}
 
 fn fees(parameters: &Parameters) -> Result<FeeSchedule, UnusableRegistry> {
     Ok(FeeSchedule {

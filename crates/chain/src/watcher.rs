@@ -1,6 +1,5 @@
-//! Follows the registry and the payers' caps on the chain, at a depth at which nothing is taken back.
+//! Follows the registry and the payers on the chain, at a depth at which nothing is taken back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
@@ -9,11 +8,11 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use tidings_envelope::Registry;
-use tidings_payer::Caps;
-use tidings_types::{EthereumAddress, Period, PicoDollarsTotal, RegistryEpoch, ShardId};
+use tidings_types::{EthereumAddress, Period, RegistryEpoch, ShardId};
 
 use crate::contracts::{NodeRegistry, PayerVault};
-use crate::snapshot::{SessionKeys, read_epoch};
+use crate::payers::{PayerEvent, Payers};
+use crate::snapshot::read_epoch;
 use crate::{ChainError, Deployment, Endpoints, address, ethereum_address};
 
 /// How many blocks are searched for events at once; providers refuse many more.
@@ -62,10 +61,7 @@ pub struct Watcher {
     known: RegistryEpoch,
     /// The last block that was searched, and its hash.
     searched: Option<(u64, B256)>,
-    keys: SessionKeys,
-    caps: Arc<Caps>,
-    /// Whether every final block was searched once.
-    has_caught_up: bool,
+    payers: Payers,
 }
 
 /// An event that matters, where it was found.
@@ -79,9 +75,7 @@ struct Found {
 #[derive(Debug, Clone, PartialEq)]
 enum Event {
     Epoch(u64),
-    KeySet { payer: [u8; 20], key: [u8; 32], expires: u64 },
-    KeyRemoved { payer: [u8; 20], key: [u8; 32] },
-    Cap { payer: EthereumAddress, shard: ShardId, from: Period, amount: PicoDollarsTotal },
+    Payer(EthereumAddress, PayerEvent),
 }
 
 impl Watcher {
@@ -95,23 +89,7 @@ impl Watcher {
         known: Option<RegistryEpoch>,
     ) -> Self {
         let known = known.unwrap_or(RegistryEpoch(0));
-        Self {
-            endpoints,
-            deployment,
-            config,
-            known,
-            searched: None,
-            keys: SessionKeys::new(),
-            caps: Arc::default(),
-            has_caught_up: false,
-        }
-    }
-
-    /// The caps of all payers as of the last block that was read; none before all final blocks
-    /// were read once, since whoever is missing would have nothing.
-    #[must_use]
-    pub fn caps(&self) -> Option<&Arc<Caps>> {
-        self.has_caught_up.then_some(&self.caps)
+        Self { endpoints, deployment, config, known, searched: None, payers: Payers::default() }
     }
 
     /// Reads on to the newest final block, and gives the epochs that were opened, in order. What
@@ -126,10 +104,7 @@ impl Watcher {
         loop {
             match self.step().await {
                 Ok(Some(more)) => opened.extend(more),
-                Ok(None) => {
-                    self.has_caught_up = true;
-                    return Ok(opened);
-                }
+                Ok(None) => return Ok(opened),
                 Err(error) if opened.is_empty() => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the rest is left for the next look");
@@ -192,6 +167,7 @@ impl Watcher {
             PayerVault::SessionKeySet::SIGNATURE_HASH,
             PayerVault::SessionKeyRemoved::SIGNATURE_HASH,
             PayerVault::CapSet::SIGNATURE_HASH,
+            PayerVault::CoverChanged::SIGNATURE_HASH,
         ]);
         let deployment = self.deployment;
         self.endpoints
@@ -208,30 +184,18 @@ impl Watcher {
 
     /// Takes events into account, and reads the epochs among them that are not known.
     async fn apply(&mut self, found: Vec<Found>) -> Result<Vec<Registry>, WatchError> {
-        let mut keys = self.keys.clone();
-        let mut caps = self.caps.clone();
+        let mut payers = self.payers.clone();
         let mut opened = Vec::new();
         for Found { block, block_hash, event } in found {
             match event {
-                Event::KeySet { payer, key, expires } => {
-                    keys.entry(EthereumAddress(payer)).or_default().insert(key, expires);
-                }
-                Event::KeyRemoved { payer, key } => {
-                    if let Some(known) = keys.get_mut(&EthereumAddress(payer)) {
-                        known.remove(&key);
-                    }
-                }
-                Event::Cap { payer, shard, from, amount } => {
-                    Arc::make_mut(&mut caps).set(payer, shard, from, amount);
-                }
+                Event::Payer(payer, event) => payers.apply(payer, event),
                 Event::Epoch(epoch) if RegistryEpoch(epoch) > self.known => {
-                    opened.extend(self.read(epoch, block, block_hash, &keys).await?);
+                    opened.extend(self.read(epoch, block, block_hash, &payers).await?);
                 }
                 Event::Epoch(_) => {}
             }
         }
-        self.keys = keys;
-        self.caps = caps;
+        self.payers = payers;
         Ok(opened)
     }
 
@@ -240,7 +204,7 @@ impl Watcher {
         epoch: u64,
         block: u64,
         hash: B256,
-        keys: &SessionKeys,
+        payers: &Payers,
     ) -> Result<Option<Registry>, WatchError> {
         let deployment = self.deployment;
         let (raw, opened_at) = self
@@ -254,7 +218,7 @@ impl Watcher {
                 Ok::<_, String>((raw, header.header.timestamp))
             })
             .await?;
-        match raw.registry(&deployment, keys, opened_at) {
+        match raw.registry(&deployment, payers, opened_at) {
             Ok(registry) => Ok(Some(registry)),
             // Everybody passes over it alike, and the one before stays in force.
             Err(reason) => {
@@ -275,28 +239,29 @@ fn found(deployment: &Deployment, log: &Log) -> Result<Found, String> {
     })
 }
 
-/// No contract lets anybody set so large a cap.
-fn too_large() -> alloy::sol_types::Error {
-    alloy::sol_types::Error::custom("a cap is too large")
-}
-
 fn event(deployment: &Deployment, log: &Log) -> Result<Event, alloy::sol_types::Error> {
     if ethereum_address(log.address()) == deployment.registry {
         let event = NodeRegistry::EpochAdvanced::decode_log(&log.inner)?.data;
         return Ok(Event::Epoch(event.epoch));
     }
-    if log.topic0() == Some(&PayerVault::SessionKeySet::SIGNATURE_HASH) {
-        let event = PayerVault::SessionKeySet::decode_log(&log.inner)?.data;
-        let (payer, key) = (event.payer.into_array(), event.key.0);
-        return Ok(Event::KeySet { payer, key, expires: event.expires });
-    }
-    if log.topic0() == Some(&PayerVault::CapSet::SIGNATURE_HASH) {
-        let event = PayerVault::CapSet::decode_log(&log.inner)?.data;
-        let amount = PicoDollarsTotal::from_units(event.amount).map_err(|_| too_large())?;
-        let payer = EthereumAddress(event.payer.into_array());
-        let (shard, from) = (ShardId(event.shard), Period(event.from));
-        return Ok(Event::Cap { payer, shard, from, amount });
-    }
-    let event = PayerVault::SessionKeyRemoved::decode_log(&log.inner)?.data;
-    Ok(Event::KeyRemoved { payer: event.payer.into_array(), key: event.key.0 })
+    let (payer, event) = match log.topic0() {
+        Some(&PayerVault::SessionKeySet::SIGNATURE_HASH) => {
+            let event = PayerVault::SessionKeySet::decode_log(&log.inner)?.data;
+            (event.payer, PayerEvent::KeySet { key: event.key.0, expires: event.expires })
+        }
+        Some(&PayerVault::CapSet::SIGNATURE_HASH) => {
+            let event = PayerVault::CapSet::decode_log(&log.inner)?.data;
+            let (shard, from) = (ShardId(event.shard), Period(event.from));
+            (event.payer, PayerEvent::Cap { shard, from, units: event.amount })
+        }
+        Some(&PayerVault::CoverChanged::SIGNATURE_HASH) => {
+            let event = PayerVault::CoverChanged::decode_log(&log.inner)?.data;
+            (event.payer, PayerEvent::Cover { is_covered: event.isCovered })
+        }
+        _ => {
+            let event = PayerVault::SessionKeyRemoved::decode_log(&log.inner)?.data;
+            (event.payer, PayerEvent::KeyRemoved { key: event.key.0 })
+        }
+    };
+    Ok(Event::Payer(ethereum_address(payer), event))
 }

@@ -17,6 +17,7 @@ mod entry;
 mod evidence;
 mod fee;
 pub mod padding;
+mod payer_record;
 mod receipt;
 pub mod registry;
 mod registry_history;

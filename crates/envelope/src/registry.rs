@@ -12,6 +12,8 @@ use tidings_types::{
 
 use crate::{CongestionRule, EntryHeader};
 
+pub use crate::payer_record::{CapRecord, PayerRecord};
+
 const MS_PER_DAY: u64 = 86_400_000;
 
 /// One operator's node.
@@ -33,15 +35,6 @@ pub struct NodeRecord {
     pub weight: u32,
     /// Whether the node may be chosen for committees.
     pub active: bool,
-}
-
-/// A payer and the keys that sign batches for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PayerRecord {
-    /// Whose balance pays.
-    pub address: EthereumAddress,
-    /// The Ed25519 keys that may sign.
-    pub session_keys: Vec<PublicKey>,
 }
 
 /// A server of the XMTP edge, which alone writes to `xmtp` topics (TOP-010).

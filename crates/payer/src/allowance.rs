@@ -1,39 +1,17 @@
-//! What a payer may still write at one node, by the caps that it set on the chain.
+//! What a payer may still write at one node, by the caps that the registry has of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use tidings_envelope::EntryHeader;
-use tidings_types::{EnvelopeId, EthereumAddress, Period, PicoDollars, PicoDollarsTotal, ShardId};
+use tidings_envelope::{EntryHeader, Registry};
+use tidings_types::{
+    EnvelopeId, EthereumAddress, Period, PicoDollars, PicoDollarsTotal, RegistryEpoch, ShardId,
+};
 
-use crate::Cap;
+use crate::caps::CapTable;
 
-/// The caps of all payers as of one block.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Caps(BTreeMap<(EthereumAddress, ShardId), Cap>);
-
-impl Caps {
-    /// Notes that a payer's cap for a shard is `amount` from a period on.
-    ///
-    /// Caps are to come in the order in which they were set; the contract lets a payer set the
-    /// next one only once the last is in force (SET-009).
-    pub fn set(
-        &mut self,
-        payer: EthereumAddress,
-        shard: ShardId,
-        from: Period,
-        amount: PicoDollarsTotal,
-    ) {
-        let cap = self.0.entry((payer, shard)).or_default();
-        *cap = Cap { before: cap.at(from), from, amount };
-    }
-
-    /// The cap in force in `period`; zero for whoever set none.
-    #[must_use]
-    pub fn at(&self, payer: EthereumAddress, shard: ShardId, period: Period) -> PicoDollarsTotal {
-        self.0.get(&(payer, shard)).map_or_else(PicoDollarsTotal::default, |cap| cap.at(period))
-    }
-}
+/// Of how many epochs caps are kept at hand for a shard: that in force, that of the period, and
+/// those around a change.
+const EPOCHS_KEPT: usize = 4;
 
 /// What one envelope will be billed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,30 +37,44 @@ impl Due {
 /// What a node has taken from each payer, held against its part of the payer's cap (FEE-009).
 ///
 /// Every member of a committee does so for itself, so that all of them together take no more than
-/// the cap lets reports charge, wherever the payer writes.
+/// reports may bill, wherever the payer writes.
 #[derive(Debug, Clone, Default)]
 pub struct Allowance {
-    /// None until the chain was read; then nobody is held to a cap.
-    caps: Option<Arc<Caps>>,
+    /// Made when they are asked for first: a snapshot has many payers, and most shards few changes.
+    tables: BTreeMap<(ShardId, RegistryEpoch), CapTable>,
     taken: BTreeMap<(Period, ShardId, EthereumAddress), PicoDollarsTotal>,
-    /// The operations among it: they may be submitted again while they are under way.
-    operations: BTreeSet<(Period, EnvelopeId)>,
+    /// Operations that are not decided yet, and when they were taken: they may be submitted again.
+    under_way: BTreeMap<EnvelopeId, (Due, Period)>,
 }
 
 impl Allowance {
-    /// Takes over the caps as a later block has them.
-    pub fn renew(&mut self, caps: Arc<Caps>) {
-        self.caps = Some(caps);
+    /// Whether the payer's part at one member of the committee has room for this.
+    ///
+    /// The cap is that of the snapshot in force, `latest`, and whether the payer is short of money
+    /// goes by that of the period's epoch, as in reports (SET-026).
+    #[must_use]
+    pub fn has_room(&mut self, due: &Due, latest: &Registry, of_period: &Registry) -> bool {
+        if self.table(of_period, due.shard).is_short(due.payer) {
+            return false;
+        }
+        let Some(part) = self.table(latest, due.shard).part(due.payer, due.period) else {
+            return true;
+        };
+        let taken = self.taken.get(&key(due)).copied().unwrap_or_default();
+        taken.0.saturating_add(due.fee.0.into()) <= part.0.into()
     }
 
-    /// Whether the payer's part at one of so many `members` has room for this.
-    #[must_use]
-    pub fn has_room(&self, due: &Due, members: usize) -> bool {
-        let Some(caps) = &self.caps else { return true };
-        let cap = caps.at(due.payer, due.shard, due.period);
-        let part = cap.0.checked_div(members as u128).unwrap_or_default();
-        let taken = self.taken.get(&key(due)).copied().unwrap_or_default();
-        taken.0.saturating_add(due.fee.0.into()) <= part
+    fn table(&mut self, registry: &Registry, shard: ShardId) -> &CapTable {
+        let wanted = (shard, registry.epoch);
+        if !self.tables.contains_key(&wanted) {
+            let of_shard = (shard, RegistryEpoch(0))..=(shard, RegistryEpoch(u64::MAX));
+            let known: Vec<_> = self.tables.range(of_shard).map(|(known, _)| *known).collect();
+            let surplus = (known.len() + 1).saturating_sub(EPOCHS_KEPT);
+            for oldest in known.into_iter().take(surplus) {
+                self.tables.remove(&oldest);
+            }
+        }
+        self.tables.entry(wanted).or_insert_with(|| CapTable::new(registry, shard))
     }
 
     /// Notes that this was taken.
@@ -91,18 +83,32 @@ impl Allowance {
         taken.0 = taken.0.saturating_add(due.fee.0.into());
     }
 
-    /// Whether an operation was taken in `period` or the one before it.
+    /// Whether an operation was taken, and is not decided yet.
     #[must_use]
-    pub fn has_operation(&self, id: EnvelopeId, period: Period) -> bool {
-        let known = |period| self.operations.contains(&(period, id));
-        known(period) || known(period.minus(1))
+    pub fn has_operation(&self, id: EnvelopeId) -> bool {
+        self.under_way.contains_key(&id)
     }
 
     /// Notes that an operation was taken.
     pub fn take_operation(&mut self, id: EnvelopeId, due: &Due) {
-        if self.operations.insert((due.period, id)) {
+        if self.under_way.insert(id, (*due, due.period)).is_none() {
             self.take(due);
         }
+    }
+
+    /// An operation was decided, and is billed with the period that its shard is in.
+    pub fn decided(&mut self, id: EnvelopeId) {
+        self.under_way.remove(&id);
+    }
+
+    /// A period of a shard begins: what is not decided yet will be billed with this one.
+    pub fn begin(&mut self, shard: ShardId, period: Period) {
+        let mut moved = Vec::new();
+        for (due, _) in self.under_way.values_mut().filter(|(due, _)| due.shard == shard) {
+            due.period = period;
+            moved.push(*due);
+        }
+        moved.iter().for_each(|due| self.take(due));
     }
 
     /// Forgets what was taken in periods before `period`.
@@ -111,9 +117,7 @@ impl Allowance {
         if self.taken.first_key_value().is_some_and(|(oldest, _)| *oldest < kept) {
             self.taken = self.taken.split_off(&kept);
         }
-        if self.operations.first().is_some_and(|(oldest, _)| *oldest < period) {
-            self.operations = self.operations.split_off(&(period, EnvelopeId::default()));
-        }
+        self.under_way.retain(|_, (_, taken_in)| *taken_in >= period);
     }
 }
 
@@ -124,6 +128,9 @@ fn key(due: &Due) -> (Period, ShardId, EthereumAddress) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidings_envelope::registry::{CapRecord, FeeSchedule, NodeRecord, PayerRecord};
+    use tidings_types::ed25519::PublicKey;
+    use tidings_types::{Genesis, NodeId};
 
     use super::*;
 
@@ -134,75 +141,133 @@ mod tests {
         Due { payer: PAYER, shard: SHARD, period: Period(period), fee: PicoDollars(fee) }
     }
 
-    fn caps(set: &[(u64, u128)]) -> Arc<Caps> {
-        let mut caps = Caps::default();
-        for (from, amount) in set {
-            caps.set(PAYER, SHARD, Period(*from), PicoDollarsTotal(*amount));
+    /// A snapshot of one payer, for which each of so many members has a part of `cap`.
+    fn registry(epoch: u64, members: u8, cap: Option<u64>) -> Registry {
+        let node = |id: u8| NodeRecord {
+            id: NodeId(id.into()),
+            name: String::new(),
+            signing: EthereumAddress([id; 20]),
+            transport: PublicKey([id; 32]),
+            quic: String::new(),
+            http: String::new(),
+            weight: 1,
+            active: true,
+        };
+        let caps = cap.map(|amount| {
+            let (before, from) = (PicoDollars(0), Period(1));
+            vec![CapRecord { shard: SHARD, before, from, amount: PicoDollars(amount) }]
+        });
+        Registry {
+            genesis: Genesis::without_chain([1; 32].into()),
+            epoch: RegistryEpoch(epoch),
+            shard_count: 4,
+            replication_factor: members.into(),
+            period_ms: 10_000,
+            mailbox_buckets: 1,
+            nodes: (1..=members).map(node).collect(),
+            payers: vec![PayerRecord { caps, ..PayerRecord::unlimited(PAYER, Vec::new()) }],
+            edges: Vec::new(),
+            fees: FeeSchedule::default(),
         }
-        Arc::new(caps)
+    }
+
+    fn has_room(allowance: &mut Allowance, due: &Due, registry: &Registry) -> bool {
+        allowance.has_room(due, registry, registry)
     }
 
     #[test]
-    fn a_cap_holds_until_the_next_one_does() {
-        let caps = caps(&[(4, 100), (9, 50)]);
-        for (period, expected) in [(3, 100), (8, 100), (9, 50), (100, 50)] {
-            assert_eq!(caps.at(PAYER, SHARD, Period(period)).0, expected, "in period {period}");
-        }
-        assert_eq!(caps.at(PAYER, ShardId(0), Period(9)).0, 0, "another shard");
-        assert_eq!(caps.at(EthereumAddress([8; 20]), SHARD, Period(9)).0, 0, "another payer");
-    }
-
-    #[test]
-    fn nobody_is_held_to_caps_that_are_not_known() {
-        let mut allowance = Allowance::default();
-        assert!(allowance.has_room(&due(1, u64::MAX), 4));
+    fn each_period_has_its_own_room() {
+        // covers: FEE-009
+        let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(80)));
         allowance.take(&due(1, 20));
-        allowance.renew(caps(&[(1, 80)]));
-        assert!(!allowance.has_room(&due(1, 1), 4), "what was taken before counts");
-        assert!(allowance.has_room(&due(2, 20), 4), "each period has its own");
-        assert!(!allowance.has_room(&due(2, 21), 4));
-        assert!(!allowance.has_room(&due(2, 1), 0), "a committee of none");
+        assert!(!has_room(&mut allowance, &due(1, 1), &registry), "what was taken counts");
+        assert!(has_room(&mut allowance, &due(2, 20), &registry), "each period has its own");
+        assert!(!has_room(&mut allowance, &due(2, 21), &registry));
+        let elsewhere = Due { shard: ShardId(0), ..due(2, 1) };
+        assert!(!has_room(&mut allowance, &elsewhere, &registry), "another shard");
+        let other = Due { payer: EthereumAddress([8; 20]), ..due(2, 1) };
+        assert!(!has_room(&mut allowance, &other, &registry), "another payer");
+    }
+
+    #[test]
+    fn nobody_is_held_to_caps_where_there_are_none() {
+        let mut allowance = Allowance::default();
+        assert!(has_room(&mut allowance, &due(1, u64::MAX), &registry(1, 4, None)));
+    }
+
+    #[test]
+    fn caps_are_of_the_snapshot_in_force_and_want_of_money_of_the_periods() {
+        // covers: FEE-009
+        // covers: SET-026
+        let mut allowance = Allowance::default();
+        let [before, now] = [(1, 40), (2, 80)].map(|(epoch, cap)| registry(epoch, 4, Some(cap)));
+        assert!(allowance.has_room(&due(5, 20), &now, &before));
+        let mut short = before;
+        short.epoch = RegistryEpoch(3);
+        short.payers[0].is_short = true;
+        assert!(!allowance.has_room(&due(5, 1), &now, &short));
+        assert!(allowance.has_room(&due(5, 10), &short, &now), "of a period that is not over");
+        // However many epochs there are, few are kept.
+        for epoch in 4..20 {
+            let newer = registry(epoch, 4, Some(40));
+            assert!(allowance.has_room(&due(5, 10), &newer, &now), "in epoch {epoch}");
+        }
+        assert!(allowance.tables.len() <= EPOCHS_KEPT);
     }
 
     #[test]
     fn an_operation_counts_once_however_often_it_comes() {
-        let mut allowance = Allowance::default();
-        allowance.renew(caps(&[(1, 80)]));
+        let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(80)));
         let id = EnvelopeId([1; 32]);
         (0..5).for_each(|_| allowance.take_operation(id, &due(5, 10)));
-        assert!(allowance.has_room(&due(5, 10), 4));
-        assert!([5, 6].map(Period).into_iter().all(|it| allowance.has_operation(id, it)));
-        assert!(!allowance.has_operation(id, Period(7)));
+        assert!(has_room(&mut allowance, &due(5, 10), &registry));
+        assert!(allowance.has_operation(id));
         allowance.forget(Period(6));
-        assert!(!allowance.has_operation(id, Period(6)));
+        assert!(!allowance.has_operation(id));
+    }
+
+    #[test]
+    fn an_operation_counts_with_the_period_that_decides_it() {
+        // covers: FEE-009
+        let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(80)));
+        let [early, late] = [1, 2].map(|byte| EnvelopeId([byte; 32]));
+        [early, late].iter().for_each(|id| allowance.take_operation(*id, &due(5, 10)));
+        allowance.decided(early);
+        allowance.begin(ShardId(0), Period(6));
+        assert!(has_room(&mut allowance, &due(6, 20), &registry), "another shard's period");
+        allowance.begin(SHARD, Period(6));
+        allowance.decided(late);
+        assert!(has_room(&mut allowance, &due(6, 10), &registry));
+        assert!(!has_room(&mut allowance, &due(6, 11), &registry));
+        allowance.begin(SHARD, Period(7));
+        assert!(has_room(&mut allowance, &due(7, 20), &registry), "all is decided");
     }
 
     #[test]
     fn old_periods_are_forgotten() {
-        let mut allowance = Allowance::default();
-        allowance.renew(caps(&[(1, 40)]));
+        let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(40)));
         [5, 6, 7].iter().for_each(|period| allowance.take(&due(*period, 10)));
         allowance.forget(Period(7));
         assert_eq!(allowance.taken.len(), 1);
-        assert!(!allowance.has_room(&due(7, 1), 4));
+        assert!(!has_room(&mut allowance, &due(7, 1), &registry));
     }
 
     proptest! {
         #[test]
         fn all_members_together_take_no_more_than_the_cap(
-            cap in 0..10_000u128,
-            members in 1..8usize,
+            cap in 0..10_000u64,
+            members in 1..8u8,
             asked in proptest::collection::vec((0..8usize, 1..500u64), 0..200),
         ) {
             // covers: FEE-009
-            let mut nodes = vec![Allowance::default(); members];
-            nodes.iter_mut().for_each(|node| node.renew(caps(&[(1, cap)])));
+            let registry = registry(1, members, Some(cap));
+            let mut nodes = vec![Allowance::default(); members.into()];
             let mut taken = 0;
             for (node, fee) in asked {
-                let node = &mut nodes[node % members];
-                if node.has_room(&due(1, fee), members) {
+                let node = &mut nodes[node % usize::from(members)];
+                if has_room(node, &due(1, fee), &registry) {
                     node.take(&due(1, fee));
-                    taken += u128::from(fee);
+                    taken += fee;
                 }
             }
             prop_assert!(taken <= cap);

@@ -1,6 +1,6 @@
 //! Counting the pinned entries and the operations of a period: each id once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidings_envelope::{CongestionHistory, EntryHeader, UNCONGESTED_PERMILLE, uncongested_part};
@@ -9,6 +9,7 @@ use tidings_types::{
     EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal,
 };
 
+use crate::caps::CapTable;
 use crate::holdings::Pin;
 use crate::{Usage, UsageTally, Work};
 
@@ -92,36 +93,61 @@ impl Holders {
     }
 }
 
-/// What is known of a shard's envelopes beyond one period: ids that were billed, and entries of
-/// periods that are not over.
+/// What is known of a shard's envelopes beyond one period: ids that were billed, what payers were
+/// billed for periods of which something may still come, and entries of periods that are not over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counter {
     /// Asked and never listed, so that their order is nobody's concern.
     billed: BTreeMap<Period, HashSet<EnvelopeId>>,
+    /// Of payers that have a cap.
+    spent: BTreeMap<Period, HashMap<EthereumAddress, PicoDollars>>,
     postponed: Vec<Charge>,
+}
+
+/// How much payers may be billed, when a period is closed (SET-026).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// By the snapshot of the block that closes it.
+    pub(crate) caps: CapTable,
+    /// The payers that were short of money in each period, by the snapshot of its epoch.
+    pub(crate) short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
+}
+
+impl Limits {
+    /// The most that a payer may be billed for a period; none where there is no limit.
+    fn cap(&self, payer: EthereumAddress, period: Period) -> Option<PicoDollars> {
+        let is_short = self.short.get(&period).is_some_and(|short| short.contains(&payer));
+        match is_short {
+            true => Some(PicoDollars(0)),
+            false => self.caps.cap(payer, period),
+        }
+    }
 }
 
 /// The sums of one period while it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) last: Period,
+    pub(crate) limits: Limits,
     pub(crate) tally: UsageTally,
     pub(crate) work: Work,
 }
 
 impl Counter {
     /// Begins to count what `last` and the periods before it are billed.
-    pub(crate) fn begin(&mut self, last: Period) -> Count {
-        let mut count = Count { last, tally: UsageTally::new(), work: Work::default() };
+    pub(crate) fn begin(&mut self, last: Period, limits: Limits) -> Count {
+        let mut count = Count { last, limits, tally: UsageTally::new(), work: Work::default() };
         self.billed = self.billed.split_off(&last.minus(BILLED_PERIODS_KEPT));
+        self.spent = self.spent.split_off(&last.minus(LATE_PERIODS_MAX));
         for charge in std::mem::take(&mut self.postponed) {
             self.add(charge, &mut count);
         }
         count
     }
 
-    /// Counts a charge, unless its id was billed before or it comes too late; what belongs to a
-    /// later period waits for that, unless that is too far away.
+    /// Counts a charge, unless its id was billed before, it comes too late, or its payer's cap for
+    /// the period leaves no room for it; what belongs to a later period waits for that, unless that
+    /// is too far away.
     pub(crate) fn add(&mut self, charge: Charge, count: &mut Count) {
         if charge.period > count.last {
             if charge.period <= count.last.plus(EARLY_PERIODS_MAX) {
@@ -132,10 +158,23 @@ impl Counter {
         if charge.period < count.last.minus(LATE_PERIODS_MAX) || !self.is_first(&charge) {
             return;
         }
-        if !count.add(&charge)
-            && let Some(ids) = self.billed.get_mut(&charge.period)
-        {
+        let is_billed = self.spend(&charge, &count.limits) && count.add(&charge);
+        if !is_billed && let Some(ids) = self.billed.get_mut(&charge.period) {
             ids.remove(&charge.id);
+        }
+    }
+
+    /// Takes a charge from what its payer's cap has left for the period; false if that is less.
+    fn spend(&mut self, charge: &Charge, limits: &Limits) -> bool {
+        let Some(cap) = limits.cap(charge.payer, charge.period) else { return true };
+        let of_period = self.spent.entry(charge.period).or_default();
+        let spent = of_period.entry(charge.payer).or_default();
+        match spent.plus(charge.usage.fee) {
+            Ok(after) if after <= cap => {
+                *spent = after;
+                true
+            }
+            _ => false,
         }
     }
 

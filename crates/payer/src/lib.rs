@@ -9,6 +9,7 @@
 
 mod allowance;
 mod attestations;
+mod caps;
 mod counting;
 mod earnings;
 mod funds;
@@ -20,7 +21,7 @@ mod settlement_tree;
 mod usage;
 mod verdict;
 
-pub use allowance::{Allowance, Caps, Due};
+pub use allowance::{Allowance, Due};
 pub use attestations::Attestations;
 pub use counting::billable_through;
 pub use earnings::{PROTOCOL, Work};

@@ -9,12 +9,13 @@ use tidings_envelope::{
     UNCONGESTED_PERMILLE, UsageReport, uncongested_part,
 };
 use tidings_types::{
-    BlockHash, ErrorCode, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, PicoDollars,
-    RegistryEpoch, ShardId, Wire, labelled_hash,
+    BlockHash, ErrorCode, EthereumAddress, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period,
+    PicoDollars, RegistryEpoch, ShardId, Wire, labelled_hash,
 };
 use tls_codec::Size;
 
-use crate::counting::{Charge, Count, Counter, Holders};
+use crate::caps::CapTable;
+use crate::counting::{Charge, Count, Counter, Holders, LATE_PERIODS_MAX, Limits};
 use crate::holdings::{Holdings, Pin};
 use crate::{Closing, Ledger, Usage, Work, medians};
 
@@ -82,6 +83,8 @@ pub struct Meter {
     /// Logs of which two histories are on record.
     forked: BTreeSet<LogId>,
     congestion: CongestionHistory,
+    /// The payers that are short of money in each period for which something may still be billed.
+    short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
     counter: Counter,
     open: Option<Open>,
 }
@@ -100,6 +103,7 @@ impl Meter {
             holdings: Holdings::default(),
             forked: BTreeSet::new(),
             congestion: CongestionHistory::default(),
+            short: BTreeMap::new(),
             counter: Counter::default(),
             open: None,
         }
@@ -187,7 +191,8 @@ impl Meter {
         }
     }
 
-    /// A marker begins a period and settles the factor of the next (FEE-010).
+    /// A marker begins a period and settles the factor of the next (FEE-010), and who is short of
+    /// money in it (SET-026).
     fn begin_period(&mut self, period: Period, registry: &Registry) {
         let committee = registry.committee(self.shard);
         let record = self.records.get(&self.period);
@@ -196,6 +201,11 @@ impl Meter {
         let stated: Vec<u64> = statements.map(|statement| statement.taken).collect();
         let change = self.congestion.change(registry, self.shard, &stated);
         self.congestion.begin(period, change);
+        let short = registry.payers.iter().filter(|payer| payer.is_short);
+        let short: BTreeSet<_> = short.map(|payer| payer.address).collect();
+        if !short.is_empty() {
+            self.short.insert(self.congestion.settled(), short);
+        }
         self.period = period;
     }
 
@@ -207,7 +217,9 @@ impl Meter {
         by_members.clone().for_each(|statement| self.holdings.note(statement));
         let needed = registry.durability_quorum(self.shard);
         let pins = self.holdings.pin(last, &committee, needed, &self.forked);
-        let mut count = self.counter.begin(last);
+        self.short = self.short.split_off(&last.minus(LATE_PERIODS_MAX));
+        let caps = CapTable::new(registry, self.shard);
+        let mut count = self.counter.begin(last, Limits { caps, short: self.short.clone() });
         for mut charge in charges {
             // Whoever was not there in the period took nothing in.
             charge.originator = charge.originator.filter(|it| statements.contains_key(it));

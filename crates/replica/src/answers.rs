@@ -1,11 +1,12 @@
 //! Publish requests: how each envelope is taken, and how its fate becomes an answer.
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
-use tidings_envelope::{EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
+use tidings_envelope::{Block, EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
 use tidings_payer::Due;
 use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId, mutant};
 
 use crate::effect::{Effect, Now, RequestId};
+use crate::lane::Lane;
 use crate::own_log::{Found, Served};
 use crate::publish::{BroadcastItem, Item, PreparedPublish};
 use crate::replica::Replica;
@@ -73,7 +74,7 @@ impl Replica {
         now: Now,
     ) -> Result<(), ErrorCode> {
         // What is under way already was taken when it came first.
-        let is_new = !self.allowance.has_operation(id, due.period);
+        let is_new = !self.allowance.has_operation(id);
         if is_new {
             self.check_allowance(due)?;
         }
@@ -86,11 +87,30 @@ impl Replica {
     }
 
     /// Whether this node takes so much from the payer (FEE-009).
-    fn check_allowance(&self, due: &Due) -> Result<(), ErrorCode> {
-        let members = self.registries.latest().committee(due.shard).len();
-        match self.allowance.has_room(due, members) {
+    fn check_allowance(&mut self, due: &Due) -> Result<(), ErrorCode> {
+        let latest = self.registries.latest();
+        let state = self.lanes.get(&due.shard).map(Lane::state);
+        let epoch = state.and_then(|state| state.congestion().epoch(due.period));
+        let of_period = epoch.and_then(|epoch| self.registries.at(epoch)).unwrap_or(latest);
+        match self.allowance.has_room(due, latest, of_period) {
             true => Ok(()),
             false => Err(ErrorCode::PayerOverCap),
+        }
+    }
+
+    /// What was decided is billed with the period that its shard is in, and what was not is moved
+    /// to the period that begins (FEE-009).
+    pub(crate) fn read_decisions(&mut self, block: &Block) {
+        for decided in block.operations.iter() {
+            match &decided.operation {
+                Operation::Envelope(envelope) => {
+                    self.allowance.decided(envelope.envelope.body.id());
+                }
+                Operation::PeriodMarker(marker) if decided.outcome.is_applied() => {
+                    self.allowance.begin(block.header.shard, marker.period);
+                }
+                _ => {}
+            }
         }
     }
 

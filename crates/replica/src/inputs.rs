@@ -4,7 +4,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use tidings_envelope::{CertifiedBlock, LogId, Registry, RegistryRefused, SignedAcknowledgement};
-use tidings_payer::Caps;
 use tidings_types::constants::{
     FEE_PERIODS_BEFORE_EXPIRY_MAX, HAVE_LOGS_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY,
 };
@@ -196,11 +195,6 @@ impl Replica {
         }
     }
 
-    /// The caps that payers set on the chain; nobody is held to any before they are known.
-    pub fn caps_changed(&mut self, caps: Arc<Caps>) {
-        self.allowance.renew(caps);
-    }
-
     /// No new envelopes are taken; those admitted are finished.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -289,6 +283,7 @@ impl Replica {
                 let places = decided.places.clone();
                 let evidence = self.read_evidence(&decided.certified);
                 self.read_statements(&decided.certified, now);
+                self.read_decisions(&decided.certified.block);
                 let set = WriteSet { decided: vec![*decided], evidence, ..WriteSet::default() };
                 self.persist(set, AfterWrite::Decided(shard, places));
             }

@@ -5,8 +5,9 @@ use alloy::sol_types::SolCall;
 use serde_json::json;
 use tidings_chain::contracts::{DevnetDollar, PayerVault};
 use tidings_chain::{ContractError, Watcher, WatcherConfig, address, read_funds};
+use tidings_envelope::registry::PayerRecord;
 use tidings_payer::{Cap, Funds, ShardFunds};
-use tidings_types::{Period, PicoDollarsTotal, ShardId};
+use tidings_types::{Period, PicoDollars, PicoDollarsTotal, ShardId};
 
 use crate::anvil::Stage;
 
@@ -65,23 +66,42 @@ fn dollars(units: u128) -> PicoDollarsTotal {
     PicoDollarsTotal::from_units(units).unwrap()
 }
 
-#[tokio::test]
-async fn a_watcher_knows_every_cap_once_it_has_read_all() {
-    let stage = stage().await;
-    let config = WatcherConfig { finality_depth: 1, ..WatcherConfig::default() };
+/// What the newest epoch that a watcher can read says of the payer.
+async fn record(stage: &Stage) -> PayerRecord {
+    let config = WatcherConfig { finality_depth: 0, ..WatcherConfig::default() };
     let mut watcher = Watcher::new(stage.anvil.endpoints(), stage.deployment, config, None);
-    assert_eq!(watcher.caps(), None, "nothing was read yet");
-    watcher.look().await.unwrap();
-    let payer = stage.submitter.address();
-    let at =
-        |watcher: &Watcher, period| watcher.caps().unwrap().at(payer, ShardId(0), Period(period));
-    assert_eq!(at(&watcher, u64::MAX), dollars(0), "the cap is not final yet");
-    stage.anvil.mine(1).await;
-    watcher.look().await.unwrap();
-    let funds = read(&stage, 1).await.unwrap();
-    let from = funds.shards[&ShardId(0)].cap.from;
-    assert_eq!(at(&watcher, from.0), dollars(CAP));
-    assert_eq!(at(&watcher, from.0 - 1), dollars(0));
+    let opened = watcher.look().await.unwrap();
+    opened.last().unwrap().payer(stage.submitter.address()).unwrap().clone()
+}
+
+#[tokio::test]
+async fn an_epoch_has_every_payers_cap_and_says_who_is_short() {
+    // covers: SET-026
+    let mut stage = stage().await;
+    stage.open_epoch().await;
+    let capped = record(&stage).await;
+    let from = read(&stage, 0).await.unwrap().shards[&ShardId(0)].cap.from;
+    assert_eq!(capped.cap(ShardId(0), from), Some(PicoDollars(CAP as u64 * 1_000_000)));
+    assert_eq!(capped.cap(ShardId(0), from.minus(1)), Some(PicoDollars(0)));
+    assert!(!capped.is_short);
+
+    // Of the deposit all but an eighth of what 720 periods of the cap are is asked back and taken.
+    let vault = stage.deployment.vault;
+    let ask_back = PayerVault::requestWithdrawalCall { amount: U256::from(DEPOSIT - CAP * 720) };
+    stage.call(vault, &ask_back).await;
+    let through = from.plus(719);
+    collect(&stage, CAP * 630, through).await;
+    stage.open_epoch().await;
+    assert!(!record(&stage).await.is_short, "an eighth is enough");
+    collect(&stage, 1, through.plus(1)).await;
+    stage.open_epoch().await;
+    let short = record(&stage).await;
+    assert_eq!((short.is_short, short.caps), (true, capped.caps));
+
+    let cancel = PayerVault::cancelWithdrawalCall {};
+    stage.call(vault, &cancel).await;
+    stage.open_epoch().await;
+    assert!(!record(&stage).await.is_short);
 }
 
 #[tokio::test]

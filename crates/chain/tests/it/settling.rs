@@ -216,7 +216,10 @@ async fn who_finds_no_room_in_an_epoch_is_waited_for() {
     // covers: SET-017
     let (mut stage, settler) = stage().await;
     let (before, searched) = settler.changes(stage.deployment.first_block, false).await.unwrap();
-    assert!(!before, "everybody who waited joined the first epoch");
+    assert!(before, "the payer's cap was set since");
+    stage.open_epoch().await;
+    let (before, searched) = settler.changes(searched, before).await.unwrap();
+    assert!(!before, "everybody who waited joined the first epoch, and the cap is known");
     for id in 4..10u32 {
         stage.add_node(id, u8::try_from(id).unwrap() + 50).await;
     }

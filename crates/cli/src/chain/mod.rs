@@ -31,13 +31,11 @@ pub use payer::{PayerCommand, run as run_payer};
 pub use steward::keep_house;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tidings_chain::{Deployment, DeploymentMismatch, Endpoints, RegistryKeeper, WatcherConfig};
 use tidings_node::config::NodeConfig;
-use tidings_node::settlement::SettlementBook;
 use tidings_types::NodeId;
 
 /// Where the contracts are, from a file.
@@ -51,13 +49,13 @@ pub(crate) fn deployment(path: &Path) -> Result<Deployment> {
         .with_context(|| format!("{} does not say where contracts are", path.display()))
 }
 
-/// Has a node's registry file and what payers let reports take follow the chain, if its
-/// configuration names one; waits until the file lists the node.
+/// Has a node's registry file follow the chain, if its configuration names one; waits until the
+/// file lists the node.
 ///
 /// # Errors
 /// When the contracts are not those of the deployment's file, or the registry file is of another
 /// network.
-pub async fn keep_registry(config: &NodeConfig, book: Arc<SettlementBook>) -> Result<()> {
+pub async fn keep_registry(config: &NodeConfig) -> Result<()> {
     let Some(chain) = &config.chain else { return Ok(()) };
     let deployment = deployment(&chain.deployment_file)?;
     let endpoints = Endpoints::connect(&chain.rpc)?;
@@ -76,9 +74,7 @@ pub async fn keep_registry(config: &NodeConfig, book: Arc<SettlementBook>) -> Re
     }
     tokio::spawn(async move {
         let ended = match checked(&deployment, &endpoints).await {
-            Ok(()) => {
-                keeper.follow(|caps| book.set_caps(caps)).await.map_err(|error| error.to_string())
-            }
+            Ok(()) => keeper.follow().await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let Err(error) = ended;

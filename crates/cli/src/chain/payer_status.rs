@@ -18,6 +18,10 @@ use crate::output::Output;
 /// behind by more is of no use.
 const REPORTS_BACK_MAX: u64 = 16;
 
+/// What a payer is told that is short of money.
+const SHORT: &str =
+    "less than an eighth of that is left: nodes take nothing of this payer until it deposits more";
+
 /// Whose caps.
 #[derive(Debug, Args)]
 pub struct Caps {
@@ -70,6 +74,8 @@ struct AllCaps {
     payer: EthereumAddress,
     /// What is kept for all caps, those before the last ones too.
     reserved_dollars: String,
+    /// Whether less than an eighth of that is left, so that nodes take nothing (SET-026).
+    is_short: bool,
     shards: Vec<CapOf>,
 }
 
@@ -86,15 +92,21 @@ pub(super) async fn caps(options: Caps, output: Output) -> Result<()> {
         shards.push(cap_of(&deployment, &endpoints, payer, shard).await?);
     }
     let (vault, whose) = (address(deployment.vault), address(payer));
-    let reserved = endpoints
+    let (reserved, is_covered) = endpoints
         .agreed(move |provider| async move {
-            PayerVault::new(vault, provider).reservedOf(whose).call().await
+            let vault = PayerVault::new(vault, provider);
+            let reserved = vault.reservedOf(whose).call().await?;
+            Ok::<_, ContractError>((reserved, vault.isCovered(whose).call().await?))
         })
         .await?;
-    let caps = AllCaps { payer, reserved_dollars: dollars(reserved), shards };
+    let caps =
+        AllCaps { payer, reserved_dollars: dollars(reserved), is_short: !is_covered, shards };
     output.answer(&caps, |caps| {
         let mut lines: Vec<String> = caps.shards.iter().map(cap_in_words).collect();
         lines.push(format!("{} dollars are kept for caps in all", caps.reserved_dollars));
+        if caps.is_short {
+            lines.push(SHORT.into());
+        }
         lines.join("\n")
     })
 }

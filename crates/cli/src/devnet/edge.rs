@@ -37,7 +37,7 @@ pub fn lay_out_keys(dir: &Path, source: &KeySource, index: u32, ports: [u16; 2])
     let key = source.signing_key(&folder.join("edge.key"), "devnet edge", index)?;
     let url = format!("http://{}", loopback(ports[0]));
     let edge = EdgeRecord { id, key: key.public_key(), url, active: true };
-    let payer = PayerRecord { address: wallet.address(), session_keys: vec![session.public_key()] };
+    let payer = PayerRecord::unlimited(wallet.address(), vec![session.public_key()]);
     Ok(Keys { folder, ports, edge, payer })
 }
 

@@ -28,7 +28,7 @@ pub fn lay_out_keys(dir: &Path, source: &KeySource) -> Result<(PathBuf, PayerRec
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let wallet = source.node_key(&folder.join("payer.key"), "devnet payer", 0)?;
     let session = source.signing_key(&folder.join("session.key"), "devnet payer session", 0)?;
-    let payer = PayerRecord { address: wallet.address(), session_keys: vec![session.public_key()] };
+    let payer = PayerRecord::unlimited(wallet.address(), vec![session.public_key()]);
     Ok((folder, payer))
 }
 

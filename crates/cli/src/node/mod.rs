@@ -57,7 +57,7 @@ pub async fn run(
             let config = NodeConfig::load(&config, |name| std::env::var(name).ok())?;
             logging::start(&config.log_format)?;
             let book = Arc::new(SettlementBook::default());
-            chain::keep_registry(&config, book.clone()).await?;
+            chain::keep_registry(&config).await?;
             chain::keep_house(&config, book.clone())?;
             tidings_node::run(config, book, shutdown::signalled()?).await?;
             Ok(())

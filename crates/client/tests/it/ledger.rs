@@ -72,7 +72,7 @@ impl Ledger {
             mailbox_buckets: 1,
             nodes: (1..=NODES).map(record).collect(),
             payers: PAYERS
-                .map(|address| PayerRecord { address, session_keys: vec![session.public_key()] })
+                .map(|address| PayerRecord::unlimited(address, vec![session.public_key()]))
                 .into(),
             edges: Vec::new(),
             fees: FeeSchedule::default(),

@@ -58,10 +58,7 @@ impl Network {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: (1..=nodes).map(record).collect(),
-            payers: vec![PayerRecord {
-                address: PAYER,
-                session_keys: vec![session().public_key()],
-            }],
+            payers: vec![PayerRecord::unlimited(PAYER, vec![session().public_key()])],
             edges: Vec::new(),
             fees: FeeSchedule::default(),
         };

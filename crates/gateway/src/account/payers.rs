@@ -130,8 +130,24 @@ impl Purse {
             Some("the payer's funds are not known yet")
         } else if self.budget.has_no_cap(period) {
             Some("no cap of the payer is in force in this period")
+        } else if self.is_short_in(registry) {
+            Some("too little of the payer's balance is left for its caps")
+        } else if self.has_no_cap_in(registry, period) {
+            Some("the registry has no cap of the payer for this period")
         } else {
             None
         }
+    }
+
+    /// Whether nodes take nothing from the payer, because it has too little left (SET-026).
+    fn is_short_in(&self, registry: &Registry) -> bool {
+        registry.payer(self.payer).is_some_and(|payer| payer.is_short)
+    }
+
+    /// Whether they take nothing, because the snapshot of the registry shows no cap: one that was
+    /// set since the last epoch comes with the next.
+    fn has_no_cap_in(&self, registry: &Registry, period: Option<Period>) -> bool {
+        let record = registry.payer(self.payer).zip(period);
+        record.is_some_and(|(payer, period)| !payer.can_pay(period))
     }
 }

@@ -67,7 +67,7 @@ impl World {
             payers: [(PAYER, session_key()), (OTHER_PAYER, other_session_key())]
                 .map(|(address, key)| {
                     let session_keys = vec![key.public_key()];
-                    PayerRecord { address, session_keys }
+                    PayerRecord::unlimited(address, session_keys)
                 })
                 .into(),
             edges: Vec::new(),

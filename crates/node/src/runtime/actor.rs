@@ -9,7 +9,6 @@ use tidings_envelope::{
     CertifiedBlock, EntryHeader, InclusionProof, LogId, MerklePath, OrderedReceipt,
     RegistryHistory, UsageReport,
 };
-use tidings_payer::Caps;
 use tidings_replica::store::{OrderedPlace, TopicHeads, WriteSet};
 use tidings_replica::wire::{FeedFrame, FeedRequest};
 use tidings_replica::{
@@ -118,7 +117,6 @@ pub(super) struct Inputs {
     pub(super) examined: mpsc::UnboundedReceiver<Examined>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) registries: watch::Receiver<Arc<RegistryHistory>>,
-    pub(super) caps: watch::Receiver<Option<Arc<Caps>>>,
     /// Completes when the node is to stop.
     pub(super) stopped: oneshot::Receiver<()>,
 }
@@ -179,7 +177,7 @@ impl Actor {
         let backlog = self.replica.writes_outstanding() + self.examining;
         let takes_feeds = backlog < BACKLOG_MAX;
         let wake_at = self.wake_at();
-        let Inputs { events, written, examined, commands, registries, caps, stopped } = inputs;
+        let Inputs { events, written, examined, commands, registries, stopped } = inputs;
         let event = async {
             match takes_feeds {
                 true => events.recv().await,
@@ -199,10 +197,6 @@ impl Actor {
             Ok(()) = registries.changed() => {
                 let registries = registries.borrow_and_update().clone();
                 self.registries(&registries);
-            }
-            Ok(()) = caps.changed() => {
-                let caps = caps.borrow_and_update().clone();
-                caps.into_iter().for_each(|caps| self.replica.caps_changed(caps));
             }
             () = tokio::time::sleep_until(wake_at) => self.tick(),
         }

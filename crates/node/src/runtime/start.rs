@@ -167,9 +167,6 @@ impl Tasks {
             reports,
             book: book.clone(),
         };
-        let mut caps = book.caps();
-        // What was read before is news to the replica.
-        caps.mark_changed();
         let around = Surroundings {
             storage: storage.clone(),
             links,
@@ -185,7 +182,7 @@ impl Tasks {
         };
         let registries = source.history();
         let inputs =
-            Inputs { events, written, examined, commands: commands_in, registries, caps, stopped };
+            Inputs { events, written, examined, commands: commands_in, registries, stopped };
         let persisting = tokio::spawn(persister::run(storage.clone(), queued_sets, written_sender));
         let acting = tokio::spawn(Actor::new(replica, around).run(inputs));
         // Both end when the replica's task does.

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
-use tidings_payer::{Caps, Ledger};
+use tidings_payer::Ledger;
 use tidings_types::{OffenceId, Period, ShardId};
 use tokio::sync::watch;
 
@@ -42,7 +42,6 @@ pub struct SettlementBook {
     shards: RwLock<BTreeMap<ShardId, Shard>>,
     evidence: RwLock<BTreeMap<OffenceId, Arc<Evidence>>>,
     changed: watch::Sender<()>,
-    caps: watch::Sender<Option<Arc<Caps>>>,
 }
 
 impl Default for SettlementBook {
@@ -51,7 +50,6 @@ impl Default for SettlementBook {
             shards: RwLock::default(),
             evidence: RwLock::default(),
             changed: watch::Sender::new(()),
-            caps: watch::Sender::new(None),
         }
     }
 }
@@ -61,21 +59,6 @@ impl SettlementBook {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
-    }
-
-    /// Takes over what payers let reports take, as whoever follows the chain reads it.
-    pub fn set_caps(&self, caps: &Arc<Caps>) {
-        self.caps.send_if_modified(|known| {
-            let is_new = known.as_ref() != Some(caps);
-            *known = Some(caps.clone());
-            is_new
-        });
-    }
-
-    /// What payers let reports take; none where nobody follows a chain, or before it was read.
-    #[must_use]
-    pub fn caps(&self) -> watch::Receiver<Option<Arc<Caps>>> {
-        self.caps.subscribe()
     }
 
     /// The shards that have reports.

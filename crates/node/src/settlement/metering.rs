@@ -255,7 +255,7 @@ async fn count(
 
 #[cfg(test)]
 mod tests {
-    use tidings_envelope::registry::{FeeSchedule, NodeRecord, Registry};
+    use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
     use tidings_envelope::{
         Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Outcome, PeriodMarker,
         PeriodStatement, SignedCheckpoint, Topic,
@@ -298,7 +298,7 @@ mod tests {
             period_ms: 10_000,
             mailbox_buckets: 1,
             nodes: vec![node],
-            payers: Vec::new(),
+            payers: vec![PayerRecord::unlimited(PAYER, Vec::new())],
             edges: Vec::new(),
             fees: FeeSchedule::default(),
         }

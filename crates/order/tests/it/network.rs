@@ -37,7 +37,7 @@ pub fn payer(number: u8) -> EthereumAddress {
 }
 
 fn payer_record(address: EthereumAddress) -> PayerRecord {
-    PayerRecord { address, session_keys: vec![signing_key(50).public_key()] }
+    PayerRecord::unlimited(address, vec![signing_key(50).public_key()])
 }
 
 pub fn registry(nodes: u32) -> Registry {

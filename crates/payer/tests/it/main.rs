@@ -1,5 +1,7 @@
 //! Fees, usage and verdicts, as nodes and gateways use them.
 
+mod caps;
+mod lane;
 mod metering;
 mod network;
 mod settlement;

@@ -1,164 +1,18 @@
 //! From blocks and pinned entries to reports: what is billed, to whom, once, and alike everywhere.
 
-use std::sync::Arc;
-
+use tidings_envelope::registry::PayerRecord;
 use tidings_envelope::{
-    Block, BlockHeader, Checkpoint, DecidedOperation, EntryHeader, Evidence, LogId, Operation,
-    Outcome, PeerService, PeriodMarker, PeriodStatement, Registry, RegistryHistory, Service,
-    SignedCheckpoint, Step, Tariff, UsageReport, Vote,
+    Block, BlockHeader, Checkpoint, Evidence, Operation, Outcome, Step, Tariff, Vote,
 };
-use tidings_payer::{Meter, MeterError, PROTOCOL};
+use tidings_payer::{MeterError, PROTOCOL};
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
-use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    BlockHash, EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, Incarnation, LogIndex,
-    LogSize, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, RegistryEpoch, ShardId,
+    BlockHash, ErrorCode, EthereumAddress, Height, LogIndex, LogSize, NodeId, Period, PicoDollars,
+    PicoDollarsTotal, Position, RegistryEpoch,
 };
 
-use crate::network::{PAYER, batch, entry, message, network, registry};
-
-const SHARD: ShardId = ShardId(0);
-
-fn key(node: u32) -> NodeKey {
-    NodeKey::from_secret(&[u8::try_from(node).unwrap(); 32]).unwrap()
-}
-
-/// Four nodes keep the shard.
-fn committee() -> Registry {
-    let mut registry = registry();
-    let node = registry.nodes.remove(0);
-    registry.replication_factor = 4;
-    registry.nodes = (1..=4)
-        .map(|id| {
-            let mut node = node.clone();
-            (node.id, node.signing) = (NodeId(id), key(id).address());
-            node
-        })
-        .collect();
-    registry
-}
-
-fn log(node: u32) -> LogId {
-    LogId { node: NodeId(node), shard: SHARD, incarnation: Incarnation(1) }
-}
-
-fn header(index: u64, id: u8, period: u64, fee: u64) -> EntryHeader {
-    let envelope = batch(&[message("text")], PicoDollars(u64::MAX)).remove(0);
-    EntryHeader {
-        envelope_id: EnvelopeId([id; 32]),
-        fee_period: Period(period),
-        fee: PicoDollars(fee),
-        payload_length: 100,
-        retention_days: 10,
-        ..entry(&envelope, index).header
-    }
-}
-
-/// A lane without agreement: blocks with the outcomes that they are given.
-struct Lane {
-    meter: Meter,
-    registries: RegistryHistory,
-    period: u64,
-    /// What members state to have taken.
-    taken: u64,
-}
-
-impl Lane {
-    fn new() -> Self {
-        Self::of(committee())
-    }
-
-    fn of(registry: Registry) -> Self {
-        let registries = RegistryHistory::new(Arc::new(registry));
-        let meter = Meter::new(SHARD, network());
-        let mut lane = Self { meter, registries, period: 0, taken: 0 };
-        lane.begin_period();
-        lane
-    }
-
-    fn block(&mut self, decided: Vec<(Operation, Outcome)>) -> Result<(), MeterError> {
-        let decided =
-            decided.into_iter().map(|(operation, outcome)| DecidedOperation { operation, outcome });
-        let operations: Vec<_> = decided.collect();
-        let epoch = self.registries.latest().epoch;
-        let header = BlockHeader {
-            version: PROTOCOL_VERSION,
-            shard: SHARD,
-            height: self.meter.height().plus(1),
-            parent: BlockHash([0; 32]),
-            period: Period(self.period),
-            chain_reference: None,
-            registry_epoch: epoch,
-            next_epoch: epoch,
-            next_committee: [0; 32],
-            operations_count: u32::try_from(operations.len()).unwrap(),
-            operations_root: [0; 32],
-            state_root: [0; 32],
-        };
-        let block = Block { header, operations: operations.try_into().unwrap() };
-        self.meter.take_block(&block, &self.registries)
-    }
-
-    fn apply(&mut self, operation: Operation) {
-        self.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
-    }
-
-    fn begin_period(&mut self) {
-        self.period += 1;
-        self.apply(Operation::PeriodMarker(PeriodMarker::new(Period(self.period))));
-    }
-
-    fn state(&mut self, node: u32, held: &[(u32, u64, Hash)], measured: &[(u32, u32)]) {
-        let signed = |(node, size, root): &(u32, u64, Hash)| -> SignedCheckpoint {
-            Checkpoint::new(log(*node), LogSize(*size), *root, Period(self.period))
-                .sign(&key(*node), network())
-        };
-        let held: Vec<_> = held.iter().map(signed).collect();
-        let measured: Vec<_> = measured
-            .iter()
-            .map(|(node, permille)| PeerService {
-                node: NodeId(*node),
-                service: Service {
-                    reachability_permille: *permille,
-                    acknowledgement_ms: 1,
-                    cadence_permille: 1_000,
-                    served_permille: 1_000,
-                },
-            })
-            .collect();
-        let about = (NodeId(node), SHARD, Period(self.period));
-        let (held, measured) = (held.try_into().unwrap(), measured.try_into().unwrap());
-        let statement =
-            PeriodStatement::sign(about, held, measured, self.taken, &key(node), network());
-        self.apply(Operation::Statement(Box::new(statement)));
-    }
-
-    /// Counts `entries` where they are pinned and closes the period.
-    fn close(&mut self, entries: &[(u32, EntryHeader)]) -> UsageReport {
-        for (node, header) in entries {
-            self.meter.count(log(*node), header).unwrap();
-        }
-        self.meter.close().unwrap()
-    }
-
-    fn billed(&self) -> u128 {
-        self.meter.ledger().billed_to(PAYER).0
-    }
-
-    fn earned(&self, node: u32) -> u128 {
-        self.meter.ledger().earned_by(NodeId(node)).0
-    }
-}
-
-/// The lane after a period in which nodes 1 and 2 hold so much of node 1's log.
-fn stated(sizes: (u64, u64)) -> Lane {
-    let mut lane = Lane::new();
-    lane.state(1, &[(1, sizes.0, [7; 32])], &[]);
-    lane.state(2, &[(1, sizes.1, [7; 32])], &[]);
-    lane.begin_period();
-    lane.begin_period();
-    lane
-}
+use crate::lane::{Lane, SHARD, committee, header, key, log, stated};
+use crate::network::{batch, message, network};
 
 #[test]
 fn pinned_entries_are_billed_and_who_worked_earns() {
@@ -456,10 +310,18 @@ fn lane_header(lane: &Lane) -> BlockHeader {
 #[test]
 fn sums_of_other_payers_do_not_mix() {
     // covers: SET-004
-    let mut lane = stated((2, 2));
+    let other_payer = EthereumAddress([9; 20]);
+    let mut registry = committee();
+    registry.payers.push(PayerRecord::unlimited(other_payer, Vec::new()));
+    let mut lane = Lane::of(registry);
+    for member in 1..=2 {
+        lane.state(member, &[(1, 2, [7; 32])], &[]);
+    }
+    lane.begin_period();
+    lane.begin_period();
     let mut other = header(1, 2, 1, 40);
-    other.payer = EthereumAddress([9; 20]);
+    other.payer = other_payer;
     lane.close(&[(1, header(0, 1, 1, 2)), (1, other)]);
     assert_eq!(lane.billed(), 2);
-    assert_eq!(lane.meter.ledger().billed_to(EthereumAddress([9; 20])).0, 40);
+    assert_eq!(lane.meter.ledger().billed_to(other_payer).0, 40);
 }

@@ -51,10 +51,7 @@ pub fn registry() -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: vec![node],
-        payers: vec![PayerRecord {
-            address: PAYER,
-            session_keys: vec![session_key().public_key()],
-        }],
+        payers: vec![PayerRecord::unlimited(PAYER, vec![session_key().public_key()])],
         edges: Vec::new(),
         fees: FeeSchedule::default(),
     }

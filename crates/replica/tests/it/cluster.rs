@@ -8,13 +8,13 @@ use rand_core::SeedableRng;
 use tidings_envelope::api::{
     PublishRequest, PublishResponse, PublishResult, StateAnswer, StateQuery,
 };
-use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord, Registry};
+use tidings_envelope::registry::{CapRecord, FeeSchedule, NodeRecord, PayerRecord, Registry};
 use tidings_envelope::{
     AckLevel, BatchHeader, CertifiedBlock, ClientEnvelope, EnvelopeBody, Evidence, InclusionProof,
     Lane, LogId, RegistryHistory, Target, Topic,
 };
 use tidings_order::{LaneLog, RestoredAgreement};
-use tidings_payer::{Caps, Due};
+use tidings_payer::Due;
 use tidings_replica::store::{
     EntryRecord, Flush, Restored, RestoredLane, RestoredLog, TopicHeads, WriteSet,
 };
@@ -28,8 +28,8 @@ use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BoundedVec, ErrorCode, EthereumAddress, Genesis, GenesisSalt, Height, LogIndex, LogSize,
-    NetworkId, NodeId, Period, PicoDollars, PicoDollarsTotal, Position, RegistryEpoch, ShardId,
-    TimestampSeconds, TopicIndex, Wire,
+    NetworkId, NodeId, Period, PicoDollars, Position, RegistryEpoch, ShardId, TimestampSeconds,
+    TopicIndex, Wire,
 };
 
 pub const PAYER: EthereumAddress = EthereumAddress([7; 20]);
@@ -62,7 +62,7 @@ pub fn registry(nodes: u32) -> Registry {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=nodes).map(record).collect(),
-        payers: vec![PayerRecord { address: PAYER, session_keys }],
+        payers: vec![PayerRecord::unlimited(PAYER, session_keys)],
         edges: Vec::new(),
         fees: FeeSchedule::default(),
     }
@@ -398,11 +398,21 @@ impl Cluster {
         self.with(node, |replica, now| replica.registry_changed(registry, now).unwrap());
     }
 
-    /// Lets a node know that the payer's cap is `amount` in every period.
-    pub fn cap(&mut self, node: NodeId, amount: PicoDollarsTotal) {
-        let mut caps = Caps::default();
-        caps.set(PAYER, ShardId(0), Period(0), amount);
-        self.with(node, |replica, _| replica.caps_changed(Arc::new(caps)));
+    /// Makes a snapshot known to all nodes that run in which the payer's cap is `amount` in every
+    /// period, and it has enough left or not.
+    pub fn cap(&mut self, amount: PicoDollars, is_short: bool) {
+        let mut next = Registry::clone(self.registries.latest());
+        next.epoch.0 += 1;
+        let cap = CapRecord { shard: ShardId(0), before: amount, from: Period(0), amount };
+        let unlimited = next.payers[0].clone();
+        next.payers = vec![PayerRecord { caps: Some(vec![cap]), is_short, ..unlimited }];
+        let next = Arc::new(next);
+        self.epoch = next.epoch;
+        Arc::make_mut(&mut self.registries).insert(next.clone()).unwrap();
+        for node in self.replicas.keys().copied().collect::<Vec<_>>() {
+            self.learn(node, &next);
+        }
+        self.settle();
     }
 
     /// Tells a node that `from` holds so much of a log.

@@ -2,7 +2,7 @@
 
 use tidings_envelope::api::{EnvelopeBytes, PublishResult};
 use tidings_envelope::{AckLevel, ClientEnvelope, Lane, Outcome, Registry};
-use tidings_types::{ErrorCode, NodeId, PicoDollarsTotal, Position, Wire};
+use tidings_types::{ErrorCode, NodeId, PicoDollars, Position, Wire};
 
 use crate::cluster::{Cluster, registry};
 
@@ -84,7 +84,7 @@ fn a_repeat_after_expiry_is_answered_and_a_first_is_refused() {
     let request = cluster.request(TWO, AckLevel::Replicated, vec![early.clone()]);
     cluster.publish(TWO, &request).unwrap();
     cluster.settle();
-    for _ in 0..2 {
+    for _ in 0..3 {
         cluster.pass(10_000);
         cluster.settle();
     }
@@ -125,7 +125,7 @@ fn ordered_envelopes_get_certified_receipts_from_any_node() {
         let envelope = cluster.envelope(9, Lane::Ordered, &[node]);
         let node = NodeId(node.into());
         let request = cluster.request(node, AckLevel::Replicated, vec![envelope]);
-        for _ in 0..2 {
+        for _ in 0..3 {
             let id = cluster.publish(node, &request).unwrap();
             cluster.settle();
             let PublishResult::Ordered(receipt) = &cluster.results(id).unwrap()[0] else {
@@ -164,7 +164,7 @@ fn a_failing_disk_refuses_and_recovers() {
     let id = cluster.publish(TWO, &request).unwrap();
     assert_eq!(refused(&cluster.results(id).unwrap()[0]), Some(ErrorCode::StorageUnavailable));
     cluster.broken_disks.clear();
-    for _ in 0..2 {
+    for _ in 0..3 {
         cluster.pass(10_000);
         cluster.settle();
     }
@@ -193,8 +193,7 @@ fn each_member_takes_its_part_of_a_payers_cap() {
     let period_ms = 100_000;
     let mut cluster = Cluster::of(Registry { period_ms, ..registry(4) });
     let fee = publish_one(&mut cluster, TWO, 1).unwrap();
-    let cap = PicoDollarsTotal(u128::from(fee) * 4 * 2);
-    (1..=4).for_each(|node| cluster.cap(NodeId(node), cap));
+    cluster.cap(PicoDollars(fee * 4 * 2), false);
     let over = Err(ErrorCode::PayerOverCap);
     assert_eq!(publish_one(&mut cluster, TWO, 2), Ok(fee));
     assert_eq!(publish_one(&mut cluster, TWO, 3), over);
@@ -204,7 +203,6 @@ fn each_member_takes_its_part_of_a_payers_cap() {
     cluster.kill(TWO);
     cluster.start(TWO);
     cluster.settle();
-    cluster.cap(TWO, cap);
     assert_eq!(publish_one(&mut cluster, TWO, 4), over, "a restart makes no room");
     cluster.pass(period_ms);
     cluster.settle();
@@ -223,10 +221,31 @@ fn operations_count_against_the_cap_when_they_are_submitted() {
         cluster.settle();
         refused(&cluster.results(id).unwrap()[0])
     };
-    cluster.cap(ONE, PicoDollarsTotal(u128::from(fee) * 4));
+    cluster.cap(PicoDollars(fee * 4), false);
     assert_eq!(publish(&mut cluster, &first), Some(ErrorCode::PayerOverCap), "four times as dear");
-    cluster.cap(ONE, PicoDollarsTotal(u128::from(fee) * 4 * 7));
+    cluster.cap(PicoDollars(fee * 4 * 7), false);
     assert_eq!(publish(&mut cluster, &first), None);
     assert_eq!(publish(&mut cluster, &second), Some(ErrorCode::PayerOverCap));
     assert_eq!(publish(&mut cluster, &first), None, "what was decided is told again");
+}
+
+#[test]
+fn nothing_is_taken_of_who_is_short_of_money_from_its_epochs_periods_on() {
+    // covers: SET-026
+    let period_ms = 100_000;
+    let mut cluster = Cluster::of(Registry { period_ms, ..registry(4) });
+    let fee = publish_one(&mut cluster, TWO, 1).unwrap();
+    cluster.cap(PicoDollars(fee * 100), true);
+    assert_eq!(publish_one(&mut cluster, TWO, 2), Ok(fee), "a period of the epoch before");
+    for _ in 0..3 {
+        cluster.pass(period_ms);
+        cluster.settle();
+    }
+    assert_eq!(publish_one(&mut cluster, TWO, 3), Err(ErrorCode::PayerOverCap));
+    cluster.cap(PicoDollars(fee * 100), false);
+    for _ in 0..3 {
+        cluster.pass(period_ms);
+        cluster.settle();
+    }
+    assert_eq!(publish_one(&mut cluster, TWO, 4), Ok(fee));
 }

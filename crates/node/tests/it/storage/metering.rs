@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_envelope::registry::{FeeSchedule, NodeRecord};
+use tidings_envelope::registry::{FeeSchedule, NodeRecord, PayerRecord};
 use tidings_envelope::{
     Block, DecidedOperation, Operation, Outcome, PeriodMarker, PeriodStatement, Registry,
     RegistryHistory, ReportAttestation, SignedAttestation, SignedCheckpoint, UsageReport,
@@ -49,7 +49,7 @@ fn registries() -> RegistryHistory {
         period_ms: 10_000,
         mailbox_buckets: 1,
         nodes: (1..=4).map(node).collect(),
-        payers: Vec::new(),
+        payers: vec![PayerRecord::unlimited(PAYER, Vec::new())],
         edges: Vec::new(),
         fees: FeeSchedule::default(),
     }))
