@@ -86,6 +86,15 @@ impl Evidence {
         }
     }
 
+    /// The log that it is about, if it is about one.
+    #[must_use]
+    pub fn log(&self) -> Option<LogId> {
+        match self {
+            Self::InvalidEntry(entry) => Some(entry.proof.checkpoint.checkpoint.log),
+            _ => self.forked_log(),
+        }
+    }
+
     /// The log of which it proves that there are two histories, if it does.
     #[must_use]
     pub fn forked_log(&self) -> Option<LogId> {

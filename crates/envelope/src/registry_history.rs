@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidings_types::{NetworkId, NodeId, RegistryEpoch};
+use tidings_types::{EthereumAddress, NetworkId, NodeId, RegistryEpoch};
 
 use crate::registry::{NodeRecord, Registry, RegistryInvalid};
 
@@ -87,6 +87,16 @@ impl RegistryHistory {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&NodeRecord> {
         self.by_epoch.values().rev().find_map(|registry| registry.node(id))
+    }
+
+    /// Every key under which a node may have signed, the newest first.
+    #[must_use]
+    pub fn signing_keys(&self, id: NodeId) -> Vec<EthereumAddress> {
+        let records = self.by_epoch.values().rev().filter_map(|registry| registry.node(id));
+        let mut keys: Vec<EthereumAddress> = records.map(|record| record.signing).collect();
+        // One key stands in a row of epochs, and never comes back (SET-016).
+        keys.dedup();
+        keys
     }
 
     /// Every snapshot, oldest first.

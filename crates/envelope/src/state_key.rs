@@ -1,8 +1,8 @@
 //! The keys of a shard's ordered state, and how the state's tree names keys and values.
 
 use tidings_types::{
-    EnvelopeId, EthereumAddress, Hash, InboxId, NodeId, OffenceId, OperationHash, Period, Position,
-    Wire, labelled_hash,
+    EnvelopeId, EthereumAddress, Hash, InboxId, Incarnation, NodeId, OffenceId, OperationHash,
+    Period, Position, Wire, labelled_hash,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -61,6 +61,10 @@ pub enum StateKey {
     /// before, kept for ever.
     #[tls_codec(discriminant = 12)]
     Epoch(Period),
+    /// The registry epoch whose key signs a node's logs from an incarnation on, if that key differs
+    /// from the one before, kept for ever.
+    #[tls_codec(discriminant = 13)]
+    Signer(NodeId, Incarnation),
 }
 
 impl StateKey {

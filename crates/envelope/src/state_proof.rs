@@ -169,7 +169,8 @@ pub enum StateContent {
     Statement(Period, u64),
     /// Under [`StateKey::Congestion`]: the factor from that period on, in thousandths.
     Congestion(u32),
-    /// Under [`StateKey::Epoch`]: the registry epoch that entries are held to from that period on.
+    /// Under [`StateKey::Epoch`]: the registry epoch that entries are held to from that period on;
+    /// under [`StateKey::Signer`]: that whose key signs the node's logs from that one on.
     Epoch(RegistryEpoch),
 }
 
@@ -185,7 +186,9 @@ impl StateContent {
                 Some(Self::Statement(period, u64::from_wire(taken).ok()?))
             }
             StateKey::Congestion(_) => Some(Self::Congestion(u32::from_wire(bytes).ok()?)),
-            StateKey::Epoch(_) => Some(Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?)),
+            StateKey::Epoch(_) | StateKey::Signer(..) => {
+                Some(Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?))
+            }
             StateKey::Topic(_) => Some(Self::Topic(TopicHead::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Some(Self::Account(InboxId::from_wire(bytes).ok()?)),
             StateKey::Incarnation(_) => {

@@ -4,7 +4,9 @@
 use alloy_sol_types::sol;
 use tidings_types::constants::{COMMITTEE_MEMBERS_MAX, PROTOCOL_VERSION, STATEMENT_LOGS_MAX};
 use tidings_types::node_key::{NodeKey, NodeSignature, NodeSignatureInvalid, digest};
-use tidings_types::{BoundedVec, Hash, NetworkId, NodeId, Period, ShardId, Wire, labelled_hash};
+use tidings_types::{
+    BoundedVec, EthereumAddress, Hash, NetworkId, NodeId, Period, ShardId, Wire, labelled_hash,
+};
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::{LogId, Registry, SignedAttestation, SignedCheckpoint, UsageReport};
@@ -117,21 +119,22 @@ impl PeriodStatement {
             && self.measured.iter().all(|peer| peer.service.is_possible())
     }
 
-    /// Checks that a member signed, and that the originators signed what it holds (SET-023).
+    /// Checks that a member signed, and that the originators signed what it holds (SET-023), each
+    /// log by the key that `signer_of` names.
     ///
     /// # Errors
-    /// [`NodeSignatureInvalid`] otherwise, or when one of them is not registered.
+    /// [`NodeSignatureInvalid`] otherwise, or when the member or a key is not known.
     pub fn verify(
         &self,
         network: NetworkId,
         registry: &Registry,
+        signer_of: impl Fn(LogId) -> Option<EthereumAddress>,
     ) -> Result<(), NodeSignatureInvalid> {
-        let signer = |node: NodeId| {
-            registry.node(node).map(|record| record.signing).ok_or(NodeSignatureInvalid)
-        };
-        self.signature.verify(&self.digest(network), signer(self.node)?)?;
+        let member = registry.node(self.node).ok_or(NodeSignatureInvalid)?;
+        self.signature.verify(&self.digest(network), member.signing)?;
         for held in self.held.iter() {
-            held.verify(network, signer(held.checkpoint.log.node)?)?;
+            let signer = signer_of(held.checkpoint.log).ok_or(NodeSignatureInvalid)?;
+            held.verify(network, signer)?;
         }
         Ok(())
     }
@@ -230,9 +233,11 @@ mod tests {
         let registry = committee();
         let good = statement(vec![held(1, 1, 1), held(2, 1, 2)], vec![measured(1, 900)]);
         assert!(good.is_well_formed());
-        assert_eq!(good.verify(NETWORK, &registry), Ok(()));
+        let signer_of = |log: LogId| Some(registry.node(log.node)?.signing);
+        assert_eq!(good.verify(NETWORK, &registry, signer_of), Ok(()));
+        assert!(good.verify(NETWORK, &registry, |_| None).is_err(), "logs that nobody opened");
         assert_eq!(PeriodStatement::from_wire(&good.to_wire()), Ok(good.clone()));
-        assert!(good.verify(NetworkId([8; 32]), &registry).is_err());
+        assert!(good.verify(NetworkId([8; 32]), &registry, signer_of).is_err());
         let changed = [
             PeriodStatement { period: Period(4), ..good.clone() },
             PeriodStatement { node: NodeId(1), ..good.clone() },
@@ -243,11 +248,11 @@ mod tests {
             PeriodStatement { node: NodeId(9), ..good },
         ];
         for changed in changed {
-            assert!(changed.verify(NETWORK, &registry).is_err(), "{changed:?}");
+            assert!(changed.verify(NETWORK, &registry, signer_of).is_err(), "{changed:?}");
         }
         // What it holds must have been signed by who wrote it.
         let forged = statement(vec![held(1, 1, 3)], Vec::new());
-        assert!(forged.verify(NETWORK, &registry).is_err());
+        assert!(forged.verify(NETWORK, &registry, signer_of).is_err());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use tidings_envelope::{
 use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
 use tidings_types::{
-    EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, InboxId, NetworkId, OperationHash,
-    Period, Position, RegistryEpoch, ShardId, merkle, mutant,
+    EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, InboxId, Incarnation, NetworkId, NodeId,
+    OperationHash, Period, Position, RegistryEpoch, ShardId, merkle, mutant,
 };
 
 use crate::judge::{JudgingContext, judge_again, judge_operation};
@@ -114,14 +114,15 @@ impl LaneState {
     /// What operations of the next block are judged by, given the registry of this state's epoch.
     #[must_use]
     pub fn judging<'a>(
-        &self,
-        network: NetworkId,
-        shard: ShardId,
+        &'a self,
+        context: LaneContext<'a>,
         registry: &'a Registry,
     ) -> JudgingContext<'a> {
+        let LaneContext { network, shard, registries } = context;
         let (period, congestion) = (self.period(), self.congestion());
         let congestion_permille = congestion.permille(period).unwrap_or(UNCONGESTED_PERMILLE);
-        JudgingContext { network, shard, registry, period, congestion_permille }
+        let signers = self.signers(registries);
+        JudgingContext { network, shard, registry, signers, period, congestion_permille }
     }
 
     /// The newest registry whose committee may take over after the next block.
@@ -164,7 +165,7 @@ impl LaneState {
             return Err(BlockInvalid::OutOfOrder);
         }
         let registry = self.registry(context.registries)?;
-        let judging = self.judging(context.network, context.shard, registry);
+        let judging = self.judging(context, registry);
         for (index, operation) in operations.clone().enumerate() {
             let judged = match verified(operation.hash()) {
                 true => judge_again(operation, &judging),
@@ -350,7 +351,19 @@ impl Execution<'_> {
         }
         let next = current.plus(1);
         self.set(key, StateValue::Incarnation(next, request.nonce));
+        self.note_signer(request.node, next);
         Outcome::Applied { position: Position(next.0.into()) }
+    }
+
+    /// Whoever has another key than its logs had before signs those from this one on under it
+    /// (ORD-033). A node has one key in a block, so that what this block noted says the same.
+    fn note_signer(&mut self, node: NodeId, opened: Incarnation) {
+        let before = self.base.signers(self.context.registries).of_incarnation(node, opened);
+        let now = self.registry.node(node).map(|record| record.signing);
+        let of_block = StateKey::Signer(node, Incarnation(0))..=StateKey::Signer(node, opened);
+        if now != before && self.changes.range(of_block).next().is_none() {
+            self.set(StateKey::Signer(node, opened), StateValue::Epoch(self.registry.epoch));
+        }
     }
 
     /// An offence is recorded once and for ever, whatever proves it (EVD-006).

@@ -8,6 +8,8 @@ use tidings_envelope::{
 use tidings_types::constants::{NOT_AFTER_PERIODS_AHEAD_MAX, PROTOCOL_VERSION};
 use tidings_types::{ErrorCode, Hash, NetworkId, Period, ShardId, Wire, mutant, sha256};
 
+use crate::Signers;
+
 /// What judging an operation depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct JudgingContext<'a> {
@@ -17,6 +19,8 @@ pub struct JudgingContext<'a> {
     pub shard: ShardId,
     /// The registry of the next block's epoch.
     pub registry: &'a Registry,
+    /// The keys of the shard's logs.
+    pub signers: Signers<'a>,
     /// The period before the block.
     pub period: Period,
     /// The shard's factor in it (FEE-010), in thousandths.
@@ -53,7 +57,7 @@ impl SeenBatches {
         context: &JudgingContext<'_>,
     ) -> Result<(), ErrorCode> {
         judge_again(operation, context)?;
-        judge_signatures(operation, context.network, context.registry, self)
+        judge_signatures(operation, context, self)
     }
 
     fn is_valid(&mut self, batch: &PayerBatch, network: NetworkId) -> bool {
@@ -89,10 +93,7 @@ pub(crate) fn judge_again(
             of_shard(request.shard)?;
             registry.node(request.node).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
         }
-        Operation::Evidence(evidence) => {
-            of_shard(evidence.shard())?;
-            registry.node(evidence.accused()).map(|_| ()).ok_or(ErrorCode::OperationInvalid)
-        }
+        Operation::Evidence(evidence) => of_shard(evidence.shard()),
         Operation::PeriodMarker(_) => Ok(()),
         Operation::Statement(statement) => {
             of_shard(statement.shard)?;
@@ -120,12 +121,10 @@ fn holds(condition: bool) -> Result<(), ErrorCode> {
 /// The costly part: what is signed, and by whom.
 fn judge_signatures(
     operation: &Operation,
-    network: NetworkId,
-    registry: &Registry,
+    context: &JudgingContext<'_>,
     batches: &mut SeenBatches,
 ) -> Result<(), ErrorCode> {
-    let signer =
-        |node| registry.node(node).map(|record| record.signing).ok_or(ErrorCode::OperationInvalid);
+    let JudgingContext { network, registry, signers, .. } = *context;
     match operation {
         Operation::Envelope(envelope) => {
             if !batches.is_valid(&envelope.batch, network) {
@@ -140,12 +139,14 @@ fn judge_signatures(
             request.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
         }
         Operation::Evidence(evidence) => {
-            let verdict = evidence.verify(network, signer(evidence.accused())?);
-            verdict.map_err(|_| ErrorCode::OperationInvalid)
+            let mut keys = signers.of_evidence(evidence, registry).into_iter();
+            holds(keys.any(|key| evidence.verify(network, key).is_ok()))
         }
         Operation::PeriodMarker(_) => Ok(()),
         Operation::Statement(statement) => {
-            statement.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)
+            let signer_of = |log| signers.of_log(log);
+            let verdict = statement.verify(network, registry, signer_of);
+            verdict.map_err(|_| ErrorCode::OperationInvalid)
         }
         Operation::Attestation(attested) => {
             attested.verify(network, registry).map_err(|_| ErrorCode::OperationInvalid)

@@ -11,6 +11,7 @@ mod judge;
 mod lottery;
 mod message;
 mod orderer;
+mod signers;
 mod state;
 mod state_tree;
 
@@ -21,6 +22,7 @@ pub use message::{OrderMessage, RECALLED_STATEMENTS_MAX, Recalled, VoteList};
 pub use orderer::{
     DecidedBlock, LaneLog, OrderContext, OrderEffect, RestoredAgreement, SubmitError,
 };
+pub use signers::Signers;
 pub use state::{LaneState, StateCorrupt, StateValue};
 pub use state_tree::StateTree;
 pub use tidings_envelope::{StateKey, TopicHead};

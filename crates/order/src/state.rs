@@ -37,7 +37,7 @@ pub enum StateValue {
     Decisions(Hash),
     /// For [`StateKey::Congestion`], in thousandths.
     Congestion(u32),
-    /// For [`StateKey::Epoch`].
+    /// For [`StateKey::Epoch`] and [`StateKey::Signer`].
     Epoch(RegistryEpoch),
 }
 
@@ -63,7 +63,7 @@ impl StateValue {
         }
     }
 
-    fn as_epoch(&self) -> Option<RegistryEpoch> {
+    pub(crate) fn as_epoch(&self) -> Option<RegistryEpoch> {
         match self {
             Self::Epoch(epoch) => Some(*epoch),
             _ => None,
@@ -95,7 +95,9 @@ impl StateValue {
                 Self::Statement(Period(u64::from_be_bytes(*period)), u64::from_wire(taken).ok()?)
             }
             StateKey::Congestion(_) => Self::Congestion(u32::from_wire(bytes).ok()?),
-            StateKey::Epoch(_) => Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?),
+            StateKey::Epoch(_) | StateKey::Signer(..) => {
+                Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?)
+            }
             StateKey::Topic(_) => Self::Topic(TopicHead::from_wire(bytes).ok()?),
             StateKey::Inbox(_) => Self::Inbox(Box::new(AssociationState::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Self::Account(InboxId::from_wire(bytes).ok()?),
@@ -299,6 +301,17 @@ impl LaneState {
             Some(StateValue::Incarnation(number, nonce)) => (*number, *nonce),
             _ => (Incarnation::default(), [0; 32]),
         }
+    }
+
+    /// The epochs whose keys signed a node's logs, from the incarnation on that each is noted at,
+    /// the newest first; those of `until` or before.
+    pub(crate) fn signer_epochs(
+        &self,
+        node: NodeId,
+        until: Incarnation,
+    ) -> impl Iterator<Item = RegistryEpoch> {
+        let known = StateKey::Signer(node, Incarnation(0))..=StateKey::Signer(node, until);
+        self.entries.range(known).rev().filter_map(|(_, value)| value.as_epoch())
     }
 
     /// Where an envelope with this expiry was decided on, as height and operation index.

@@ -3,7 +3,7 @@
 use tidings_envelope::{Evidence, InclusionProof, LogId, SignedCheckpoint};
 use tidings_tlog::{FollowError, Step};
 use tidings_types::constants::HAVE_LOGS_MAX;
-use tidings_types::{BoundedVec, LogIndex, LogSize, NodeId, ShardId, mutant};
+use tidings_types::{BoundedVec, EthereumAddress, LogIndex, LogSize, NodeId, ShardId, mutant};
 
 use crate::claims::Compared;
 use crate::effect::{Alarm, Effect, Now};
@@ -24,6 +24,11 @@ impl Replica {
         let (opened, _) = lane.state().incarnation(log.node);
         let is_mine = self.own.get(&log.shard).is_some_and(|own| own.id() == log);
         !is_mine && log.incarnation <= opened && self.registries.node(log.node).is_some()
+    }
+
+    /// The key under which a log is signed, as the lane that opened it has it (ORD-033).
+    pub(crate) fn signer_of(&self, log: LogId) -> Option<EthereumAddress> {
+        self.lane_state(log.shard)?.signers(&self.registries).of_log(log)
     }
 
     /// A peer says how much it holds of some logs (REP-005).
@@ -58,7 +63,7 @@ impl Replica {
     pub fn flush(&mut self, from: NodeId, examined: ExaminedFlush, now: Now) {
         let log = examined.checkpoint.checkpoint.log;
         let offered = examined.checkpoint;
-        let Some(signer) = self.registries.node(log.node).map(|node| node.signing) else { return };
+        let Some(signer) = self.signer_of(log) else { return };
         let circumstances = Circumstances {
             network: self.network,
             signer,
@@ -177,7 +182,7 @@ impl Replica {
     /// Compares a checkpoint that a peer holds with what is held here.
     pub(crate) fn compare(&mut self, peer: NodeId, claim: SignedCheckpoint, now: Now) {
         let log = claim.checkpoint.log;
-        let Some(signer) = self.registries.node(log.node).map(|node| node.signing) else { return };
+        let Some(signer) = self.signer_of(log) else { return };
         let Some(followed) = self.followed.get_mut(&log) else { return };
         let compared = followed.claims.compare(&claim);
         // What changes nothing costs no verification.

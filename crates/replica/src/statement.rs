@@ -158,10 +158,9 @@ impl Replica {
             let before = stated.and_then(|stated| stated.get(&held.checkpoint.log));
             held.checkpoint.size > before.copied().unwrap_or_default()
         };
-        // A statement with one signature that does not hold is worth nothing, and who wrote a log
-        // may have another key by now.
+        // A statement with one signature that does not hold is worth nothing.
         let is_signed = |held: &SignedCheckpoint| {
-            let signer = self.registry().node(held.checkpoint.log.node).map(|node| node.signing);
+            let signer = self.signer_of(held.checkpoint.log);
             signer.is_some_and(|signer| held.verify(self.network, signer).is_ok())
         };
         let followed = self.followed.iter().filter(|(log, _)| log.shard == shard);

@@ -185,9 +185,9 @@ impl<'a> Session<'a> {
         let next = LogIndex(size.0);
         let latest = self.edge.registries.latest();
         let latest = latest.ok_or_else(|| Lost::Unreachable("no registry".into()))?;
-        let originator = latest.node(log.node).ok_or(Lost::Nonsense("a log of nobody"))?;
-        let verdict = signed.verify(self.edge.network, originator.signing);
-        verdict.map_err(|_| Lost::Nonsense("a checkpoint that does not verify"))?;
+        if !self.is_signed(entries, signed, &latest).await? {
+            return Err(Lost::Nonsense("a checkpoint that does not verify"));
+        }
         let known = self.writer.progress().logs.get(&log).copied().unwrap_or_default();
         let rises = entries.windows(2).all(|pair| pair[0].header.index < pair[1].header.index);
         let is_within = entries.iter().all(|entry| (known..next).contains(&entry.header.index));
@@ -201,6 +201,27 @@ impl<'a> Session<'a> {
             taken.push(Taken::entry(entry, log, self.edge.network, &registry));
         }
         self.enter(taken, Reached::Log(log, next)).await
+    }
+
+    /// Whether the originator signed, by the key that it has or by that which it had when the
+    /// first of the entries was paid for.
+    async fn is_signed(
+        &self,
+        entries: &[LogEntry],
+        signed: &SignedCheckpoint,
+        latest: &Registry,
+    ) -> Result<bool, Lost> {
+        let is_by_key_of = |registry: &Registry| {
+            let originator = registry.node(signed.checkpoint.log.node);
+            originator.is_some_and(|it| signed.verify(self.edge.network, it.signing).is_ok())
+        };
+        if is_by_key_of(latest) {
+            return Ok(true);
+        }
+        match entries.first().and_then(take::epoch_of_entry) {
+            Some(epoch) => Ok(is_by_key_of(&*self.registry(epoch).await?)),
+            None => Ok(false),
+        }
     }
 
     /// Takes the next block of a lane, under its certificate.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use tidings_envelope::{
-    CertifiedBlock, CongestionHistory, DecidedOperation, Evidence, Operation, Outcome,
+    CertifiedBlock, CongestionHistory, DecidedOperation, Evidence, LogId, Operation, Outcome,
     RegistryHistory,
 };
 use tidings_order::{LaneContext, LaneState};
-use tidings_types::{Incarnation, NetworkId, NodeId, ShardId};
+use tidings_types::{EthereumAddress, NetworkId, ShardId};
 
 use super::Verdict;
 use super::source::Source;
@@ -24,6 +24,11 @@ pub struct LaneAudit {
 }
 
 impl LaneAudit {
+    /// The key under which a log is signed, by what was read of the lane (ORD-033).
+    pub fn signer(&self, log: LogId, registries: &RegistryHistory) -> Option<EthereumAddress> {
+        self.state.signers(registries).of_log(log)
+    }
+
     /// A lane of which nothing is read yet.
     pub fn new(shard: ShardId) -> Self {
         Self {
@@ -63,11 +68,6 @@ impl LaneAudit {
     /// The shard's congestion factors, as far as the lane was read (FEE-010).
     pub fn congestion(&self) -> &Arc<CongestionHistory> {
         self.state.congestion()
-    }
-
-    /// The last incarnation of a node that the lane has opened.
-    pub fn incarnation(&self, node: NodeId) -> Incarnation {
-        self.state.incarnation(node).0
     }
 
     /// Takes a block if it is certified and executing it gives the same result.

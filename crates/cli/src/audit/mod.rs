@@ -188,12 +188,6 @@ impl Auditor {
             let lane = self.lanes.entry(shard).or_insert_with(|| LaneAudit::new(shard));
             lane.advance(source, registries, network).await?;
         }
-        // Incarnations are numbered by the lane, so the lane is read after the logs.
-        for (id, log) in &mut self.logs {
-            if let Some(lane) = self.lanes.get(&id.shard) {
-                log.check_incarnation(lane);
-            }
-        }
         self.compare_all().await
     }
 
@@ -202,10 +196,9 @@ impl Auditor {
         for other in &mut self.others {
             for id in other.source.logs().await? {
                 let Some(mine) = self.logs.get(&id) else { continue };
-                let signer = self.registries.node(id.node).map(|node| node.signing);
-                let Some(signer) = signer else { continue };
-                let theirs = other.logs.entry(id).or_insert_with(|| LogAudit::new(id));
                 let Some(lane) = self.lanes.get_mut(&id.shard) else { continue };
+                let Some(signer) = lane.signer(id, &self.registries) else { continue };
+                let theirs = other.logs.entry(id).or_insert_with(|| LogAudit::new(id));
                 let (lane, registries) = ((lane, &self.source), &self.registries);
                 let found = theirs.advance(&other.source, lane, registries, self.network).await?;
                 let two =

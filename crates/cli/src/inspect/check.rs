@@ -15,7 +15,7 @@ use tidings_envelope::{
 };
 use tidings_identity::{IdentityUpdate, ParsedUpdate};
 use tidings_payer::{Missing, Verdict, VerdictContext, judge};
-use tidings_types::{ErrorCode, Period, RegistryEpoch, Wire};
+use tidings_types::{ErrorCode, EthereumAddress, NodeId, Period, RegistryEpoch, Wire};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,15 +129,26 @@ impl Check for LogEntry {
     }
 }
 
+/// What a node signed holds by a key that it has or had.
+fn by_any_key<E: std::fmt::Display>(
+    registries: &RegistryHistory,
+    node: NodeId,
+    verify: impl Fn(EthereumAddress) -> Result<(), E>,
+) -> Result<(), String> {
+    let mut result = Err(format!("node {node} is not in the registry"));
+    for key in registries.signing_keys(node) {
+        result = verify(key).map_err(|error| error.to_string());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 impl Check for SignedCheckpoint {
     fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let node = self.checkpoint.log.node;
-        let result = match registries.node(node) {
-            None => Err(format!("node {node} is not in the registry")),
-            Some(record) => {
-                self.verify(registries.network(), record.signing).map_err(|error| error.to_string())
-            }
-        };
+        let result = by_any_key(registries, node, |key| self.verify(registries.network(), key));
         vec![Finding::of("checkpoint's signature", result)]
     }
 }
@@ -149,12 +160,8 @@ impl Check for AcknowledgedCheckpoint {
         let mut findings = self.checkpoint.check(registries);
         for acknowledgement in self.acknowledgements.iter() {
             let replica = acknowledgement.replica;
-            let result = match registries.node(replica) {
-                None => Err("not in the registry".to_owned()),
-                Some(record) => acknowledgement
-                    .verify(digest, network, record.signing)
-                    .map_err(|error| error.to_string()),
-            };
+            let verify = |key| acknowledgement.verify(digest, network, key);
+            let result = by_any_key(registries, replica, verify);
             findings.push(Finding::of(format!("acknowledgement of node {replica}"), result));
         }
         findings
@@ -198,12 +205,7 @@ impl Check for CertifiedBlock {
 impl Check for Evidence {
     fn check(&self, registries: &RegistryHistory) -> Vec<Finding> {
         let node = self.accused();
-        let result = match registries.node(node) {
-            None => Err(format!("node {node} is not in the registry")),
-            Some(record) => {
-                self.verify(registries.network(), record.signing).map_err(|error| error.to_string())
-            }
-        };
+        let result = by_any_key(registries, node, |key| self.verify(registries.network(), key));
         vec![Finding::of(format!("evidence against node {node}"), result)]
     }
 }
@@ -219,7 +221,13 @@ impl Check for Operation {
             Self::Evidence(evidence) => evidence.check(registries),
             Self::PeriodMarker(_) => Vec::new(),
             Self::Statement(statement) => {
-                let result = statement.verify(registries.network(), registries.latest());
+                let (network, latest) = (registries.network(), registries.latest());
+                let signer_of = |log: LogId| {
+                    let held = statement.held.iter().find(|held| held.checkpoint.log == log)?;
+                    let mut keys = registries.signing_keys(log.node).into_iter();
+                    keys.find(|key| held.verify(network, *key).is_ok())
+                };
+                let result = statement.verify(network, latest, signer_of);
                 vec![Finding::of("signatures of the node and of what it holds", result)]
             }
             Self::Attestation(attested) => {

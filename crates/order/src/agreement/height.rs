@@ -36,7 +36,7 @@ impl Agreement {
 
     fn has_proposable(&self, context: OrderContext<'_>) -> bool {
         self.registry(context).is_some_and(|registry| {
-            let judging = self.state.judging(context.network, self.shard, registry);
+            let judging = self.state.judging(self.lane(context), registry);
             self.queue.any(|operation| judge_again(operation, &judging).is_ok())
         })
     }
@@ -186,7 +186,7 @@ impl Agreement {
             return Vec::new();
         };
         let bytes_max = BLOCK_BYTES_MAX / 2 - BLOCK_BYTES_KEPT_FREE;
-        let judging = self.state.judging(context.network, self.shard, registry);
+        let judging = self.state.judging(self.lane(context), registry);
         self.queue.batch(count_max, bytes_max, |operation| judge_again(operation, &judging).is_ok())
     }
 
@@ -260,7 +260,7 @@ impl Agreement {
             return;
         };
         let state = &self.state;
-        let judging = state.judging(context.network, self.shard, registry);
+        let judging = state.judging(self.lane(context), registry);
         self.queue.retain(|operation| {
             let recorded = match operation {
                 Operation::Evidence(evidence) => {

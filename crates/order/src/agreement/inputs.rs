@@ -52,7 +52,7 @@ impl Agreement {
             // it.
             _ if self.is_decided(operation) => Err(ErrorCode::Repeated),
             _ => {
-                let judging = self.state.judging(context.network, self.shard, registry);
+                let judging = self.state.judging(self.lane(context), registry);
                 self.batches.judge_operation(operation, &judging)
             }
         }
@@ -450,7 +450,8 @@ impl Agreement {
         };
         let blocks = std::mem::take(&mut self.restored.blocks);
         let records = std::mem::take(&mut self.restored.records);
-        let records = recollection.complete(records);
+        let mut records = recollection.complete(records);
+        records.iter_mut().for_each(|record| sign_anew(record, context));
         for block in blocks {
             if let Ok(staged) = self.state.restage(&block, self.lane(context)) {
                 let hash = block.header.hash();
@@ -473,5 +474,20 @@ impl Agreement {
         if has_log {
             self.begin(context);
         }
+    }
+}
+
+/// A member that has another key since it spoke says the same under that: nobody takes the old one
+/// any more, and without its word there may be no quorum.
+fn sign_anew(record: &mut LogRecord, context: OrderContext<'_>) {
+    let OrderContext { network, node, key, .. } = context;
+    match record {
+        LogRecord::Vote(signed) if signed.node == node => {
+            *signed = signed.vote.sign(node, key, network);
+        }
+        LogRecord::Proposal(signed) if signed.node == node => {
+            *signed = signed.proposal.sign(node, key, network);
+        }
+        _ => {}
     }
 }

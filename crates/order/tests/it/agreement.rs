@@ -79,8 +79,7 @@ fn an_operation_that_expired_while_it_waited_is_not_ordered() {
         committee.start(NodeId(node));
     }
     committee.pass_until(|committee| committee.state(NodeId(1)).period() >= Period(4));
-    let (state, shard) = (committee.state(NodeId(1)), tidings_types::ShardId(0));
-    let judging = state.judging(committee.network, shard, &committee.registry);
+    let judging = committee.state(NodeId(1)).judging(committee.lane(), &committee.registry);
     let judged = tidings_order::judge_operation(&operation, &judging);
     assert_eq!(judged, Err(ErrorCode::EnvelopeExpired));
     let before = committee.history().len();

@@ -5,7 +5,7 @@ use tidings_envelope::{
     PayerEnvelope, PeriodStatement, ReportAttestation, Target, Tariff, Topic, UsageReport,
     WriteProof,
 };
-use tidings_order::judge_operation;
+use tidings_order::{LaneContext, judge_operation};
 use tidings_types::ed25519::Signature;
 use tidings_types::{
     BoundedVec, ErrorCode, EthereumAddress, Incarnation, LogSize, NodeId, Period, PicoDollars,
@@ -157,7 +157,7 @@ fn an_operation_is_for_this_shard() {
     };
     let home = body.topic.shard(4);
     for shard in (0..4).map(ShardId) {
-        let judging = lane.state.judging(lane.network, shard, &registry);
+        let judging = lane.state.judging(LaneContext { shard, ..lane.context() }, &registry);
         let verdict = judge_operation(&operation, &judging);
         let expected = match (shard == home, home == ShardId(0)) {
             (false, _) => Err(ErrorCode::WrongShard),
@@ -193,6 +193,7 @@ fn members_speak_of_the_period_that_it_is() {
     // covers: SET-023
     // covers: ORD-007
     let mut lane = Lane::new();
+    lane.apply_one(lane.opening(1, 0, 1));
     let period = lane.begin_period().0;
     let check = |operation: Operation, expected| assert_eq!(judge(&lane, &operation), expected);
     check(statement(&lane, period, |_| {}), Ok(()));

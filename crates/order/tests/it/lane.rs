@@ -48,7 +48,7 @@ impl Lane {
 
     /// What the next operations of a shard are judged by.
     pub fn judging(&self, shard: ShardId) -> JudgingContext<'_> {
-        self.state.judging(self.network, shard, &self.registry)
+        self.state.judging(LaneContext { shard, ..self.context() }, &self.registry)
     }
 
     /// The next block with these operations, which are valid.

@@ -16,5 +16,6 @@ mod proposals;
 mod proving;
 mod racing;
 mod restarts;
+mod signers;
 mod vectors;
 mod voting;

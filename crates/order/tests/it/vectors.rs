@@ -61,7 +61,7 @@ fn a_lane_plays_as_another_implementation_played_it() {
         let comment = &case.comment;
         let operations: Vec<Operation> = case.operations.iter().map(|text| wire(text)).collect();
         for operation in &operations {
-            let judging = state.judging(suite.network, ShardId(0), &registry);
+            let judging = state.judging(context, &registry);
             let judged = judge_operation(operation, &judging);
             assert_eq!(judged, Ok(()), "{comment}");
         }

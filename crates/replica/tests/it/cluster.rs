@@ -179,6 +179,8 @@ pub struct Cluster {
     pub registry: Arc<Registry>,
     /// What nodes know of the registry when they start.
     pub registries: Arc<RegistryHistory>,
+    /// From what the keys of nodes are made that have another one by now.
+    pub keys: BTreeMap<NodeId, u8>,
     /// The registry epoch that payers' batches name.
     pub epoch: RegistryEpoch,
     /// The most that payers sign for an envelope.
@@ -214,6 +216,7 @@ impl Cluster {
         let mut cluster = Self {
             network: registry.network_id(),
             registries: Arc::new(RegistryHistory::new(registry.clone())),
+            keys: BTreeMap::new(),
             epoch: registry.epoch,
             max_fee: PicoDollars(u64::MAX),
             registry,
@@ -243,7 +246,10 @@ impl Cluster {
         self.starts += 1;
         let config = ReplicaConfig {
             node,
-            key: node_key(node),
+            key: self
+                .keys
+                .get(&node)
+                .map_or_else(|| node_key(node), |seed| NodeKey::from_secret(&[*seed; 32]).unwrap()),
             nonce: [self.starts; 32],
             publish_timeout_ms: 5_000,
         };

@@ -12,6 +12,7 @@ use tidings_payer::Missing;
 use tidings_replica::Alarm;
 use tidings_replica::wire::{ControlFrame, FeedFlush};
 use tidings_types::ed25519::Signature;
+use tidings_types::node_key::NodeKey;
 use tidings_types::{
     BoundedVec, EnvelopeId, ErrorCode, EthereumAddress, Incarnation, LogIndex, LogSize, NodeId,
     Period, RegistryEpoch, ShardId, TimestampSeconds, TopicIndex, Wire,
@@ -196,6 +197,47 @@ fn an_entry_waits_for_the_registry_that_its_batch_names() {
     assert_eq!(cluster.disks[&three].ids().len(), 2);
     assert_eq!(cluster.disks[&three].registries, [dearer]);
     assert_eq!(cluster.alarms.len(), 1);
+}
+
+#[test]
+fn who_comes_later_takes_over_what_was_signed_under_an_earlier_key() {
+    // covers: ORD-033
+    // covers: ORD-015
+    let (two, four) = (NodeId(2), NodeId(4));
+    let mut cluster = Cluster::new(4);
+    let empty = cluster.disks[&four].clone();
+    let publish = |cluster: &mut Cluster, text: &[u8]| {
+        let envelope = cluster.envelope(9, Lane::Broadcast, text);
+        let request = cluster.request(two, AckLevel::Replicated, vec![envelope]);
+        let request = cluster.publish(two, &request).unwrap();
+        cluster.run(5_000);
+        let reply = &cluster.replies[&request];
+        reply.receipt(0).unwrap_or_else(|| panic!("{reply:?}")).checkpoint.checkpoint.log
+    };
+    cluster.kill(four);
+    publish(&mut cluster, b"under the first key");
+    // The node gets another key, and starts anew with it.
+    let mut rotated = Registry::clone(&cluster.registry);
+    rotated.epoch = rotated.epoch.plus(1);
+    cluster.keys.insert(two, 99);
+    rotated.nodes[1].signing = NodeKey::from_secret(&[99; 32]).unwrap().address();
+    let rotated = Arc::new(rotated);
+    Arc::make_mut(&mut cluster.registries).insert(rotated.clone()).unwrap();
+    for node in [NodeId(1), two, NodeId(3)] {
+        cluster.learn(node, &rotated);
+    }
+    cluster.epoch = rotated.epoch;
+    cluster.run(20_000);
+    cluster.kill(two);
+    cluster.start(two);
+    cluster.run(20_000);
+    let log = publish(&mut cluster, b"under the second");
+    assert_eq!(log.incarnation, Incarnation(2));
+    cluster.disks.insert(four, empty);
+    cluster.start(four);
+    cluster.run(20_000);
+    assert_eq!(cluster.disks[&four].ids().len(), 2);
+    assert!(cluster.alarms.is_empty(), "{:?}", cluster.alarms);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_repeat_after_expiry_is_answered_and_a_first_is_refused() {
     let request = cluster.request(TWO, AckLevel::Replicated, vec![early.clone()]);
     cluster.publish(TWO, &request).unwrap();
     cluster.settle();
-    for _ in 0..3 {
+    for _ in 0..2 {
         cluster.pass(10_000);
         cluster.settle();
     }
@@ -125,7 +125,7 @@ fn ordered_envelopes_get_certified_receipts_from_any_node() {
         let envelope = cluster.envelope(9, Lane::Ordered, &[node]);
         let node = NodeId(node.into());
         let request = cluster.request(node, AckLevel::Replicated, vec![envelope]);
-        for _ in 0..3 {
+        for _ in 0..2 {
             let id = cluster.publish(node, &request).unwrap();
             cluster.settle();
             let PublishResult::Ordered(receipt) = &cluster.results(id).unwrap()[0] else {
@@ -164,7 +164,7 @@ fn a_failing_disk_refuses_and_recovers() {
     let id = cluster.publish(TWO, &request).unwrap();
     assert_eq!(refused(&cluster.results(id).unwrap()[0]), Some(ErrorCode::StorageUnavailable));
     cluster.broken_disks.clear();
-    for _ in 0..3 {
+    for _ in 0..2 {
         cluster.pass(10_000);
         cluster.settle();
     }
