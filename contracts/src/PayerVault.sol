@@ -11,6 +11,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Period, ShardId} from "./Types.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
+import {ProtocolConstants} from "./generated/ProtocolConstants.sol";
 import {IGuardian} from "./interfaces/IGuardian.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
 import {IPayerVault} from "./interfaces/IPayerVault.sol";
@@ -47,6 +48,9 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         uint64 aheadUntilMs;
         /// Allowed and wanted, but the money or the time was not there.
         uint128 carried;
+        /// Allowed for periods up to the charged one, and not wanted. Reports bill late what comes
+        /// late, so the caps of the last of them can still be used.
+        uint128 spare;
     }
 
     struct Proposal {
@@ -60,6 +64,10 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
     uint256 public constant NOTICE_SECONDS = 7 days;
     /// Proposers that hurry shorten a period to half at most.
     uint256 private constant PACE_MAX = 2;
+    /// How many periods after one its report is made.
+    uint256 private constant REPORT_PERIODS = 2;
+    /// A smaller cap has to wait for such a part of its window.
+    uint256 private constant LOWER_NOTICE_PARTS = 4;
     /// Whose balance is less than such a part of what is reserved counts as short.
     uint256 public constant COVER_PARTS = 8;
 
@@ -211,8 +219,10 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
             );
         }
 
-        uint64 from =
-            (_currentPeriodMax(shard) + parameters.value(Parameter.CapNoticePeriods)).toUint64();
+        uint256 notice = parameters.value(Parameter.CapNoticePeriods);
+        // Reports may lag behind periods that are over, of which nobody took less in.
+        notice = amount < before.amount ? notice + window / LOWER_NOTICE_PARTS : notice;
+        uint64 from = (_currentPeriodMax(shard) + notice).toUint64();
         history.push(from, uint256(amount).toUint64(), window);
         emit CapSet(msg.sender, shard, amount, Period.wrap(from));
     }
@@ -247,24 +257,8 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         // SET-010.
         require(msg.sender == address(settlement), NotSettlement(msg.sender));
         _requireRunning();
-        Tab storage tab = _tabs[payer][shard];
-        CapHistory.Cap[] storage history = _caps[payer][shard];
-        uint128 carried = tab.carried;
-        uint256 allowed = carried;
-        uint64 last = Period.unwrap(through);
-        if (last > tab.chargedThrough) {
-            allowed += history.sum(tab.chargedThrough + 1, last);
-            tab.chargedThrough = last;
-        }
-
-        uint256 due = Math.min(wanted, allowed);
-        taken = due == 0 ? 0 : _drawInPace(payer, tab, history.latest().window, due);
-        // A charge of little must not wipe out what is carried, nor may an allowance that was
-        // not wanted be used later.
-        uint128 left = (Math.max(due, carried) - taken).toUint128();
-        if (left != carried) {
-            tab.carried = left;
-        }
+        taken =
+            _take(payer, _tabs[payer][shard], _caps[payer][shard], wanted, Period.unwrap(through));
         _pools[msg.sender][shard] += taken;
         emit Collected(payer, shard, taken, through);
     }
@@ -462,15 +456,57 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
         tab.aheadUntilMs = (aheadMs + Math.ceilDiv(taken * spanMs, kept)).toUint64();
     }
 
-    /// The latest period that can have begun: the last reported one and those since at the
-    /// fastest pace.
+    /// Takes what is wanted and allowed for the periods through `last`, as far as it is there.
+    function _take(
+        address payer,
+        Tab storage tab,
+        CapHistory.Cap[] storage history,
+        uint256 wanted,
+        uint64 last
+    ) private returns (uint256 taken) {
+        (uint128 carried, uint128 spare) = (tab.carried, tab.spare);
+        uint256 allowed = carried;
+        bool isNext = last > tab.chargedThrough;
+        if (isNext) {
+            allowed += spare + history.sum(tab.chargedThrough + 1, last);
+            tab.chargedThrough = last;
+        }
+        wanted = Math.min(wanted, allowed);
+        taken = wanted == 0 ? 0 : _drawInPace(payer, tab, history.latest().window, wanted);
+        // A charge of little must not wipe out what is carried.
+        wanted = Math.max(wanted, carried);
+        uint128 left = (wanted - taken).toUint128();
+        uint128 unused = isNext ? _keptOf(history, allowed - wanted, last) : spare;
+        if (left != carried || unused != spare) {
+            (tab.carried, tab.spare) = (left, unused);
+        }
+    }
+
+    /// What stays of an allowance that was not wanted through `last`: no more than the caps of the
+    /// last periods, for which something may still be billed.
+    function _keptOf(CapHistory.Cap[] storage history, uint256 unused, uint64 last)
+        private
+        view
+        returns (uint128)
+    {
+        uint64 kept = uint64(ProtocolConstants.LATE_PERIODS_MAX);
+        uint64 first = last < kept ? 0 : last - (kept - 1);
+        return unused == 0 ? 0 : Math.min(unused, history.sum(first, last)).toUint128();
+    }
+
+    /// The latest period that can have begun: the one in which the last report can have been made
+    /// and those since at the fastest pace.
     function _currentPeriodMax(ShardId shard) private view returns (uint256) {
+        uint256 periodMs = parameters.value(Parameter.PeriodMs);
         uint256 acceptedAt = settlement.lastAcceptedAt(shard);
-        uint256 last = _settledThrough(shard);
         // Zero stands for never, and is no time that anybody could hit.
         // slither-disable-next-line incorrect-equality
-        uint256 elapsedMs = (block.timestamp - (acceptedAt == 0 ? deployedAt : acceptedAt)) * 1000;
-        return last + PACE_MAX * Math.ceilDiv(elapsedMs, parameters.value(Parameter.PeriodMs));
+        if (acceptedAt == 0) {
+            return PACE_MAX * Math.ceilDiv((block.timestamp - deployedAt) * 1000, periodMs);
+        }
+        uint256 elapsedMs = (block.timestamp - acceptedAt) * 1000 + 1;
+        uint256 since = REPORT_PERIODS + PACE_MAX * Math.ceilDiv(elapsedMs, periodMs);
+        return _settledThrough(shard) + since;
     }
 
     function _settledThrough(ShardId shard) private view returns (uint64) {

@@ -43,7 +43,8 @@ contract PayerVaultCapsTest is VaultTest {
         settlement.settle(SHARD, 50);
         vm.warp(START + 2 * PERIOD + 1);
         ready(alice, 10, 0);
-        equal(latestFrom(alice), 50 + 6 + NOTICE);
+        // The report of 50 was made in 52 at the earliest, and three periods may have begun since.
+        equal(latestFrom(alice), 52 + 6 + NOTICE);
     }
 
     function test_a_pending_cap_is_not_replaced() public {
@@ -55,17 +56,19 @@ contract PayerVaultCapsTest is VaultTest {
         vault.setCap(OTHER_SHARD, 0);
         settlement.settle(SHARD, NOTICE);
         vault.setCap(SHARD, 5);
-        equal(latestFrom(alice), 2 * NOTICE);
+        // One that was just reported may be over already, and a smaller one waits longer.
+        equal(latestFrom(alice), NOTICE + BEGUN + NOTICE + LOWER_NOTICE);
     }
 
     function test_a_lowered_cap_keeps_its_reserve_until_it_is_released() public {
         ready(alice, 10, 0);
         settlement.settle(SHARD, 20);
         setCap(alice, SHARD, 4);
-        uint64 from = 20 + NOTICE;
+        uint64 from = 20 + BEGUN + NOTICE + LOWER_NOTICE;
+        equal(latestFrom(alice), from);
         equal(vault.reservedOf(alice), 100);
-        // The last ten: 10 in 21, 4 in 22 to 30.
-        equal(allowance(alice, 15, 30), 46);
+        // The last ten: 10 before, 4 from then on.
+        equal(allowance(alice, 15, from + 1), 8 * 10 + 2 * 4);
         vm.expectRevert(abi.encodeWithSelector(IPayerVault.CapKept.selector, from + WINDOW - 1));
         vault.releaseCap(alice, SHARD);
 
@@ -116,7 +119,7 @@ contract PayerVaultCapsTest is VaultTest {
         setCap(alice, SHARD, 10);
         equal(vault.reservedOf(alice), 200);
         equal(allowance(alice, 5, 40), 100);
-        equal(allowance(alice, 5, 42), 200);
+        equal(allowance(alice, 5, 40 + BEGUN + NOTICE), 200);
         parameters.set(Parameter.CapWindowPeriods, 5);
         settlement.settle(SHARD, 50);
         setCap(alice, SHARD, 10);
@@ -185,20 +188,35 @@ contract PayerVaultCapsTest is VaultTest {
     function test_what_is_taken_is_within_what_is_wanted_and_allowed() public {
         ready(alice, 10, 1000);
         equal(settlement.collect(alice, SHARD, 15, 3), 15);
-        // Periods 4 and 5.
-        equal(settlement.collect(alice, SHARD, 1000, 5), 20);
+        // Periods 4 and 5, and what is left of 3.
+        equal(settlement.collect(alice, SHARD, 1000, 5), 25);
         equal(through(alice), 5);
         equal(settlement.collect(alice, SHARD, 1000, 5), 0);
         equal(settlement.collect(alice, SHARD, 1000, 4), 0);
         equal(through(alice), 5);
-        equal(vault.balanceOf(alice), 1100 - 35);
+        equal(vault.balanceOf(alice), 1100 - 40);
     }
 
-    function test_allowance_that_was_not_wanted_is_gone() public {
+    function test_allowance_that_was_not_wanted_stays_for_four_periods() public {
+        // covers: SET-010
         ready(alice, 10, 1000);
         equal(settlement.collect(alice, SHARD, 1, 9), 1);
         equal(settlement.collect(alice, SHARD, 1000, 9), 0);
-        equal(settlement.collect(alice, SHARD, 1000, 10), 10);
+        equal(settlement.collect(alice, SHARD, 11, 10), 11);
+        // After period 9 four caps were kept.
+        equal(settlement.collect(alice, SHARD, 1000, 12), 39 + 20);
+        equal(settlement.collect(alice, SHARD, 1000, 13), 10);
+    }
+
+    function test_of_a_smaller_cap_less_is_kept() public {
+        // covers: SET-010
+        ready(alice, 10, 1000);
+        settlement.settle(SHARD, 10);
+        setCap(alice, SHARD, 3);
+        uint64 from = latestFrom(alice);
+        settlement.collect(alice, SHARD, 0, from + 1);
+        // Two periods of each.
+        equal(settlement.collect(alice, SHARD, 1000, from + 2), 2 * 10 + 2 * 3 + 3);
     }
 
     function test_what_the_balance_lacked_is_taken_later() public {
@@ -239,16 +257,20 @@ contract PayerVaultCapsTest is VaultTest {
         ready(alice, 10, 1000);
         settlement.settle(SHARD, 10);
         setCap(alice, SHARD, 3);
-        // 10 in 9, 10 and 11; 3 in 12 and 13.
-        equal(allowance(alice, 9, 13), 36);
-        equal(settlement.collect(alice, SHARD, 1000, 8), 70);
+        uint64 from = latestFrom(alice);
+        // 10 in three periods, 3 in two.
+        equal(allowance(alice, from - 3, from + 1), 36);
+        equal(settlement.collect(alice, SHARD, 1000, from - 4), WINDOW * 10);
         vm.warp(START + 1 days);
-        equal(settlement.collect(alice, SHARD, 1000, 13), 36);
-        settlement.settle(SHARD, 13);
+        equal(settlement.collect(alice, SHARD, 1000, from + 1), 36);
+        settlement.settle(SHARD, from + 1);
         setCap(alice, SHARD, 20);
         // The past stays as it was.
-        equal(allowance(alice, 9, 13), 36);
-        equal(settlement.collect(alice, SHARD, 1000, 16), 3 + 20 + 20);
+        equal(allowance(alice, from - 3, from + 1), 36);
+        uint64 raised = latestFrom(alice);
+        equal(raised, from + 1 + BEGUN + NOTICE);
+        uint256 between = raised - from - 2;
+        equal(settlement.collect(alice, SHARD, 1000, raised + 1), between * 3 + 20 + 20);
     }
 
     function test_caps_of_shards_are_apart() public {

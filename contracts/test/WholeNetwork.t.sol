@@ -173,7 +173,7 @@ contract WholeNetworkTest is WholeNetwork {
         // covers: SET-014
         _begin();
         // The report before has no payer and no earnings, of which nothing could be shown.
-        _add(6, 2_000_000 * UNIT, 2_000_000 * UNIT);
+        _add(10, 2_000_000 * UNIT, 2_000_000 * UNIT);
         _mature();
         equal(_charge(1, 0), 2_000_000);
         equal(_claim(1, _nodes[3]), 475_000);
@@ -195,8 +195,8 @@ contract WholeNetworkTest is WholeNetwork {
         vault.requestWithdrawal(free);
         vm.stopPrank();
         // What is asked back does not lower what the caps allow.
-        _add(6, 4 * CAP * UNIT, 0);
-        _add(7, CAP * UNIT, 0);
+        _add(10, 4 * CAP * UNIT, 0);
+        _add(11, CAP * UNIT, 0);
         _mature();
         equal(_charge(2, 0), 5 * CAP);
         equal(vault.balanceOf(alice), DEPOSIT - free - 5 * CAP);
@@ -213,15 +213,15 @@ contract WholeNetworkTest is WholeNetwork {
     function test_no_committee_takes_more_than_the_caps() external {
         // covers: SET-010
         _begin();
-        // The cap begins with period 3.
+        // The cap begins with period 7.
         (, Period from,) = vault.latestCapOf(alice, ONLY_SHARD);
-        equal(Period.unwrap(from), 3);
-        _add(6, 4 * CAP * UNIT, 0);
+        equal(Period.unwrap(from), 7);
+        _add(10, 4 * CAP * UNIT, 0);
         _mature();
-        uint256 index = _add(8, 2 * CAP * UNIT + UNIT, 0);
+        uint256 index = _add(12, 2 * CAP * UNIT + UNIT, 0);
         // Nobody can have it dropped, but the vault knows the caps itself.
         equal(settlement.reportCount(ONLY_SHARD), index + 1);
-        index = _add(9, 4000 * UNIT * UNIT, 0);
+        index = _add(13, 4000 * UNIT * UNIT, 0);
         _mature();
         equal(_charge(index, 0), 7 * CAP);
         _checkConserved(2 * DEPOSIT, 0, 0);

@@ -31,6 +31,11 @@ library ProtocolConstants {
     /// Unit: periods.
     uint256 internal constant NOT_AFTER_PERIODS_AHEAD_MAX = 2;
 
+    /// How long after its fee period an entry is still billed: who keeps it back for longer works
+    /// for nothing, and ids need not be kept for ever.
+    /// Unit: periods.
+    uint256 internal constant LATE_PERIODS_MAX = 4;
+
     /// Two by which an envelope may expire after it is taken, and four by which its shard may trail
     /// the others.
     /// Unit: periods.

@@ -18,6 +18,10 @@ abstract contract VaultTest is Test {
     uint256 internal constant PERIOD = 10;
     uint64 internal constant WINDOW = 10;
     uint64 internal constant NOTICE = 2;
+    /// How many periods after the last reported one may have begun when its report is accepted.
+    uint64 internal constant BEGUN = 4;
+    /// How much longer a smaller cap waits.
+    uint64 internal constant LOWER_NOTICE = WINDOW / 4;
     uint256 internal constant WAIT = 1 days;
     /// What everybody owns before a test.
     uint256 internal constant MINTED = 1_000_000e6;

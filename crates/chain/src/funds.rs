@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::U256;
 use alloy::providers::{DynProvider, Provider};
-use tidings_payer::{Cap, Funds, ShardFunds};
+use tidings_envelope::registry::CapRecord;
+use tidings_payer::{Funds, ShardFunds};
 use tidings_types::{EthereumAddress, Period, PicoDollarsTotal, ShardId};
 
 use crate::contracts::{NodeRegistry, PayerVault};
+use crate::convert::picodollars;
 use crate::{ChainError, Deployment, Endpoints, address};
 
 /// Reads a payer's funds as of the newest final block, all from one and the same block; none when
@@ -63,10 +65,11 @@ async fn read_at(
         let carried = vault.carriedOf(whose, shard).block(block).call().await.map_err(failed)?;
         // What is carried is owed for periods that were charged.
         balance.0 = balance.0.saturating_sub(amount(carried)?.0);
-        let cap = Cap {
-            before: amount(U256::from(before))?,
+        let cap = CapRecord {
+            shard: ShardId(shard),
+            before: picodollars(before),
             from: Period(latest.from),
-            amount: amount(U256::from(latest.amount))?,
+            amount: picodollars(latest.amount),
         };
         let charged_through = Period(charged.map_err(failed)?);
         shards.insert(ShardId(shard), ShardFunds { cap, charged_through });

@@ -52,7 +52,7 @@ pub enum Parameter {
     ReporterSharePermille,
     /// In seconds. A day in which anybody can show that a payer's sum has fallen.
     ChallengeSeconds,
-    /// In periods. A payer's cap is reserved for so many periods, a month of hours: how late it may be charged.
+    /// In periods. A payer's cap is reserved for so many periods, a month of hours: how late it may be charged. An eighth of them has to cover what is on its way to be charged.
     CapWindowPeriods,
     /// In periods. A changed cap holds from so many periods ahead, so that nodes see it before it binds them.
     CapNoticePeriods,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tidings_envelope::registry::{CapRecord, PayerRecord};
 use tidings_types::ed25519::PublicKey;
-use tidings_types::{EthereumAddress, Period, PicoDollars, PicoDollarsTotal, ShardId};
+use tidings_types::{EthereumAddress, Period, ShardId};
+
+use crate::convert::picodollars;
 
 /// What happened to a payer's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl Account {
     /// the one before it is known all that matters.
     fn set_cap(&mut self, shard: ShardId, from: Period, units: u128) {
         let before = self.caps.get(&shard).map(|cap| cap.at(from)).unwrap_or_default();
-        self.caps.insert(shard, CapRecord { shard, before, from, amount: saturated(units) });
+        self.caps.insert(shard, CapRecord { shard, before, from, amount: picodollars(units) });
     }
 
     fn record(&self, address: EthereumAddress, now: u64, shard_count: u16) -> PayerRecord {
@@ -79,15 +81,10 @@ impl Account {
     }
 }
 
-/// So many units of the token; more than fits, some eighteen million dollars a period, is as good
-/// as that.
-fn saturated(units: u128) -> PicoDollars {
-    let exact = PicoDollarsTotal::from_units(units).ok();
-    PicoDollars(exact.and_then(|amount| u64::try_from(amount.0).ok()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
+    use tidings_types::PicoDollars;
+
     use super::*;
 
     const PAYER: EthereumAddress = EthereumAddress([7; 20]);

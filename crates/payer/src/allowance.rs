@@ -43,7 +43,7 @@ pub struct Allowance {
     /// Made when they are asked for first: a snapshot has many payers, and most shards few changes.
     tables: BTreeMap<(ShardId, RegistryEpoch), CapTable>,
     taken: BTreeMap<(Period, ShardId, EthereumAddress), PicoDollarsTotal>,
-    /// Operations that are not decided yet, and when they were taken: they may be submitted again.
+    /// Operations that are not decided yet, and when they expire: they may be submitted again.
     under_way: BTreeMap<EnvelopeId, (Due, Period)>,
 }
 
@@ -89,9 +89,9 @@ impl Allowance {
         self.under_way.contains_key(&id)
     }
 
-    /// Notes that an operation was taken.
-    pub fn take_operation(&mut self, id: EnvelopeId, due: &Due) {
-        if self.under_way.insert(id, (*due, due.period)).is_none() {
+    /// Notes that an operation was taken, which can be decided until `not_after` is over.
+    pub fn take_operation(&mut self, id: EnvelopeId, due: &Due, not_after: Period) {
+        if self.under_way.insert(id, (*due, not_after)).is_none() {
             self.take(due);
         }
     }
@@ -103,6 +103,7 @@ impl Allowance {
 
     /// A period of a shard begins: what is not decided yet will be billed with this one.
     pub fn begin(&mut self, shard: ShardId, period: Period) {
+        self.under_way.retain(|_, (due, expiry)| due.shard != shard || *expiry >= period);
         let mut moved = Vec::new();
         for (due, _) in self.under_way.values_mut().filter(|(due, _)| due.shard == shard) {
             due.period = period;
@@ -117,7 +118,7 @@ impl Allowance {
         if self.taken.first_key_value().is_some_and(|(oldest, _)| *oldest < kept) {
             self.taken = self.taken.split_off(&kept);
         }
-        self.under_way.retain(|_, (_, taken_in)| *taken_in >= period);
+        self.under_way.retain(|_, (_, not_after)| *not_after >= period);
     }
 }
 
@@ -219,7 +220,7 @@ mod tests {
     fn an_operation_counts_once_however_often_it_comes() {
         let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(80)));
         let id = EnvelopeId([1; 32]);
-        (0..5).for_each(|_| allowance.take_operation(id, &due(5, 10)));
+        (0..5).for_each(|_| allowance.take_operation(id, &due(5, 10), Period(5)));
         assert!(has_room(&mut allowance, &due(5, 10), &registry));
         assert!(allowance.has_operation(id));
         allowance.forget(Period(6));
@@ -231,11 +232,15 @@ mod tests {
         // covers: FEE-009
         let (mut allowance, registry) = (Allowance::default(), registry(1, 4, Some(80)));
         let [early, late] = [1, 2].map(|byte| EnvelopeId([byte; 32]));
-        [early, late].iter().for_each(|id| allowance.take_operation(*id, &due(5, 10)));
+        for id in [early, late] {
+            allowance.take_operation(id, &due(5, 10), Period(7));
+        }
+        allowance.take_operation(EnvelopeId([3; 32]), &due(5, 0), Period(5));
         allowance.decided(early);
         allowance.begin(ShardId(0), Period(6));
         assert!(has_room(&mut allowance, &due(6, 20), &registry), "another shard's period");
         allowance.begin(SHARD, Period(6));
+        assert!(!allowance.has_operation(EnvelopeId([3; 32])), "it has expired");
         allowance.decided(late);
         assert!(has_room(&mut allowance, &due(6, 10), &registry));
         assert!(!has_room(&mut allowance, &due(6, 11), &registry));

@@ -1,21 +1,19 @@
 //! Counting the pinned entries and the operations of a period: each id once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tidings_envelope::{CongestionHistory, EntryHeader, UNCONGESTED_PERMILLE, uncongested_part};
-use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, NOT_AFTER_PERIODS_AHEAD_MAX};
+use tidings_types::constants::{
+    FEE_PERIODS_BEFORE_EXPIRY_MAX, LATE_PERIODS_MAX, NOT_AFTER_PERIODS_AHEAD_MAX,
+};
 use tidings_types::{
     EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal,
 };
 
-use crate::caps::CapTable;
 use crate::holdings::Pin;
+use crate::rooms::Rooms;
 use crate::{Usage, UsageTally, Work};
-
-/// How many periods after its fee period an entry is still billed; who keeps it back for longer
-/// works for nothing, and ids need not be kept for ever (SET-004).
-pub(crate) const LATE_PERIODS_MAX: u64 = 4;
 
 /// How many periods before the one that is billed ids are kept: an entry that is still billed is of
 /// a period at most [`LATE_PERIODS_MAX`] before it, and an earlier entry of the same envelope at
@@ -44,6 +42,8 @@ pub(crate) struct Charge {
     pub(crate) uncongested: PicoDollars,
     /// Whom the originating part goes to; the protocol, if nobody.
     pub(crate) originator: Option<NodeId>,
+    /// The node whose log has the entry; none for an operation, which is nobody's in particular.
+    pub(crate) taken_by: Option<NodeId>,
     /// Who holds it.
     pub(crate) holders: Arc<[NodeId]>,
     /// Its bytes times the days that it is kept.
@@ -67,6 +67,7 @@ impl Charge {
             usage: Usage::of(header),
             uncongested: uncongested_part(header.fee, permille),
             originator: Some(pin.log.node),
+            taken_by: Some(pin.log.node),
             holders,
             byte_days: u128::from(header.payload_length) * u128::from(header.retention_days),
         }
@@ -93,61 +94,40 @@ impl Holders {
     }
 }
 
-/// What is known of a shard's envelopes beyond one period: ids that were billed, what payers were
-/// billed for periods of which something may still come, and entries of periods that are not over.
+/// What is known of a shard's envelopes beyond one period: ids that were billed, what payers may
+/// still be billed, and entries of periods that are not over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counter {
     /// Asked and never listed, so that their order is nobody's concern.
     billed: BTreeMap<Period, HashSet<EnvelopeId>>,
-    /// Of payers that have a cap.
-    spent: BTreeMap<Period, HashMap<EthereumAddress, PicoDollars>>,
+    pub(crate) rooms: Rooms,
     postponed: Vec<Charge>,
-}
-
-/// How much payers may be billed, when a period is closed (SET-026).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// By the snapshot of the block that closes it.
-    pub(crate) caps: CapTable,
-    /// The payers that were short of money in each period, by the snapshot of its epoch.
-    pub(crate) short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
-}
-
-impl Limits {
-    /// The most that a payer may be billed for a period; none where there is no limit.
-    fn cap(&self, payer: EthereumAddress, period: Period) -> Option<PicoDollars> {
-        let is_short = self.short.get(&period).is_some_and(|short| short.contains(&payer));
-        match is_short {
-            true => Some(PicoDollars(0)),
-            false => self.caps.cap(payer, period),
-        }
-    }
 }
 
 /// The sums of one period while it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) last: Period,
-    pub(crate) limits: Limits,
     pub(crate) tally: UsageTally,
     pub(crate) work: Work,
 }
 
 impl Counter {
     /// Begins to count what `last` and the periods before it are billed.
-    pub(crate) fn begin(&mut self, last: Period, limits: Limits) -> Count {
-        let mut count = Count { last, limits, tally: UsageTally::new(), work: Work::default() };
+    ///
+    /// Call [`Rooms::begin`] first.
+    pub(crate) fn begin(&mut self, last: Period) -> Count {
+        let mut count = Count { last, tally: UsageTally::new(), work: Work::default() };
         self.billed = self.billed.split_off(&last.minus(BILLED_PERIODS_KEPT));
-        self.spent = self.spent.split_off(&last.minus(LATE_PERIODS_MAX));
         for charge in std::mem::take(&mut self.postponed) {
             self.add(charge, &mut count);
         }
         count
     }
 
-    /// Counts a charge, unless its id was billed before, it comes too late, or its payer's cap for
-    /// the period leaves no room for it; what belongs to a later period waits for that, unless that
-    /// is too far away.
+    /// Counts a charge, unless its id was billed before, it comes too late, or its payer's caps
+    /// leave no room for it; what belongs to a later period waits for that, unless that is too far
+    /// away.
     pub(crate) fn add(&mut self, charge: Charge, count: &mut Count) {
         if charge.period > count.last {
             if charge.period <= count.last.plus(EARLY_PERIODS_MAX) {
@@ -158,23 +138,10 @@ impl Counter {
         if charge.period < count.last.minus(LATE_PERIODS_MAX) || !self.is_first(&charge) {
             return;
         }
-        let is_billed = self.spend(&charge, &count.limits) && count.add(&charge);
-        if !is_billed && let Some(ids) = self.billed.get_mut(&charge.period) {
+        let Charge { payer, period, usage, taken_by, .. } = charge;
+        let is_billed = self.rooms.spend(payer, taken_by, period, usage.fee) && count.add(&charge);
+        if !is_billed && let Some(ids) = self.billed.get_mut(&period) {
             ids.remove(&charge.id);
-        }
-    }
-
-    /// Takes a charge from what its payer's cap has left for the period; false if that is less.
-    fn spend(&mut self, charge: &Charge, limits: &Limits) -> bool {
-        let Some(cap) = limits.cap(charge.payer, charge.period) else { return true };
-        let of_period = self.spent.entry(charge.period).or_default();
-        let spent = of_period.entry(charge.payer).or_default();
-        match spent.plus(charge.usage.fee) {
-            Ok(after) if after <= cap => {
-                *spent = after;
-                true
-            }
-            _ => false,
         }
     }
 

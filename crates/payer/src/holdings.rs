@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_envelope::{LogId, PeriodStatement};
+use tidings_types::constants::LATE_PERIODS_MAX;
 use tidings_types::{Hash, LogIndex, LogSize, NodeId, Period};
 
-use crate::counting::{EARLY_PERIODS_MAX, LATE_PERIODS_MAX};
+use crate::counting::EARLY_PERIODS_MAX;
 
 /// A stretch of a log that so many members hold that it can be billed (SET-023).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,12 @@ use tidings_envelope::{
     UNCONGESTED_PERMILLE, UsageReport, uncongested_part,
 };
 use tidings_types::{
-    BlockHash, ErrorCode, EthereumAddress, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period,
-    PicoDollars, RegistryEpoch, ShardId, Wire, labelled_hash,
+    BlockHash, ErrorCode, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, PicoDollars,
+    RegistryEpoch, ShardId, Wire, labelled_hash,
 };
 use tls_codec::Size;
 
-use crate::caps::CapTable;
-use crate::counting::{Charge, Count, Counter, Holders, LATE_PERIODS_MAX, Limits};
+use crate::counting::{Charge, Count, Counter, Holders};
 use crate::holdings::{Holdings, Pin};
 use crate::{Closing, Ledger, Usage, Work, medians};
 
@@ -61,6 +60,9 @@ struct Open {
     pins: Vec<Pin>,
     next: (usize, u64),
     holders: Holders,
+    /// To be counted after the entries: each node takes in no more entries of a payer's than its
+    /// part, and any member may propose operations (SET-026).
+    operations: Vec<Charge>,
     count: Count,
     /// What the report adds, but for the work, which is counted.
     closing: Closing,
@@ -83,8 +85,6 @@ pub struct Meter {
     /// Logs of which two histories are on record.
     forked: BTreeSet<LogId>,
     congestion: CongestionHistory,
-    /// The payers that are short of money in each period for which something may still be billed.
-    short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
     counter: Counter,
     open: Option<Open>,
 }
@@ -103,7 +103,6 @@ impl Meter {
             holdings: Holdings::default(),
             forked: BTreeSet::new(),
             congestion: CongestionHistory::default(),
-            short: BTreeMap::new(),
             counter: Counter::default(),
             open: None,
         }
@@ -201,11 +200,7 @@ impl Meter {
         let stated: Vec<u64> = statements.map(|statement| statement.taken).collect();
         let change = self.congestion.change(registry, self.shard, &stated);
         self.congestion.begin(period, change);
-        let short = registry.payers.iter().filter(|payer| payer.is_short);
-        let short: BTreeSet<_> = short.map(|payer| payer.address).collect();
-        if !short.is_empty() {
-            self.short.insert(self.congestion.settled(), short);
-        }
+        self.counter.rooms.note_short(self.congestion.settled(), registry);
         self.period = period;
     }
 
@@ -217,14 +212,14 @@ impl Meter {
         by_members.clone().for_each(|statement| self.holdings.note(statement));
         let needed = registry.durability_quorum(self.shard);
         let pins = self.holdings.pin(last, &committee, needed, &self.forked);
-        self.short = self.short.split_off(&last.minus(LATE_PERIODS_MAX));
-        let caps = CapTable::new(registry, self.shard);
-        let mut count = self.counter.begin(last, Limits { caps, short: self.short.clone() });
-        for mut charge in charges {
-            // Whoever was not there in the period took nothing in.
-            charge.originator = charge.originator.filter(|it| statements.contains_key(it));
-            self.counter.add(charge, &mut count);
-        }
+        self.counter.rooms.begin(last, registry, self.shard);
+        let mut count = self.counter.begin(last);
+        // Whoever was not there in the period took nothing in.
+        let was_there = |it: &NodeId| statements.contains_key(it);
+        let charges = charges
+            .into_iter()
+            .map(|charge| Charge { originator: charge.originator.filter(was_there), ..charge });
+        let operations = charges.collect();
         count.work.votes = statements.keys().map(|member| (*member, 1)).collect();
         let closing = Closing {
             last,
@@ -238,7 +233,7 @@ impl Meter {
             ),
         };
         let next = (0, pins.first().map_or(0, |pin| pin.from.0));
-        Open { pins, next, holders: Holders::default(), count, closing }
+        Open { pins, next, holders: Holders::default(), operations, count, closing }
     }
 
     /// The stretches of logs to be counted now, in this order; none while no period is to be
@@ -277,9 +272,12 @@ impl Meter {
     /// # Errors
     /// [`MeterError`] when entries are missing, or a sum does not fit.
     pub fn close(&mut self) -> Result<UsageReport, MeterError> {
-        let Some(open) = &self.open else { return Err(MeterError::Unclosed(self.period)) };
+        let Some(open) = &mut self.open else { return Err(MeterError::Unclosed(self.period)) };
         if let Some(pin) = open.pins.get(open.next.0) {
             return Err(MeterError::Entry { log: pin.log, index: open.next.1 });
+        }
+        for charge in std::mem::take(&mut open.operations) {
+            self.counter.add(charge, &mut open.count);
         }
         let closing = Closing { work: open.count.work.clone(), ..open.closing.clone() };
         let ledger = self.ledger.close(&open.count.tally, &closing, self.network)?;
@@ -331,6 +329,7 @@ fn charge(
         usage: Usage { envelopes: 1, bytes, fee: owed },
         uncongested: uncongested_part(owed, tariff.congestion_permille),
         originator,
+        taken_by: None,
         holders: Arc::default(),
         byte_days: 0,
     })

@@ -2,6 +2,7 @@
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
 use tidings_envelope::{Block, EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
+use tidings_order::LaneState;
 use tidings_payer::Due;
 use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId, mutant};
 
@@ -35,7 +36,9 @@ impl Replica {
                 Item::Ordered { id, not_after, due, operation } => {
                     match self.recall(waiter, due.shard, not_after, id) {
                         true => None,
-                        false => self.publish_ordered(waiter, id, &due, *operation, now).err(),
+                        false => self
+                            .publish_ordered(waiter, (id, not_after), due, *operation, now)
+                            .err(),
                     }
                 }
             };
@@ -68,20 +71,23 @@ impl Replica {
     fn publish_ordered(
         &mut self,
         waiter: Waiter,
-        id: EnvelopeId,
-        due: &Due,
+        (id, not_after): (EnvelopeId, Period),
+        due: Due,
         operation: Operation,
         now: Now,
     ) -> Result<(), ErrorCode> {
+        // A period may have begun since it was prepared.
+        let current = self.lane_state(due.shard).map(LaneState::period).unwrap_or_default();
+        let due = Due { period: due.period.max(current), ..due };
         // What is under way already was taken when it came first.
         let is_new = !self.allowance.has_operation(id);
         if is_new {
-            self.check_allowance(due)?;
+            self.check_allowance(&due)?;
         }
         self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
             .unwrap_or(Err(ErrorCode::WrongShard))?;
         if is_new {
-            self.allowance.take_operation(id, due);
+            self.allowance.take_operation(id, &due, not_after);
         }
         Ok(())
     }

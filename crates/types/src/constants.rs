@@ -40,6 +40,12 @@ pub const RETENTION_DAYS_MAX: u16 = 365;
 /// Unit: periods. Source: spec/03-envelopes.md.
 pub const NOT_AFTER_PERIODS_AHEAD_MAX: u64 = 2;
 
+/// How long after its fee period an entry is still billed: who keeps it back for longer works
+/// for nothing, and ids need not be kept for ever.
+///
+/// Unit: periods. Source: spec/15-settlement.md.
+pub const LATE_PERIODS_MAX: u64 = 4;
+
 /// Two by which an envelope may expire after it is taken, and four by which its shard may trail
 /// the others.
 ///

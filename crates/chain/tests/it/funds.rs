@@ -6,13 +6,15 @@ use serde_json::json;
 use tidings_chain::contracts::{DevnetDollar, PayerVault};
 use tidings_chain::{ContractError, Watcher, WatcherConfig, address, read_funds};
 use tidings_envelope::registry::PayerRecord;
-use tidings_payer::{Cap, Funds, ShardFunds};
+use tidings_payer::{Funds, ShardFunds};
 use tidings_types::{Period, PicoDollars, PicoDollarsTotal, ShardId};
 
 use crate::anvil::Stage;
 
 /// Units of a dollar a period.
 const CAP: u128 = 1_000;
+
+const CAP_PICODOLLARS: PicoDollars = PicoDollars(1_000_000_000);
 
 const DEPOSIT: u128 = 5_000_000;
 
@@ -81,7 +83,7 @@ async fn an_epoch_has_every_payers_cap_and_says_who_is_short() {
     stage.open_epoch().await;
     let capped = record(&stage).await;
     let from = read(&stage, 0).await.unwrap().shards[&ShardId(0)].cap.from;
-    assert_eq!(capped.cap(ShardId(0), from), Some(PicoDollars(CAP as u64 * 1_000_000)));
+    assert_eq!(capped.cap(ShardId(0), from), Some(CAP_PICODOLLARS));
     assert_eq!(capped.cap(ShardId(0), from.minus(1)), Some(PicoDollars(0)));
     assert!(!capped.is_short);
 
@@ -110,15 +112,15 @@ async fn funds_are_what_the_vault_says_at_the_depth_of_finality() {
     let funds = read(&stage, 0).await.unwrap();
     let ShardFunds { cap, charged_through } = funds.shards[&ShardId(0)];
     assert_eq!((funds.balance, funds.shards.len()), (dollars(DEPOSIT), 1));
-    assert_eq!((cap.before, cap.amount), (dollars(0), dollars(CAP)));
+    assert_eq!((cap.before, cap.amount), (PicoDollars(0), CAP_PICODOLLARS));
     assert_eq!(charged_through, Period(0));
-    assert_eq!(funds.cap(ShardId(0), cap.from), dollars(CAP));
-    assert_eq!(funds.cap(ShardId(0), cap.from.minus(1)), dollars(0));
+    assert_eq!(funds.cap(ShardId(0), cap.from), CAP_PICODOLLARS);
+    assert_eq!(funds.cap(ShardId(0), cap.from.minus(1)), PicoDollars(0));
 
     // A block before, the cap was not there, and another one before that, no money.
     let before = read(&stage, 1).await.unwrap();
     assert_eq!(before.balance, dollars(DEPOSIT));
-    assert_eq!(before.shards[&ShardId(0)].cap, Cap::default());
+    assert_eq!(before.cap(ShardId(0), Period(u64::MAX)), PicoDollars(0));
     assert_eq!(read(&stage, 2).await.unwrap().balance, dollars(0));
     assert_eq!(read(&stage, 1_000_000).await, None);
 

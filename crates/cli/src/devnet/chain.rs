@@ -229,7 +229,7 @@ fn plan_text(options: &DevnetInit) -> String {
         ("CadencePermilleMin", 100),
         ("AcknowledgementMsMax", 600_000),
         ("ServedPermilleMin", 0),
-        ("CapWindowPeriods", 30),
+        ("CapWindowPeriods", 80),
         ("CongestionTargetBytes", options.busy_at),
     ];
     let mut text = "keeper_until = 4000000000\ntimelock_seconds = 150\n\

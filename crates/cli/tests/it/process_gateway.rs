@@ -76,8 +76,8 @@ fn add_payer(network: &mut Settled, payer: &str) -> String {
     write_secret(&session, &"2b".repeat(32));
     let key = SigningKey::from_secret(&[0x2b; 32]).public_key().to_string();
     for act in [
-        ["chain", "mint", payer, "25"].as_slice(),
-        &["payer", "deposit", "25"],
+        ["chain", "mint", payer, "50"].as_slice(),
+        &["payer", "deposit", "50"],
         &["payer", "add-session-key", &key, "4000000000"],
         &["payer", "cap", "0", "0.5"],
     ] {

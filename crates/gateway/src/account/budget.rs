@@ -165,7 +165,7 @@ impl Budget {
             shards: shards
                 .map(|(shard, period)| ShardReport {
                     shard,
-                    cap_picodollars: funds.cap(shard, period),
+                    cap_picodollars: funds.cap(shard, period).into(),
                     spent_picodollars: state.ledger.spent(shard, period),
                 })
                 .collect(),

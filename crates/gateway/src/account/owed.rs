@@ -75,7 +75,7 @@ impl Ledger {
         }
         for (shard, amount) in wanted {
             let spent = self.spent(*shard, period).0.saturating_add(amount.0);
-            if spent > self.funds.cap(*shard, period).0 {
+            if spent > self.funds.cap(*shard, period).0.into() {
                 return Err(Shortage::Cap { shard: *shard, period });
             }
         }
@@ -173,19 +173,23 @@ fn owed(shard: ShardId, period: Period, amount: u128) -> OwedAmount {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tidings_payer::{Cap, ShardFunds};
+    use tidings_envelope::registry::CapRecord;
+    use tidings_payer::ShardFunds;
+    use tidings_types::PicoDollars;
 
     use super::*;
 
-    fn funds(balance: u128, cap: u128, charged_through: u64) -> Funds {
-        let cap =
-            Cap { before: PicoDollarsTotal(cap), from: Period(9), amount: PicoDollarsTotal(1) };
-        let shard = ShardFunds { cap, charged_through: Period(charged_through) };
-        let shards = (0..2).map(|number| (ShardId(number), shard)).collect();
+    fn funds(balance: u128, cap: u64, charged_through: u64) -> Funds {
+        let of_shard = |number| {
+            let (shard, before, amount) = (ShardId(number), PicoDollars(cap), PicoDollars(1));
+            let cap = CapRecord { shard, before, from: Period(9), amount };
+            (shard, ShardFunds { cap, charged_through: Period(charged_through) })
+        };
+        let shards = (0..2).map(of_shard).collect();
         Funds { balance: PicoDollarsTotal(balance), shards }
     }
 
-    fn ledger(balance: u128, cap: u128) -> Ledger {
+    fn ledger(balance: u128, cap: u64) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.learn(funds(balance, cap, 0));
         ledger
@@ -257,7 +261,7 @@ mod tests {
                 }
                 prop_assert!(ledger.owed().0 <= balance);
                 for period in 1..4 {
-                    prop_assert!(ledger.spent(ShardId(shard), Period(period)).0 <= cap);
+                    prop_assert!(ledger.spent(ShardId(shard), Period(period)).0 <= cap.into());
                 }
             }
             for (_, period, _, request) in reserved {

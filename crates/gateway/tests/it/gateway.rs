@@ -10,7 +10,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tidings_envelope::api::{MEDIA_TYPE, SendRequest, SendResponse, SendResult};
-use tidings_envelope::{AckLevel, ClientEnvelope};
+use tidings_envelope::{AckLevel, ClientEnvelope, Registry};
 use tidings_gateway::{FundsWatches, Gateway, GatewayConfig, Limits, Quota, add_user};
 use tidings_types::constants::PROTOCOL_VERSION;
 use tidings_types::ed25519::SigningKey;
@@ -46,6 +46,8 @@ pub struct Setting {
     /// Which nodes are not there at all.
     pub down: Vec<usize>,
     pub change: fn(&mut GatewayConfig),
+    /// What is different in the registry.
+    pub registry: fn(&mut Registry),
 }
 
 impl Default for Setting {
@@ -59,6 +61,7 @@ impl Default for Setting {
             ready: vec![0],
             down: vec![],
             change: |_| (),
+            registry: |_| (),
         }
     }
 }
@@ -74,6 +77,7 @@ impl Setting {
         let listeners: Vec<_> =
             (0..self.nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let world = Arc::new(World::new(&listeners, self.shards));
+        (self.registry)(&mut world.registry.lock().unwrap());
         let mut peers = Vec::new();
         for (place, listener) in listeners.into_iter().enumerate() {
             if !self.down.contains(&place) {

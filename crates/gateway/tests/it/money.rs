@@ -4,9 +4,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tidings_envelope::AckLevel;
 use tidings_envelope::api::SendResult;
+use tidings_envelope::registry::CapRecord;
 use tidings_gateway::{FundsWatches, Gateway, GatewayConfig, GatewayError};
-use tidings_payer::{Cap, Funds, ShardFunds};
-use tidings_types::{ErrorCode, Period, PicoDollarsTotal, ShardId, Wire};
+use tidings_payer::{Funds, ShardFunds};
+use tidings_types::{ErrorCode, Period, PicoDollars, PicoDollarsTotal, ShardId, Wire};
 use tokio::sync::watch;
 
 use super::gateway::{Setting, Subject, outcome, request};
@@ -178,9 +179,12 @@ fn of_payer(what: &str, more: &str) -> String {
 
 /// Funds that allow `cap` for each of two shards in every period.
 pub fn funds(balance: u64, cap: u64, charged_through: u64) -> Option<Funds> {
-    let cap = Cap { amount: PicoDollarsTotal(cap.into()), ..Cap::default() };
-    let shard = ShardFunds { cap, charged_through: Period(charged_through) };
-    let shards = (0..2).map(|number| (ShardId(number), shard)).collect();
+    let of_shard = |number| {
+        let (shard, amount) = (ShardId(number), PicoDollars(cap));
+        let cap = CapRecord { shard, before: PicoDollars(0), from: Period(0), amount };
+        (shard, ShardFunds { cap, charged_through: Period(charged_through) })
+    };
+    let shards = (0..2).map(of_shard).collect();
     Some(Funds { balance: PicoDollarsTotal(balance.into()), shards })
 }
 

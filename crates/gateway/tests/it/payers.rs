@@ -1,10 +1,11 @@
 //! Several payers: each user's envelopes are paid by its own, and by nobody else.
 
 use reqwest::StatusCode;
-use tidings_envelope::AckLevel;
 use tidings_envelope::api::SendResult;
+use tidings_envelope::registry::CapRecord;
+use tidings_envelope::{AckLevel, Registry};
 use tidings_gateway::{Database, GatewayConfig, PayerConfig, Quota, Terms};
-use tidings_types::{ErrorCode, EthereumAddress};
+use tidings_types::{ErrorCode, EthereumAddress, Period, PicoDollars, ShardId};
 use tokio::sync::watch;
 
 use super::gateway::{Setting, Subject, key_file};
@@ -114,6 +115,42 @@ async fn nobody_else_pays_for_a_user_whose_payer_is_gone() {
     assert_eq!(subject.publish_counts(), [0; 4]);
     assert_eq!(subject.json("/v1/usage").await["used"], 0);
     assert!(subject.json("/v1/spend").await["payer"].is_null());
+}
+
+/// Whether a gateway is ready with so changed a payer, and why not.
+async fn check_ready(registry: fn(&mut Registry), obstacle: Option<&str>) {
+    let (_funds, watch) = watch::channel(funds(1 << 60, u64::MAX, 0));
+    let setting = Setting { funds: [(PAYER, watch)].into(), registry, ..Setting::default() };
+    let subject = setting.start_unready().await;
+    let Some(obstacle) = obstacle else { return subject.gateway.ready().await };
+    // It knows the registry by then.
+    let mut looks = 0;
+    while subject.get("/v1/status").await.0 != StatusCode::OK {
+        looks += 1;
+        assert!(looks < 10_000);
+    }
+    let (status, text) = subject.get("/readyz").await;
+    assert!(status != StatusCode::OK && text.contains(obstacle), "{status} {text}");
+}
+
+/// Lets the payer be billed nothing before a period.
+fn cap_from(registry: &mut Registry, from: Period) {
+    let (before, amount) = (PicoDollars(0), PicoDollars(1 << 60));
+    registry.payers[0].caps = Some(vec![CapRecord { shard: ShardId(0), before, from, amount }]);
+}
+
+#[tokio::test]
+async fn a_gateway_is_ready_once_nodes_know_its_payers_cap_and_while_it_is_not_short() {
+    // covers: GTW-011
+    // covers: SET-026
+    check_ready(|registry| cap_from(registry, Period(0)), None).await;
+    check_ready(|registry| registry.payers[0].caps = Some(Vec::new()), Some("has no cap")).await;
+    check_ready(|registry| cap_from(registry, Period(u64::MAX)), Some("has no cap")).await;
+    let short = |registry: &mut Registry| {
+        cap_from(registry, Period(0));
+        registry.payers[0].is_short = true;
+    };
+    check_ready(short, Some("too little")).await;
 }
 
 #[tokio::test]

@@ -2,32 +2,22 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use tidings_envelope::registry::{CapRecord, PayerRecord};
 use tidings_envelope::{Operation, Outcome, Registry, Tariff, UNCONGESTED_PERMILLE};
-use tidings_types::{Period, PicoDollars, Position};
+use tidings_types::{EthereumAddress, Period, PicoDollars, Position};
 
 use crate::lane::{Lane, SHARD, committee, header};
 use crate::network::{PAYER, batch, message};
 
-/// A registry in which the payer's cap is 100 before period 3, and 50 from then on.
-fn capped() -> Registry {
+/// A registry in which the payer's cap is 400 before `from`, and 200 from then on; four nodes
+/// share it.
+fn capped(from: u64) -> Registry {
     let mut registry = committee();
-    let cap = CapRecord {
-        shard: SHARD,
-        before: PicoDollars(100),
-        from: Period(3),
-        amount: PicoDollars(50),
-    };
+    let (before, amount) = (PicoDollars(400), PicoDollars(200));
+    let cap = CapRecord { shard: SHARD, before, from: Period(from), amount };
     registry.payers[0].caps = Some(vec![cap]);
     registry
-}
-
-/// A lane of which a period is over in which two members hold so much of a log.
-fn lane(registry: Registry, size: u64) -> Lane {
-    let mut lane = Lane::of(registry);
-    hold(&mut lane, 1, size);
-    lane.begin_period();
-    lane
 }
 
 fn hold(lane: &mut Lane, log: u32, size: u64) {
@@ -36,59 +26,93 @@ fn hold(lane: &mut Lane, log: u32, size: u64) {
     }
 }
 
-#[test]
-fn a_period_is_billed_up_to_its_cap_and_the_rest_to_nobody() {
-    // covers: SET-026
-    let mut lane = lane(capped(), 4);
+/// Begins the next period, in which two members hold so much of one log; what a report is made
+/// of has the fees of `entries`, by log and fee period.
+fn close(lane: &mut Lane, held: (u32, u64), entries: &[(u32, u64, u64, u64)]) -> u128 {
+    hold(lane, held.0, held.1);
     lane.begin_period();
-    let fees = [60, 30, 20, 10];
-    let entries = (0..)
-        .zip(fees)
-        .map(|(index, fee)| (1, header(index, u8::try_from(index).unwrap(), 1, fee)));
-    let report = lane.close(&entries.collect::<Vec<_>>());
-    // The third does not fit, and the fourth does.
-    assert_eq!((lane.billed(), report.billed.0), (100, 100));
-    assert_eq!(lane.earned(1) + lane.earned(2), 25 + 50 + 20, "nor does anybody earn by it");
+    let header = |(log, index, period, fee): &(u32, u64, u64, u64)| {
+        let id = u8::try_from(*log * 60 + u32::try_from(*index).unwrap()).unwrap();
+        (*log, header(*index, id, *period, *fee))
+    };
+    let before = lane.billed();
+    lane.close(&entries.iter().map(header).collect::<Vec<_>>());
+    lane.billed() - before
+}
+
+/// A lane whose first period is over, in which two members hold so much of a log.
+fn begun(registry: Registry, held: (u32, u64)) -> Lane {
+    let mut lane = Lane::of(registry);
+    hold(&mut lane, held.0, held.1);
+    lane.begin_period();
+    lane
 }
 
 #[test]
-fn what_comes_late_shares_the_cap_of_its_period() {
+fn a_node_has_its_part_of_a_cap_billed_and_no_more() {
     // covers: SET-026
-    let mut lane = lane(capped(), 1);
-    hold(&mut lane, 2, 2);
+    let mut lane = begun(capped(90), (1, 3));
+    let entries = [(1, 0, 1, 60), (1, 1, 1, 50), (1, 2, 1, 40)];
+    // The second does not fit into a quarter of 400, and the third does.
+    assert_eq!(close(&mut lane, (2, 1), &entries), 100);
+    assert_eq!(lane.earned(1) + lane.earned(2), 25 + 50 + 20, "nor does anybody earn by it");
+    // What one node took in leaves the others' parts alone.
+    assert_eq!(close(&mut lane, (1, 4), &[(2, 0, 2, 100)]), 100);
+}
+
+#[test]
+fn what_was_not_billed_may_be_for_four_periods() {
+    // covers: SET-026
+    let mut lane = begun(capped(90), (1, 1));
+    assert_eq!(close(&mut lane, (2, 1), &[(1, 0, 1, 10)]), 10);
+    for period in 2..=5 {
+        assert_eq!(close(&mut lane, (2, 1), if period == 2 { &[(2, 0, 2, 0)] } else { &[] }), 0);
+    }
+    // Of five periods' parts that of the first is gone, and of the others nothing was billed.
+    hold(&mut lane, 1, 7);
     lane.begin_period();
-    lane.close(&[(1, header(0, 1, 1, 70))]);
-    hold(&mut lane, 3, 3);
+    lane.close(&[]);
+    let parts: Vec<_> = (1..7).map(|index| (1, index, 5, 100)).collect();
+    assert_eq!(close(&mut lane, (3, 1), &parts), 500);
+}
+
+#[test]
+fn a_cap_is_of_the_period_whose_report_bills_it() {
+    // covers: SET-026
+    let mut lane = begun(capped(3), (1, 0));
+    for _ in 1..=6 {
+        assert_eq!(close(&mut lane, (1, 0), &[]), 0);
+    }
+    hold(&mut lane, 1, 9);
     lane.begin_period();
-    lane.close(&[(2, header(0, 2, 1, 31)), (2, header(1, 3, 1, 30))]);
-    assert_eq!(lane.billed(), 100);
-    lane.begin_period();
-    let entries = [(3, header(0, 4, 1, 1)), (3, header(1, 5, 3, 51)), (3, header(2, 6, 3, 50))];
-    lane.close(&entries);
-    assert_eq!(lane.billed(), 150, "another period has another cap");
+    lane.close(&[]);
+    // In the report of period 8 five parts of 50 are left, and one in the next.
+    let parts: Vec<_> = (0..9).map(|index| (1, index, 7, 50)).collect();
+    assert_eq!(lane.period, 9);
+    assert_eq!(close(&mut lane, (1, 10), &parts), 250);
+    assert_eq!(close(&mut lane, (1, 10), &[(1, 9, 8, 50)]), 50);
 }
 
 #[test]
 fn who_is_not_in_the_registry_is_billed_nothing() {
     // covers: SET-026
-    let mut registry = capped();
-    registry.payers.clear();
-    let mut lane = lane(registry, 1);
-    lane.begin_period();
-    assert_eq!(lane.close(&[(1, header(0, 1, 1, 1))]).billed.0, 0);
-    let mut registry = capped();
+    let mut registry = capped(90);
+    registry.payers[0].address = EthereumAddress([99; 20]);
+    let mut lane = begun(registry, (1, 2));
+    assert_eq!(close(&mut lane, (1, 2), &[(1, 0, 1, 1), (1, 1, 1, 0)]), 0);
+    assert_eq!(lane.meter.ledger().usage().count(), 0, "not even of nothing");
+    let mut registry = capped(90);
     registry.payers[0] = PayerRecord::unlimited(PAYER, Vec::new());
-    let mut unlimited = self::lane(registry, 1);
-    unlimited.begin_period();
-    let report = unlimited.close(&[(1, header(0, 1, 1, u64::MAX))]);
-    assert_eq!(report.billed.0, u128::from(u64::MAX), "where there are no caps, there is no limit");
+    let mut unlimited = begun(registry, (1, 1));
+    let all = close(&mut unlimited, (1, 1), &[(1, 0, 1, u64::MAX)]);
+    assert_eq!(all, u128::from(u64::MAX), "where there are no caps, there is no limit");
 }
 
 #[test]
 fn who_is_short_of_money_is_billed_for_the_periods_before() {
     // covers: SET-026
-    let mut lane = Lane::of(capped());
-    let mut short = capped();
+    let mut lane = Lane::of(capped(90));
+    let mut short = capped(90);
     short.epoch.0 += 1;
     short.payers[0].is_short = true;
     lane.registries.insert(Arc::new(short)).unwrap();
@@ -98,26 +122,67 @@ fn who_is_short_of_money_is_billed_for_the_periods_before() {
     lane.begin_period();
     lane.close(&[]);
     lane.begin_period();
-    lane.close(&[(1, header(0, 1, 2, 80)), (1, header(1, 2, 3, 40))]);
+    lane.close(&[(1, header(0, 1, 2, 80)), (1, header(1, 2, 3, 10))]);
     lane.begin_period();
     lane.close(&[]);
     assert_eq!(lane.billed(), 80);
 }
 
 #[test]
-fn operations_count_with_the_period_that_ordered_them() {
+fn operations_have_what_entries_leave() {
     // covers: SET-026
     let envelope = batch(&[message("text")], PicoDollars(u64::MAX)).remove(0);
-    let mut registry = capped();
+    let mut registry = capped(90);
     let tariff = Tariff { schedule: &registry.fees, congestion_permille: UNCONGESTED_PERMILLE };
-    let fee = tariff.operation_fee(&envelope).unwrap();
-    registry.payers[0].caps.as_mut().unwrap()[0].before = PicoDollars(fee.0 + 10);
-    let mut lane = Lane::of(registry);
-    let operation = Operation::Envelope(envelope);
-    lane.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
-    hold(&mut lane, 1, 2);
-    lane.begin_period();
-    lane.begin_period();
-    lane.close(&[(1, header(0, 1, 1, 11)), (1, header(1, 2, 1, 10))]);
-    assert_eq!(lane.billed(), u128::from(fee.0) + 10);
+    let fee = tariff.operation_fee(&envelope).unwrap().0;
+    let mut billed = |room: u64| {
+        let cap = (fee + room).next_multiple_of(4);
+        registry.payers[0].caps.as_mut().unwrap()[0].before = PicoDollars(cap);
+        let mut lane = Lane::of(registry.clone());
+        let operation = Operation::Envelope(envelope.clone());
+        lane.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
+        hold(&mut lane, 1, 1);
+        lane.begin_period();
+        close(&mut lane, (2, 0), &[(1, 0, 1, cap / 4)]) == u128::from(cap / 4 + fee)
+    };
+    assert!(billed(fee));
+    assert!(!billed(0), "the entry comes first");
+}
+
+proptest! {
+    #[test]
+    fn no_row_of_reports_bills_more_than_its_caps_and_four(
+        fees in prop::collection::vec(prop::collection::vec(0..400u64, 0..4), 1..12),
+    ) {
+        // covers: SET-026
+        let mut lane = Lane::of(capped(90));
+        let mut reports = Vec::new();
+        let mut index = 0;
+        hold(&mut lane, 1, u64::try_from(fees[0].len()).unwrap());
+        lane.begin_period();
+        for (place, of_period) in fees.iter().enumerate() {
+            let next = fees.get(place + 1).map_or(0, Vec::len);
+            let size = index + u64::try_from(of_period.len() + next).unwrap();
+            let period = lane.period - 1;
+            let entries: Vec<_> = of_period
+                .iter()
+                .map(|fee| { index += 1; (1, index - 1, period, *fee) })
+                .collect();
+            reports.push(close(&mut lane, (1, size), &entries));
+        }
+        for first in 0..reports.len() {
+            for last in first..reports.len() {
+                let periods = u128::try_from(last - first + 1).unwrap();
+                let billed: u128 = reports[first..=last].iter().sum();
+                // Before the first period there was none.
+                let allowed = periods + u128::try_from(first).unwrap().min(4);
+                prop_assert!(billed <= allowed * 100, "{reports:?}");
+            }
+        }
+        let honest: Vec<u64> = fees.iter().map(|fees| fees.iter().sum()).collect();
+        if honest.iter().all(|sum| *sum <= 100) {
+            let billed: u128 = reports.iter().sum();
+            prop_assert_eq!(billed, u128::from(honest.iter().sum::<u64>()));
+        }
+    }
 }

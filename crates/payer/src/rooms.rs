@@ -1,0 +1,164 @@
+//! How much reports may still bill each payer (SET-026).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tidings_envelope::Registry;
+use tidings_types::constants::LATE_PERIODS_MAX;
+use tidings_types::{EthereumAddress, NodeId, Period, PicoDollars, ShardId};
+
+use crate::caps::CapTable;
+
+/// What caps allow and reports have not billed.
+///
+/// A period adds its cap; of what is left after it no more stays than the caps of the last
+/// [`LATE_PERIODS_MAX`] periods add up to, which is what may still come for them. The vault allows
+/// as much (SET-010), so that what is billed can be paid.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Rooms {
+    caps: Caps,
+    /// The payers that are short of money in a period, by the snapshot of its epoch.
+    short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
+    /// Of whoever was billed lately; all others have all of it.
+    left: HashMap<EthereumAddress, Left>,
+    /// The period that is closed.
+    last: Period,
+}
+
+/// What a payer has left in all, and of its parts for what single nodes took in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Left {
+    all: Room,
+    by_node: Vec<(NodeId, Room)>,
+}
+
+/// An amount after the report of a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    after: Period,
+    amount: u128,
+}
+
+impl Rooms {
+    /// Notes who is short of money in a period.
+    pub(crate) fn note_short(&mut self, period: Period, registry: &Registry) {
+        let short = registry.payers.iter().filter(|payer| payer.is_short);
+        let short: BTreeSet<_> = short.map(|payer| payer.address).collect();
+        if !short.is_empty() {
+            self.short.insert(period, short);
+        }
+    }
+
+    /// Begins the report of `last`, whose caps are those of `registry`.
+    #[expect(clippy::disallowed_methods, reason = "each is kept or dropped by itself")]
+    pub(crate) fn begin(&mut self, last: Period, registry: &Registry, shard: ShardId) {
+        self.last = last;
+        self.caps.begin(last, CapTable::new(registry, shard));
+        // Who was billed so long ago has all that may be left by now.
+        self.left.retain(|_, left| left.all.after.plus(LATE_PERIODS_MAX) >= last);
+        self.short = self.short.split_off(&last.minus(LATE_PERIODS_MAX));
+    }
+
+    /// Takes what is billed for a period from what its payer has left, and for an entry also from
+    /// the part for the node that took it in; false if either is less, or nothing.
+    pub(crate) fn spend(
+        &mut self,
+        payer: EthereumAddress,
+        node: Option<NodeId>,
+        period: Period,
+        fee: PicoDollars,
+    ) -> bool {
+        let (last, caps, fee) = (self.last, &self.caps, u128::from(fee.0));
+        if self.short.get(&period).is_some_and(|short| short.contains(&payer)) {
+            return false;
+        }
+        let known = self.left.get_mut(&payer);
+        let is_begun = known.as_ref().is_some_and(|left| left.all.after == last);
+        if !is_begun && caps.of(payer, None, last).is_none() {
+            return true;
+        }
+        let before = known.as_ref().map(|left| left.all);
+        let all = caps.room(payer, None, before, last);
+        let place = known.as_ref().zip(node).and_then(|(left, node)| left.place(node));
+        let of_node = node.map(|node| {
+            let before = known.as_ref().zip(place).map(|(left, place)| left.by_node[place].1);
+            (node, caps.room(payer, Some(node), before, last))
+        });
+        let least = of_node.map_or(all, |(_, room)| room.min(all));
+        if least == 0 || least < fee {
+            return false;
+        }
+        let all = Room { after: last, amount: all - fee };
+        let of_node = of_node.map(|(node, room)| (node, Room { after: last, amount: room - fee }));
+        match known {
+            None => {
+                self.left.insert(payer, Left { all, by_node: of_node.into_iter().collect() });
+            }
+            Some(left) => left.set(all, of_node, place),
+        }
+        true
+    }
+}
+
+impl Left {
+    fn place(&self, node: NodeId) -> Option<usize> {
+        self.by_node.iter().position(|(known, _)| *known == node)
+    }
+
+    fn set(&mut self, all: Room, of_node: Option<(NodeId, Room)>, place: Option<usize>) {
+        self.all = all;
+        match (of_node, place) {
+            (Some(part), Some(place)) => self.by_node[place] = part,
+            (Some(part), None) => self.by_node.push(part),
+            (None, _) => {}
+        }
+    }
+}
+
+/// The caps of the period that is closed and of those before it that still matter, each as it was
+/// when its own report was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Caps(BTreeMap<Period, CapTable>);
+
+impl Caps {
+    fn begin(&mut self, last: Period, table: CapTable) {
+        self.0.insert(last, table);
+        // What is left of whoever was billed last so long ago goes by the caps before that.
+        self.0 = self.0.split_off(&last.minus(2 * LATE_PERIODS_MAX));
+    }
+
+    /// What is left before anything is billed by the report of `last`, given what was left before.
+    fn room(
+        &self,
+        payer: EthereumAddress,
+        node: Option<NodeId>,
+        before: Option<Room>,
+        last: Period,
+    ) -> u128 {
+        let add = |amount: u128, period: Period| {
+            let kept = amount.min(self.kept_after(payer, node, period.minus(1)));
+            kept.saturating_add(self.of(payer, node, period).unwrap_or_default())
+        };
+        match before.filter(|room| room.after.plus(LATE_PERIODS_MAX) >= last) {
+            // Of what was billed before that nothing is to be seen any more.
+            None => add(u128::MAX, last),
+            Some(room) => (room.after.0 + 1..=last.0).map(Period).fold(room.amount, add),
+        }
+    }
+
+    /// The most that stays after the report of a period.
+    fn kept_after(&self, payer: EthereumAddress, node: Option<NodeId>, period: Period) -> u128 {
+        let first = period.minus(LATE_PERIODS_MAX - 1);
+        let periods = (first.0..=period.0).map(Period);
+        periods.filter_map(|period| self.of(payer, node, period)).fold(0, u128::saturating_add)
+    }
+
+    /// A payer's cap for a period, or the part of it for one node; none where there is no limit.
+    fn of(&self, payer: EthereumAddress, node: Option<NodeId>, period: Period) -> Option<u128> {
+        let Some(table) = self.0.get(&period) else { return Some(0) };
+        let cap = match node {
+            None => table.cap(payer, period),
+            Some(_) => table.part(payer, period),
+        };
+        cap.map(|cap| cap.0.into())
+    }
+}
