@@ -32,11 +32,11 @@ fn what_is_sent_is_billed_charged_and_paid_out() {
     });
     assert_eq!(
         (&cap["reserved_dollars"], cap["shards"].as_array().unwrap().len()),
-        (&json!("300"), 1)
+        (&json!("800"), 1)
     );
     assert_eq!(
         (&cap["shards"][0]["kept_dollars"], &cap["shards"][0]["coming"]),
-        (&json!("300"), &Value::Null)
+        (&json!("800"), &Value::Null)
     );
     assert!(run(&caps).contains("10 dollars a period"));
 
