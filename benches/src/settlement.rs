@@ -256,6 +256,7 @@ fn count(meter: &mut Meter, logs: &[Log], spent: &mut Times) -> Result<()> {
             spent.count += begun.elapsed();
         }
         ensure!(tree.root() == log.tree.root(), "{} has another history", log.id);
+        meter.counted(log.id, tree.root());
     }
     Ok(())
 }
@@ -313,6 +314,7 @@ async fn read(
             }
         }
         ensure!(tree.root() == log.tree.root(), "{} has another history", log.id);
+        meter.counted(log.id, tree.root());
     }
     let report = meter.close()?;
     let took = begun.elapsed();

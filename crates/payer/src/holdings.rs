@@ -17,7 +17,7 @@ pub struct Pin {
     pub from: LogIndex,
     /// The size up to which entries are pinned.
     pub size: LogSize,
-    /// The log's root at that size.
+    /// The log's root at that size, as whoever was the last that was needed to pin it said.
     pub root: Hash,
     /// How much each member holds.
     pub holders: BTreeMap<NodeId, LogSize>,

@@ -60,6 +60,10 @@ struct Open {
     pins: Vec<Pin>,
     next: (usize, u64),
     holders: Holders,
+    /// Of the pins that were counted, the roots that their entries have.
+    roots: BTreeMap<LogId, Hash>,
+    /// The block that had it counted.
+    block: BlockHash,
     /// To be counted after the entries: each node takes in no more entries of a payer's than its
     /// part, and any member may propose operations (SET-026).
     operations: Vec<Charge>,
@@ -224,7 +228,8 @@ impl Meter {
         let closing = Closing {
             last,
             epoch: registry.epoch,
-            ranges: ranges(block, &pins),
+            // What is counted says the rest.
+            ranges: Hash::default(),
             work: Work::default(),
             shares: registry.fees.shares,
             measurements: medians(
@@ -233,7 +238,8 @@ impl Meter {
             ),
         };
         let next = (0, pins.first().map_or(0, |pin| pin.from.0));
-        Open { pins, next, holders: Holders::default(), operations, count, closing }
+        let (holders, roots) = (Holders::default(), BTreeMap::new());
+        Open { pins, next, holders, roots, block, operations, count, closing }
     }
 
     /// The stretches of logs to be counted now, in this order; none while no period is to be
@@ -267,6 +273,14 @@ impl Meter {
         Ok(())
     }
 
+    /// Notes the root that the entries of a pin have here, once they are all counted; that of a
+    /// log with another history than others hold makes another report.
+    pub fn counted(&mut self, log: LogId, root: Hash) {
+        if let Some(open) = &mut self.open {
+            open.roots.insert(log, root);
+        }
+    }
+
     /// Closes the period once everything that is pinned was counted; answers its report.
     ///
     /// # Errors
@@ -276,6 +290,10 @@ impl Meter {
         if let Some(pin) = open.pins.get(open.next.0) {
             return Err(MeterError::Entry { log: pin.log, index: open.next.1 });
         }
+        if let Some(pin) = open.pins.iter().find(|pin| !open.roots.contains_key(&pin.log)) {
+            return Err(MeterError::Entry { log: pin.log, index: pin.size.0 });
+        }
+        open.closing.ranges = ranges(open.block, &open.pins, &open.roots);
         for charge in std::mem::take(&mut open.operations) {
             self.counter.add(charge, &mut open.count);
         }
@@ -335,17 +353,19 @@ fn charge(
     })
 }
 
-/// A digest of what a report is computed from.
-fn ranges(block: BlockHash, pins: &[Pin]) -> Hash {
-    let pins: Vec<u8> = pins.iter().flat_map(pin_bytes).collect();
+/// A digest of what a report is computed from: with the roots that the entries have, whatever
+/// members said that they were (SET-023).
+fn ranges(block: BlockHash, pins: &[Pin], roots: &BTreeMap<LogId, Hash>) -> Hash {
+    let root = |pin: &Pin| roots.get(&pin.log).copied().unwrap_or_default();
+    let pins: Vec<u8> = pins.iter().flat_map(|pin| pin_bytes(pin, root(pin))).collect();
     labelled_hash("report ranges", &[&block.0, &pins])
 }
 
-fn pin_bytes(pin: &Pin) -> Vec<u8> {
+fn pin_bytes(pin: &Pin, root: Hash) -> Vec<u8> {
     let mut bytes = pin.log.to_wire();
     bytes.extend(pin.from.to_wire());
     bytes.extend(pin.size.to_wire());
-    bytes.extend(pin.root);
+    bytes.extend(root);
     for (node, size) in &pin.holders {
         bytes.extend(node.to_wire());
         bytes.extend(size.to_wire());

@@ -74,5 +74,6 @@ fn count(meter: &mut Meter, pin: &Pin, mut tree: Frontier, disk: &Disk) -> Optio
         tree.append(entry.header.hash().0);
         meter.count(pin.log, &entry.header).ok()?;
     }
+    meter.counted(pin.log, tree.root());
     (tree.root() == pin.root).then_some(tree)
 }

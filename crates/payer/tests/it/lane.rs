@@ -138,6 +138,8 @@ impl Lane {
         for (node, header) in entries {
             self.meter.count(log(*node), header).unwrap();
         }
+        let pins = self.meter.pins().unwrap_or_default().to_vec();
+        pins.iter().for_each(|pin| self.meter.counted(pin.log, pin.root));
         self.meter.close().unwrap()
     }
 

@@ -90,6 +90,7 @@ fn metered(cluster: &Cluster, node: NodeId) -> CongestionHistory {
             let pinned = entries.map(|entry| entry.header);
             let pinned = pinned.filter(|it| (pin.from.0..pin.size.0).contains(&it.index.0));
             pinned.for_each(|header| meter.count(pin.log, &header).unwrap());
+            meter.counted(pin.log, pin.root);
         }
         meter.close().unwrap();
     }
