@@ -1,5 +1,6 @@
 //! The fee formula: integers throughout, rounded once and up.
 
+use tidings_types::constants::RETENTION_DAYS_MIN;
 use tidings_types::{MoneyOverflow, PicoDollars};
 use tls_codec::Size;
 
@@ -94,10 +95,20 @@ impl<'a> Tariff<'a> {
     /// What an operation of the ordered lane costs that takes effect; none when it fits no amount.
     #[must_use]
     pub fn operation_fee(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
-        let body = &envelope.envelope.body;
+        self.operation_fee_for(envelope, envelope.envelope.body.retention_days)
+    }
+
+    /// What one costs that comes second or is refused: nobody keeps it for anybody, and it was
+    /// ordered with all its bytes (SET-004).
+    #[must_use]
+    pub fn lost_operation_fee(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
+        self.operation_fee_for(envelope, RETENTION_DAYS_MIN)
+    }
+
+    fn operation_fee_for(&self, envelope: &PayerEnvelope, days: u16) -> Option<PicoDollars> {
         let length = u32::try_from(envelope.tls_serialized_len()).ok()?;
-        let class = FeeClass::of(&body.topic, Lane::Ordered);
-        self.fee(length, body.retention_days, class).ok()
+        let class = FeeClass::of(&envelope.envelope.body.topic, Lane::Ordered);
+        self.fee(length, days, class).ok()
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidings_envelope::{
-    Block, CongestionHistory, DecidedOperation, EntryHeader, FeeClass, Lane, LogId, Operation,
-    Outcome, PayerEnvelope, PeriodStatement, Registry, RegistryHistory, Service, Tariff,
+    Block, CongestionHistory, DecidedOperation, EntryHeader, LogId, Operation, Outcome,
+    PayerEnvelope, PeriodStatement, Registry, RegistryHistory, Service, Tariff,
     UNCONGESTED_PERMILLE, UsageReport, uncongested_part,
 };
 use tidings_types::{
@@ -315,7 +315,7 @@ fn turn(height: Height, registry: &Registry, shard: ShardId) -> Option<NodeId> {
     members.get(usize::try_from(place).ok()?).copied()
 }
 
-/// What an operation costs: the fee if it took effect, the base fee if it came second or was
+/// What an operation costs: the fee if it took effect, that for a day if it came second or was
 /// refused, nothing if it was decided before (SET-004); never more than its payer signed for.
 ///
 /// By the schedule of the epoch that ordered it, and the factor of the period: the epoch that its
@@ -329,16 +329,14 @@ fn charge(
 ) -> Option<Charge> {
     let header = &envelope.batch.header;
     let body = &envelope.envelope.body;
-    let (owed, bytes) = match outcome {
-        Outcome::Applied { .. } => {
-            (tariff.operation_fee(envelope)?, u64::try_from(envelope.tls_serialized_len()).ok()?)
-        }
+    let owed = match outcome {
+        Outcome::Applied { .. } => tariff.operation_fee(envelope)?,
         Outcome::Refused { code: ErrorCode::Repeated } => return None,
         Outcome::Conflict { .. } | Outcome::Refused { .. } => {
-            let class = FeeClass::of(&body.topic, Lane::Ordered);
-            (tariff.fee(0, 0, class).ok()?, 0)
+            tariff.lost_operation_fee(envelope)?
         }
     };
+    let bytes = u64::try_from(envelope.tls_serialized_len()).ok()?;
     let owed = PicoDollars(owed.0.min(header.max_fee.0));
     Some(Charge {
         id: body.id(),

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use tidings_envelope::{
-    LogId, Operation, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
+    LogId, Operation, Outcome, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
 };
 use tidings_order::period_length_ms;
 use tidings_types::constants::STATEMENT_LOGS_MAX;
-use tidings_types::{BoundedVec, LogSize, NodeId, Period, ShardId};
+use tidings_types::{BoundedVec, ErrorCode, LogSize, NodeId, Period, ShardId};
 use tls_codec::Size;
 
 use crate::effect::Now;
@@ -134,9 +134,10 @@ impl Replica {
         }
         for decided in &set.decided {
             let block = &decided.certified.block;
-            // What was decided before or comes second costs little or nothing.
-            let applied = block.operations.iter().filter(|it| it.outcome.is_applied());
-            let envelopes = applied.filter_map(|it| match &it.operation {
+            // What was decided before costs nothing, and may come from anybody at any time.
+            let repeated = Outcome::Refused { code: ErrorCode::Repeated };
+            let paid = block.operations.iter().filter(|it| it.outcome != repeated);
+            let envelopes = paid.filter_map(|it| match &it.operation {
                 Operation::Envelope(envelope) => Some(envelope.tls_serialized_len() as u64),
                 _ => None,
             });

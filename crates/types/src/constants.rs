@@ -257,6 +257,12 @@ pub const HAVE_LOGS_MAX: usize = 4_096;
 /// Unit: operations. Source: spec/06-ordered-lane.md.
 pub const ORDER_QUEUE_OPERATIONS_MAX: usize = 16_384;
 
+/// 64 MiB are eight of the largest blocks; the number of operations alone would allow 16 GiB of
+/// them.
+///
+/// Unit: bytes. Source: spec/06-ordered-lane.md.
+pub const ORDER_QUEUE_BYTES_MAX: usize = 67_108_864;
+
 /// What an originator writes in about two seconds at its best; more waiting is answered with
 /// overloaded.
 ///

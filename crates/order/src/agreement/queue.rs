@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::{DecidedOperation, Operation};
-use tidings_types::constants::ORDER_QUEUE_OPERATIONS_MAX;
+use tidings_types::constants::{ORDER_QUEUE_BYTES_MAX, ORDER_QUEUE_OPERATIONS_MAX};
 use tidings_types::{EnvelopeId, NodeId, OffenceId, OperationHash, Period};
 use tls_codec::Size;
 
@@ -15,7 +15,9 @@ enum QueueKey {
     Offence(OffenceId),
     Statement(NodeId, Period),
     Attestation(NodeId, Period),
-    Other(OperationHash),
+    /// Of one node's requests one is granted, and whoever lost asks again.
+    Incarnation(NodeId),
+    Marker(OperationHash),
 }
 
 impl QueueKey {
@@ -27,7 +29,8 @@ impl QueueKey {
             Operation::Attestation(said) => {
                 Self::Attestation(said.attestation.node, said.report.last)
             }
-            Operation::OpenIncarnation(_) | Operation::PeriodMarker(_) => Self::Other(hash),
+            Operation::OpenIncarnation(request) => Self::Incarnation(request.node),
+            Operation::PeriodMarker(_) => Self::Marker(hash),
         }
     }
 }
@@ -50,6 +53,8 @@ pub(super) struct Queue {
     by_arrival: BTreeMap<u64, Waiting>,
     places: BTreeMap<QueueKey, u64>,
     hashes: BTreeMap<OperationHash, u64>,
+    /// The length of all of them.
+    bytes: usize,
     next: u64,
 }
 
@@ -76,10 +81,12 @@ impl Queue {
         if self.places.contains_key(&key) {
             return Ok(false);
         }
-        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX {
+        let length = operation.tls_serialized_len();
+        let bytes = self.bytes.saturating_add(length);
+        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX || bytes > ORDER_QUEUE_BYTES_MAX {
             return Err(QueueFull);
         }
-        let length = operation.tls_serialized_len();
+        self.bytes = bytes;
         self.places.insert(key, self.next);
         self.hashes.insert(hash, self.next);
         self.by_arrival.insert(self.next, Waiting { operation, key, hash, length });
@@ -134,6 +141,7 @@ impl Queue {
 
     fn remove(&mut self, place: u64) {
         if let Some(waiting) = self.by_arrival.remove(&place) {
+            self.bytes -= waiting.length;
             self.places.remove(&waiting.key);
             self.hashes.remove(&waiting.hash);
         }
@@ -142,9 +150,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use tidings_envelope::PeriodStatement;
+    use tidings_envelope::{IncarnationRequest, PeriodStatement};
     use tidings_types::node_key::NodeKey;
-    use tidings_types::{BoundedVec, NetworkId, ShardId};
+    use tidings_types::{BoundedVec, Incarnation, NetworkId, ShardId};
 
     use super::*;
 
@@ -166,5 +174,28 @@ mod tests {
         for other in [said(2, 1, 1), said(1, 2, 1)] {
             assert!(queue.push(other).is_ok_and(|is_new| is_new));
         }
+    }
+
+    #[test]
+    fn of_one_nodes_requests_one_waits_and_all_together_are_bounded() {
+        let key = NodeKey::from_secret(&[1; 32]).unwrap();
+        let open = |node, nonce| {
+            let (shard, previous) = (ShardId(0), Incarnation(0));
+            let (node, network) = (NodeId(node), NetworkId([1; 32]));
+            let request =
+                IncarnationRequest::sign(node, shard, previous, [nonce; 32], &key, network);
+            Operation::OpenIncarnation(request)
+        };
+        let mut queue = Queue::default();
+        assert_eq!(queue.push(open(1, 1)), Ok(true));
+        assert_eq!([queue.push(open(1, 2)), queue.push(open(2, 2))], [Ok(false), Ok(true)]);
+        let length = open(1, 1).tls_serialized_len();
+        assert_eq!(queue.bytes, 2 * length);
+        queue.retain(|_| false);
+        assert_eq!(queue.bytes, 0);
+        queue.bytes = ORDER_QUEUE_BYTES_MAX - length + 1;
+        assert_eq!(queue.push(open(1, 1)), Err(QueueFull));
+        queue.bytes -= 1;
+        assert_eq!(queue.push(open(1, 1)), Ok(true));
     }
 }

@@ -2,7 +2,8 @@
 
 use tidings_envelope::registry::PayerRecord;
 use tidings_envelope::{
-    Block, BlockHeader, Checkpoint, Evidence, Operation, Outcome, Step, Tariff, Vote,
+    Block, BlockHeader, Checkpoint, Evidence, Operation, Outcome, Step, Tariff,
+    UNCONGESTED_PERMILLE, Vote,
 };
 use tidings_payer::{MeterError, PROTOCOL};
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
@@ -135,13 +136,18 @@ fn operations_pay_by_what_became_of_them() {
         Outcome::Refused { code: ErrorCode::TopicInvalid },
         Outcome::Refused { code: ErrorCode::Repeated },
     ];
+    let registry = committee();
+    let tariff = Tariff { schedule: &registry.fees, congestion_permille: UNCONGESTED_PERMILLE };
+    let lost = |place: usize| tariff.lost_operation_fee(&envelopes[place]).unwrap().0;
+    let expected = tariff.operation_fee(&envelopes[0]).unwrap().0 + lost(1) + lost(2);
+    // For its bytes, of which there are some hundred, and not for what it is alone.
+    assert!(lost(1) > 4 * (2_000_000 + 100 * 100), "{}", lost(1));
     let operations = envelopes.into_iter().map(Operation::Envelope).zip(outcomes);
     lane.block(operations.collect()).unwrap();
     lane.begin_period();
     lane.begin_period();
     lane.close(&[]);
-    let base = 4 * 2_000_000;
-    assert!(lane.billed() > 3 * base && lane.billed() < 4 * base, "{}", lane.billed());
+    assert_eq!(lane.billed(), u128::from(expected));
     let usage: u128 = (1..=4).map(|node| lane.earned(node)).sum();
     assert_eq!(usage + lane.earned(PROTOCOL.0), lane.billed());
 }
