@@ -219,12 +219,13 @@ contract PayerVault is IPayerVault, AccessManaged, ReentrancyGuardTransient {
             );
         }
 
-        uint256 notice = parameters.value(Parameter.CapNoticePeriods);
-        // Reports may lag behind periods that are over, of which nobody took less in.
-        notice = amount < before.amount ? notice + window / LOWER_NOTICE_PARTS : notice;
-        uint64 from = (_currentPeriodMax(shard) + notice).toUint64();
-        history.push(from, uint256(amount).toUint64(), window);
-        emit CapSet(msg.sender, shard, amount, Period.wrap(from));
+        uint256 from = _currentPeriodMax(shard) + parameters.value(Parameter.CapNoticePeriods);
+        if (amount < before.amount) {
+            // Reports may lag behind periods that are over, of which nobody took less in.
+            from += window / LOWER_NOTICE_PARTS;
+        }
+        history.push(from.toUint64(), uint256(amount).toUint64(), window);
+        emit CapSet(msg.sender, shard, amount, Period.wrap(from.toUint64()));
     }
 
     /// @inheritdoc IPayerVault

@@ -41,6 +41,16 @@ impl CapTable {
         }
     }
 
+    /// The same, divided among no more than so many.
+    pub(crate) fn among(self, members: u64) -> Self {
+        Self { members: self.members.min(members), ..self }
+    }
+
+    /// Whether the snapshot has a payer.
+    pub(crate) fn has(&self, payer: EthereumAddress) -> bool {
+        self.payers.contains_key(&payer)
+    }
+
     /// The most that a payer may be billed for `period`; none where there is no limit, and nothing
     /// for whoever is not in the snapshot.
     pub(crate) fn cap(&self, payer: EthereumAddress, period: Period) -> Option<PicoDollars> {

@@ -204,7 +204,8 @@ impl Meter {
         let stated: Vec<u64> = statements.map(|statement| statement.taken).collect();
         let change = self.congestion.change(registry, self.shard, &stated);
         self.congestion.begin(period, change);
-        self.counter.rooms.note_short(self.congestion.settled(), registry);
+        let periods = (period, self.congestion.settled());
+        self.counter.rooms.begin_period(periods, registry, self.shard);
         self.period = period;
     }
 

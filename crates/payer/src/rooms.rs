@@ -16,6 +16,8 @@ use crate::caps::CapTable;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Rooms {
     caps: Caps,
+    /// How many members the committee had when each period began that is not closed.
+    members: BTreeMap<Period, u64>,
     /// The payers that are short of money in a period, by the snapshot of its epoch.
     short: BTreeMap<Period, BTreeSet<EthereumAddress>>,
     /// Of whoever was billed lately; all others have all of it.
@@ -39,12 +41,19 @@ struct Room {
 }
 
 impl Rooms {
-    /// Notes who is short of money in a period.
-    pub(crate) fn note_short(&mut self, period: Period, registry: &Registry) {
+    /// A period begins in a block of this registry: notes how many share its caps while it lasts,
+    /// and who is short of money in the next, `settled`.
+    pub(crate) fn begin_period(
+        &mut self,
+        (period, settled): (Period, Period),
+        registry: &Registry,
+        shard: ShardId,
+    ) {
+        self.members.insert(period, registry.committee(shard).len() as u64);
         let short = registry.payers.iter().filter(|payer| payer.is_short);
         let short: BTreeSet<_> = short.map(|payer| payer.address).collect();
         if !short.is_empty() {
-            self.short.insert(period, short);
+            self.short.insert(settled, short);
         }
     }
 
@@ -52,7 +61,10 @@ impl Rooms {
     #[expect(clippy::disallowed_methods, reason = "each is kept or dropped by itself")]
     pub(crate) fn begin(&mut self, last: Period, registry: &Registry, shard: ShardId) {
         self.last = last;
-        self.caps.begin(last, CapTable::new(registry, shard));
+        // What was taken in while there were fewer members was up to larger parts.
+        let members = self.members.get(&last).copied().unwrap_or(u64::MAX);
+        self.caps.begin(last, CapTable::new(registry, shard).among(members));
+        self.members = self.members.split_off(&last.plus(1));
         // Who was billed so long ago has all that may be left by now.
         self.left.retain(|_, left| left.all.after.plus(LATE_PERIODS_MAX) >= last);
         self.short = self.short.split_off(&last.minus(LATE_PERIODS_MAX));
@@ -69,6 +81,9 @@ impl Rooms {
     ) -> bool {
         let (last, caps, fee) = (self.last, &self.caps, u128::from(fee.0));
         if self.short.get(&period).is_some_and(|short| short.contains(&payer)) {
+            return false;
+        }
+        if !caps.has(payer, last) {
             return false;
         }
         let known = self.left.get_mut(&payer);
@@ -124,6 +139,11 @@ impl Caps {
         self.0.insert(last, table);
         // What is left of whoever was billed last so long ago goes by the caps before that.
         self.0 = self.0.split_off(&last.minus(2 * LATE_PERIODS_MAX));
+    }
+
+    /// Whether the snapshot of a period has a payer.
+    fn has(&self, payer: EthereumAddress, period: Period) -> bool {
+        self.0.get(&period).is_some_and(|table| table.has(payer))
     }
 
     /// What is left before anything is billed by the report of `last`, given what was left before.

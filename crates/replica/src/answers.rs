@@ -36,9 +36,7 @@ impl Replica {
                 Item::Ordered { id, not_after, due, operation } => {
                     match self.recall(waiter, due.shard, not_after, id) {
                         true => None,
-                        false => self
-                            .publish_ordered(waiter, (id, not_after), due, *operation, now)
-                            .err(),
+                        false => self.publish_ordered(waiter, id, due, *operation, now).err(),
                     }
                 }
             };
@@ -71,7 +69,7 @@ impl Replica {
     fn publish_ordered(
         &mut self,
         waiter: Waiter,
-        (id, not_after): (EnvelopeId, Period),
+        id: EnvelopeId,
         due: Due,
         operation: Operation,
         now: Now,
@@ -79,6 +77,10 @@ impl Replica {
         // A period may have begun since it was prepared.
         let current = self.lane_state(due.shard).map(LaneState::period).unwrap_or_default();
         let due = Due { period: due.period.max(current), ..due };
+        let expiry = match &operation {
+            Operation::Envelope(it) => it.envelope.body.not_after.min(it.batch.header.not_after),
+            _ => due.period,
+        };
         // What is under way already was taken when it came first.
         let is_new = !self.allowance.has_operation(id);
         if is_new {
@@ -87,7 +89,7 @@ impl Replica {
         self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
             .unwrap_or(Err(ErrorCode::WrongShard))?;
         if is_new {
-            self.allowance.take_operation(id, &due, not_after);
+            self.allowance.take_operation(id, &due, expiry);
         }
         Ok(())
     }

@@ -111,10 +111,12 @@ impl Replica {
     /// Takes over what `evidence` proves, and tells the operator; answers it when it is the first
     /// proof of the offence, which is to be stored (EVD-007).
     pub(crate) fn learn_offence(&mut self, evidence: Evidence) -> Option<Evidence> {
-        let state = self.lane_state(evidence.shard())?;
-        let signers = state.signers(&self.registries);
-        let mut keys = signers.of_evidence(&evidence, self.registries.latest()).into_iter();
-        if !keys.any(|key| evidence.verify(self.network, key).is_ok()) {
+        // The lane may not know every key, but the court does.
+        let keys = match evidence.log() {
+            Some(log) => self.signer_of(log).into_iter().collect(),
+            None => self.registries.signing_keys(evidence.accused()),
+        };
+        if !keys.into_iter().any(|key| evidence.verify(self.network, key).is_ok()) {
             return None;
         }
         let is_new = self.offences.add(&evidence);

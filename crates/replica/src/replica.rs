@@ -12,7 +12,8 @@ use tidings_order::{LaneState, OrderContext};
 use tidings_payer::{Allowance, Due, Missing};
 use tidings_types::node_key::NodeKey;
 use tidings_types::{
-    EnvelopeId, ErrorCode, Height, LogIndex, LogSize, NetworkId, NodeId, Period, ShardId,
+    EnvelopeId, ErrorCode, EthereumAddress, Height, LogIndex, LogSize, NetworkId, NodeId, Period,
+    ShardId,
 };
 
 use crate::effect::{Effect, Now, WriteTicket};
@@ -203,6 +204,18 @@ impl Replica {
         };
         replica.restore_evidence(&restored.evidence);
         Ok(replica)
+    }
+
+    /// Which node this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// The address of the key under which this node signs.
+    #[must_use]
+    pub fn signing_address(&self) -> EthereumAddress {
+        self.config.key.address()
     }
 
     /// The network.

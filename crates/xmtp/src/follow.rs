@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
         let next = LogIndex(size.0);
         let latest = self.edge.registries.latest();
         let latest = latest.ok_or_else(|| Lost::Unreachable("no registry".into()))?;
-        if !self.is_signed(entries, signed, &latest).await? {
+        if !self.is_signed(signed, &latest).await {
             return Err(Lost::Nonsense("a checkpoint that does not verify"));
         }
         let known = self.writer.progress().logs.get(&log).copied().unwrap_or_default();
@@ -203,25 +203,23 @@ impl<'a> Session<'a> {
         self.enter(taken, Reached::Log(log, next)).await
     }
 
-    /// Whether the originator signed, by the key that it has or by that which it had when the
-    /// first of the entries was paid for.
-    async fn is_signed(
-        &self,
-        entries: &[LogEntry],
-        signed: &SignedCheckpoint,
-        latest: &Registry,
-    ) -> Result<bool, Lost> {
+    /// Whether the originator signed, by the key that it has or by one that it had: registries of
+    /// earlier epochs are asked for once, and only when a key was changed.
+    async fn is_signed(&self, signed: &SignedCheckpoint, latest: &Registry) -> bool {
         let is_by_key_of = |registry: &Registry| {
             let originator = registry.node(signed.checkpoint.log.node);
             originator.is_some_and(|it| signed.verify(self.edge.network, it.signing).is_ok())
         };
         if is_by_key_of(latest) {
-            return Ok(true);
+            return true;
         }
-        match entries.first().and_then(take::epoch_of_entry) {
-            Some(epoch) => Ok(is_by_key_of(&*self.registry(epoch).await?)),
-            None => Ok(false),
+        for epoch in (RegistryEpoch::FIRST.0..latest.epoch.0).rev().map(RegistryEpoch) {
+            let earlier = self.edge.registries.at(epoch).await;
+            if earlier.is_some_and(|registry| is_by_key_of(&registry)) {
+                return true;
+            }
         }
+        false
     }
 
     /// Takes the next block of a lane, under its certificate.

@@ -263,6 +263,12 @@ impl Actor {
                 tracing::error!(epoch = %registry.epoch, %error, "a registry is ignored");
             }
         }
+        let record = registries.latest().node(self.replica.node());
+        if record.is_some_and(|record| record.signing != self.replica.signing_address()) {
+            tracing::warn!(epoch = %registries.latest().epoch,
+                "the registry has another signing key of this node: start it with that once its \
+                 shards are in this epoch");
+        }
     }
 
     fn command(&mut self, command: Command) {

@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngCore;
-use tidings_envelope::{Registry, RegistryHistory, UsageReport};
+use tidings_envelope::{RegistryHistory, UsageReport};
+use tidings_order::LaneState;
 use tidings_replica::store::WriteSet;
 use tidings_replica::{RecentEntry, Replica, ReplicaConfig, RestoreError};
-use tidings_types::NodeId;
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, IDEMPOTENCY_PERIODS_AFTER_EXPIRY};
 use tidings_types::ed25519::SigningKey;
 use tidings_types::node_key::NodeKey;
+use tidings_types::{NodeId, ShardId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -88,8 +89,9 @@ pub async fn run(
     let network = source.subscribe().borrow().network_id();
     let storage = Storage::open(&config.database, network).await?;
     let registries = registries(&source, &storage).await?;
-    let keys = Keys::load(&config, registries.latest())?;
+    let keys = Keys::load(&config, &registries)?;
     let replica = restore(&config, keys.signing, registries, &storage).await?;
+    check_in_force(&replica)?;
     storage.evidence().await?.iter().for_each(|evidence| book.add_evidence(evidence));
     let link = LinkConfig {
         id: NodeId(config.node),
@@ -222,20 +224,46 @@ struct Keys {
 }
 
 impl Keys {
-    /// Reads both keys and makes sure that the registry lists them for this node.
-    fn load(config: &NodeConfig, registry: &Registry) -> Result<Self, NodeError> {
+    /// Reads both keys and makes sure that the registry lists them for this node, the signing key
+    /// now or in an earlier epoch.
+    fn load(config: &NodeConfig, registries: &RegistryHistory) -> Result<Self, NodeError> {
         let path = &config.signing_key_file;
         let signing = NodeKey::from_secret(&*read_secret(path)?)
             .map_err(|_| KeyFileError::Invalid { path: path.clone() })?;
         let transport = SigningKey::from_secret(&*read_secret(&config.transport_key_file)?);
         let id = NodeId(config.node);
-        let is_listed = registry.node(id).is_some_and(|record| {
-            record.signing == signing.address() && record.transport == transport.public_key()
-        });
-        match is_listed {
+        let record = registries.latest().node(id);
+        let is_transport = record.is_some_and(|it| it.transport == transport.public_key());
+        let is_signing = registries.signing_keys(id).contains(&signing.address());
+        match is_transport && is_signing {
             true => Ok(Self { signing, transport }),
             false => Err(NodeError::NotRegistered(id)),
         }
+    }
+}
+
+/// Makes sure that the signing key is the registry's, or that of the epoch which a shard of this
+/// node is still in, and says which shards take another: in those the node says nothing until it
+/// is started with that one.
+fn check_in_force(replica: &Replica) -> Result<(), NodeError> {
+    let (id, registries, key) = (replica.node(), replica.registries(), replica.signing_address());
+    let of_shard = |shard: ShardId| {
+        let epoch = replica.lane_state(shard).map(LaneState::epoch)?;
+        Some(registries.at(epoch)?.node(id)?.signing)
+    };
+    let latest = registries.latest().node(id).map(|record| record.signing);
+    let mut is_in_force = latest == Some(key);
+    for shard in replica.shards().map(|status| status.shard) {
+        match of_shard(shard) {
+            Some(signing) if signing == key => is_in_force = true,
+            Some(signing) => tracing::warn!(%shard, expected = %signing, given = %key,
+                "the shard is in an epoch in which this node has another signing key"),
+            None => {}
+        }
+    }
+    match is_in_force {
+        true => Ok(()),
+        false => Err(NodeError::NotRegistered(id)),
     }
 }
 

@@ -47,7 +47,10 @@ impl Agreement {
     pub(super) fn begin(&mut self, context: OrderContext<'_>) -> bool {
         let idle = self.engine.is_none() && !self.halted && !self.abstains;
         let members = self.members(context);
-        let belongs = members.0.iter().any(|member| member.id.0 == context.node);
+        // What a member says under another key than the registry's nobody takes, itself included.
+        let me = context.key.address();
+        let belongs =
+            members.0.iter().any(|member| member.id.0 == context.node && member.signer == me);
         if !idle || !belongs || self.recollection.is_some() {
             return false;
         }
@@ -239,6 +242,9 @@ impl Agreement {
         self.remember(&block);
         self.queue.remove_decided(&block.operations);
         self.forget_hopeless(context);
+        if block.header.next_epoch != block.header.registry_epoch {
+            self.forget_other_keys(context);
+        }
         let certified = CertifiedBlock { block, certificate };
         let decided = DecidedBlock { certified, places, changes };
         self.effects.push_back(OrderEffect::Decided(Box::new(decided)));
@@ -252,6 +258,20 @@ impl Agreement {
         let next = self.next_height();
         self.unlogged = empty_log(next);
         self.last_book = std::mem::replace(&mut self.book, Book::new(next));
+    }
+
+    /// Drops what a node signed by a key that it has no more: who has it waiting would take it for
+    /// verified, and the others not.
+    fn forget_other_keys(&mut self, context: OrderContext<'_>) {
+        let Some(registry) = self.registry(context) else {
+            return;
+        };
+        let judging = self.state.judging(self.lane(context), registry);
+        let batches = &mut self.batches;
+        self.queue.retain(|operation| match operation {
+            Operation::Envelope(_) => true,
+            _ => batches.judge_operation(operation, &judging).is_ok(),
+        });
     }
 
     /// Drops what can be in no later block either.

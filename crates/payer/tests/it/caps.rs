@@ -1,5 +1,6 @@
 //! Nobody is billed more than its caps, whatever stands in whose log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -135,7 +136,7 @@ fn operations_have_what_entries_leave() {
     let mut registry = capped(90);
     let tariff = Tariff { schedule: &registry.fees, congestion_permille: UNCONGESTED_PERMILLE };
     let fee = tariff.operation_fee(&envelope).unwrap().0;
-    let mut billed = |room: u64| {
+    let mut left = |room: u64| {
         let cap = (fee + room).next_multiple_of(4);
         registry.payers[0].caps.as_mut().unwrap()[0].before = PicoDollars(cap);
         let mut lane = Lane::of(registry.clone());
@@ -143,10 +144,99 @@ fn operations_have_what_entries_leave() {
         lane.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
         hold(&mut lane, 1, 1);
         lane.begin_period();
-        close(&mut lane, (2, 0), &[(1, 0, 1, cap / 4)]) == u128::from(cap / 4 + fee)
+        close(&mut lane, (2, 0), &[(1, 0, 1, cap / 4)]) - u128::from(cap / 4)
     };
-    assert!(billed(fee));
-    assert!(!billed(0), "the entry comes first");
+    assert_eq!((left(fee), left(0)), (fee.into(), 0), "the entry comes first");
+}
+
+/// What the vault allows, as its contract computes it (SET-010).
+#[derive(Default)]
+struct Vault {
+    charged_through: usize,
+    spare: u128,
+}
+
+impl Vault {
+    /// Whether all that is wanted through a period may be taken; periods count from 1.
+    fn allows(&mut self, caps: &[u128], last: usize, wanted: u128) -> bool {
+        let allowed = self.spare + caps[self.charged_through..last].iter().sum::<u128>();
+        let kept: u128 = caps[last.saturating_sub(4)..last].iter().sum();
+        self.spare = allowed.saturating_sub(wanted).min(kept);
+        self.charged_through = last;
+        wanted <= allowed
+    }
+}
+
+/// The lane goes on to an epoch in which the payer has another cap from the next period on.
+fn set_cap(lane: &mut Lane, amount: u64) {
+    let mut next = Registry::clone(lane.registries.latest());
+    next.epoch.0 += 1;
+    let cap = &mut next.payers[0].caps.as_mut().unwrap()[0];
+    *cap = CapRecord {
+        before: cap.at(Period(u64::MAX)),
+        from: Period(lane.period + 1),
+        amount: PicoDollars(amount),
+        ..*cap
+    };
+    lane.registries.insert(Arc::new(next)).unwrap();
+}
+
+proptest! {
+    #[test]
+    fn what_is_billed_the_vault_allows(
+        periods in prop::collection::vec(
+            (
+                prop::collection::vec((0..4u64, 0..400u64), 0..4),
+                prop::option::of(0..600u64),
+                any::<bool>(),
+            ),
+            1..14,
+        ),
+    ) {
+        // covers: SET-026
+        // covers: SET-010
+        let mut lane = Lane::of(capped(1));
+        let (mut caps, mut reports) = (BTreeMap::new(), Vec::new());
+        let mut index = 0;
+        lane.begin_period();
+        let (mut held, mut waiting) = (0, Vec::new());
+        for (entries, cap, is_charged) in &periods {
+            // At most one change is under way, as the vault has it.
+            if let Some(cap) = cap.filter(|_| lane.period.is_multiple_of(4)) {
+                set_cap(&mut lane, cap);
+            }
+            // What is stated now is billed with the next report.
+            let more = u64::try_from(entries.len()).unwrap();
+            hold(&mut lane, 1, held + more);
+            lane.begin_period();
+            let counted: Vec<_> = std::mem::take(&mut waiting);
+            let before = lane.billed();
+            lane.close(&counted);
+            let last = lane.period - 2;
+            let payer = &lane.registries.latest().payers[0];
+            caps.insert(last, payer.cap(SHARD, Period(last)).unwrap());
+            waiting = entries
+                .iter()
+                .map(|(late, fee)| {
+                    let id = u8::try_from(index).unwrap();
+                    let period = (lane.period - 1).saturating_sub(*late).max(1);
+                    index += 1;
+                    (1, header(index - 1, id, period, *fee))
+                })
+                .collect::<Vec<_>>();
+            held += more;
+            reports.push((lane.billed() - before, *is_charged));
+        }
+        let caps: Vec<u128> = caps.values().map(|cap| u128::from(cap.0)).collect();
+        let (mut vault, mut wanted) = (Vault::default(), 0);
+        for (last, (billed, is_charged)) in (1..).zip(&reports) {
+            wanted += billed;
+            if *is_charged {
+                prop_assert!(vault.allows(&caps, last, wanted), "{caps:?} {last} {wanted}");
+                wanted = 0;
+            }
+        }
+    }
 }
 
 proptest! {
