@@ -43,9 +43,15 @@ impl PayerRecord {
     /// The cap for a shard in `period`; none where there is no limit (SET-026).
     #[must_use]
     pub fn cap(&self, shard: ShardId, period: Period) -> Option<PicoDollars> {
-        let caps = self.caps.as_ref()?;
-        let cap = caps.iter().find(|cap| cap.shard == shard);
-        Some(cap.map_or_else(PicoDollars::default, |cap| cap.at(period)))
+        self.caps_for(shard).map(|cap| cap.at(period))
+    }
+
+    /// The caps for a shard in all periods, of nothing for one that is not listed; none where there
+    /// is no limit (SET-026).
+    #[must_use]
+    pub fn caps_for(&self, shard: ShardId) -> Option<CapRecord> {
+        let listed = self.caps.as_ref()?.iter().find(|cap| cap.shard == shard).copied();
+        Some(listed.unwrap_or(CapRecord::nothing(shard)))
     }
 
     /// Whether it may be billed anything in `period` for any shard.
@@ -57,6 +63,11 @@ impl PayerRecord {
 }
 
 impl CapRecord {
+    fn nothing(shard: ShardId) -> Self {
+        let none = PicoDollars(0);
+        Self { shard, before: none, from: Period(0), amount: none }
+    }
+
     /// The cap in `period`, which is no earlier than any that the cap before was preceded by.
     #[must_use]
     pub fn at(&self, period: Period) -> PicoDollars {

@@ -57,9 +57,8 @@ impl Allowance {
         if self.table(of_period, due.shard).is_short(due.payer) {
             return false;
         }
-        let Some(part) = self.table(latest, due.shard).part(due.payer, due.period) else {
-            return true;
-        };
+        let table = self.table(latest, due.shard);
+        let Some(part) = table.part(due.payer, due.period, table.members) else { return true };
         let taken = self.taken.get(&key(due)).copied().unwrap_or_default();
         taken.0.saturating_add(due.fee.0.into()) <= part.0.into()
     }

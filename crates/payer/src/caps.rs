@@ -4,15 +4,17 @@ use std::collections::HashMap;
 
 use tidings_envelope::Registry;
 use tidings_envelope::registry::{CapRecord, PayerRecord};
-use tidings_types::{EthereumAddress, Period, PicoDollars, ShardId};
+use tidings_types::{EthereumAddress, Period, PicoDollars, RegistryEpoch, ShardId};
 
 /// A snapshot's payers with their caps for one shard, by address: a payer is looked up for each
 /// entry, and nothing lists them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CapTable {
+    /// The snapshot's.
+    pub(crate) epoch: RegistryEpoch,
     payers: HashMap<EthereumAddress, Limit>,
     /// How many nodes share each cap among them.
-    members: u64,
+    pub(crate) members: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +26,7 @@ struct Limit {
 
 impl Limit {
     fn of(payer: &PayerRecord, shard: ShardId) -> Self {
-        let of_shard = |caps: &Vec<CapRecord>| caps.iter().find(|cap| cap.shard == shard).copied();
-        let nothing = PicoDollars(0);
-        let none = CapRecord { shard, before: nothing, from: Period(0), amount: nothing };
-        let cap = payer.caps.as_ref().map(|caps| of_shard(caps).unwrap_or(none));
-        Self { cap, is_short: payer.is_short }
+        Self { cap: payer.caps_for(shard), is_short: payer.is_short }
     }
 }
 
@@ -36,14 +34,10 @@ impl CapTable {
     pub(crate) fn new(registry: &Registry, shard: ShardId) -> Self {
         let payers = registry.payers.iter();
         Self {
+            epoch: registry.epoch,
             payers: payers.map(|payer| (payer.address, Limit::of(payer, shard))).collect(),
             members: registry.committee(shard).len() as u64,
         }
-    }
-
-    /// The same, divided among no more than so many.
-    pub(crate) fn among(self, members: u64) -> Self {
-        Self { members: self.members.min(members), ..self }
     }
 
     /// Whether the snapshot has a payer.
@@ -58,10 +52,15 @@ impl CapTable {
         known.cap.map(|cap| cap.at(period))
     }
 
-    /// The part of it that each member of the committee takes (FEE-009).
-    pub(crate) fn part(&self, payer: EthereumAddress, period: Period) -> Option<PicoDollars> {
+    /// The part of it that each of so many members of a committee takes (FEE-009).
+    pub(crate) fn part(
+        &self,
+        payer: EthereumAddress,
+        period: Period,
+        members: u64,
+    ) -> Option<PicoDollars> {
         let cap = self.cap(payer, period)?;
-        Some(PicoDollars(cap.0.checked_div(self.members).unwrap_or_default()))
+        Some(PicoDollars(cap.0.checked_div(members).unwrap_or_default()))
     }
 
     /// Whether too little is left of a payer's balance.

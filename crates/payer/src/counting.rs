@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use tidings_envelope::{CongestionHistory, EntryHeader, UNCONGESTED_PERMILLE, uncongested_part};
+use tidings_envelope::{
+    CongestionHistory, EntryHeader, Registry, UNCONGESTED_PERMILLE, uncongested_part,
+};
 use tidings_types::constants::{
     FEE_PERIODS_BEFORE_EXPIRY_MAX, LATE_PERIODS_MAX, NOT_AFTER_PERIODS_AHEAD_MAX,
 };
 use tidings_types::{
-    EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal,
+    EnvelopeId, EthereumAddress, LogIndex, NodeId, Period, PicoDollars, PicoDollarsTotal, ShardId,
 };
 
 use crate::holdings::Pin;
@@ -113,10 +115,10 @@ pub(crate) struct Count {
 }
 
 impl Counter {
-    /// Begins to count what `last` and the periods before it are billed.
-    ///
-    /// Call [`Rooms::begin`] first.
-    pub(crate) fn begin(&mut self, last: Period) -> Count {
+    /// Begins to count what `last` and the periods before it are billed, within the caps of the
+    /// registry that closes it.
+    pub(crate) fn begin(&mut self, last: Period, registry: &Registry, shard: ShardId) -> Count {
+        self.rooms.begin(last, registry, shard);
         let mut count = Count { last, tally: UsageTally::new(), work: Work::default() };
         self.billed = self.billed.split_off(&last.minus(BILLED_PERIODS_KEPT));
         for charge in std::mem::take(&mut self.postponed) {

@@ -217,8 +217,7 @@ impl Meter {
         by_members.clone().for_each(|statement| self.holdings.note(statement));
         let needed = registry.durability_quorum(self.shard);
         let pins = self.holdings.pin(last, &committee, needed, &self.forked);
-        self.counter.rooms.begin(last, registry, self.shard);
-        let mut count = self.counter.begin(last);
+        let mut count = self.counter.begin(last, registry, self.shard);
         // Whoever was not there in the period took nothing in.
         let was_there = |it: &NodeId| statements.contains_key(it);
         let charges = charges

@@ -1,6 +1,7 @@
 //! How much reports may still bill each payer (SET-026).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tidings_envelope::Registry;
 use tidings_types::constants::LATE_PERIODS_MAX;
@@ -63,7 +64,7 @@ impl Rooms {
         self.last = last;
         // What was taken in while there were fewer members was up to larger parts.
         let members = self.members.get(&last).copied().unwrap_or(u64::MAX);
-        self.caps.begin(last, CapTable::new(registry, shard).among(members));
+        self.caps.begin(last, registry, shard, members);
         self.members = self.members.split_off(&last.plus(1));
         // Who was billed so long ago has all that may be left by now.
         self.left.retain(|_, left| left.all.after.plus(LATE_PERIODS_MAX) >= last);
@@ -132,18 +133,31 @@ impl Left {
 /// The caps of the period that is closed and of those before it that still matter, each as it was
 /// when its own report was made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Caps(BTreeMap<Period, CapTable>);
+struct Caps(BTreeMap<Period, PeriodCaps>);
+
+/// A snapshot's caps, and among how many nodes each is divided in a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PeriodCaps {
+    /// Periods of one epoch share it.
+    table: Arc<CapTable>,
+    members: u64,
+}
 
 impl Caps {
-    fn begin(&mut self, last: Period, table: CapTable) {
-        self.0.insert(last, table);
+    /// Adds the caps of `last`, divided among no more than so many members.
+    fn begin(&mut self, last: Period, registry: &Registry, shard: ShardId, members: u64) {
+        let newest = self.0.values().next_back().map(|of_period| &of_period.table);
+        let table = newest.filter(|table| table.epoch == registry.epoch).map(Arc::clone);
+        let table = table.unwrap_or_else(|| Arc::new(CapTable::new(registry, shard)));
+        let members = members.min(table.members);
+        self.0.insert(last, PeriodCaps { table, members });
         // What is left of whoever was billed last so long ago goes by the caps before that.
         self.0 = self.0.split_off(&last.minus(2 * LATE_PERIODS_MAX));
     }
 
     /// Whether the snapshot of a period has a payer.
     fn has(&self, payer: EthereumAddress, period: Period) -> bool {
-        self.0.get(&period).is_some_and(|table| table.has(payer))
+        self.0.get(&period).is_some_and(|of_period| of_period.table.has(payer))
     }
 
     /// What is left before anything is billed by the report of `last`, given what was left before.
@@ -174,10 +188,10 @@ impl Caps {
 
     /// A payer's cap for a period, or the part of it for one node; none where there is no limit.
     fn of(&self, payer: EthereumAddress, node: Option<NodeId>, period: Period) -> Option<u128> {
-        let Some(table) = self.0.get(&period) else { return Some(0) };
+        let Some(PeriodCaps { table, members }) = self.0.get(&period) else { return Some(0) };
         let cap = match node {
             None => table.cap(payer, period),
-            Some(_) => table.part(payer, period),
+            Some(_) => table.part(payer, period, *members),
         };
         cap.map(|cap| cap.0.into())
     }
