@@ -1,11 +1,11 @@
 //! The fee formula: integers throughout, rounded once and up.
 
 use tidings_types::constants::RETENTION_DAYS_MIN;
-use tidings_types::{MoneyOverflow, PicoDollars};
+use tidings_types::{ErrorCode, MoneyOverflow, PicoDollars};
 use tls_codec::Size;
 
 use crate::registry::FeeSchedule;
-use crate::{EntryHeader, Lane, PayerEnvelope, Topic, TopicKind, UNCONGESTED_PERMILLE};
+use crate::{EntryHeader, Lane, Outcome, PayerEnvelope, Topic, TopicKind, UNCONGESTED_PERMILLE};
 
 /// What a factor of one is written as.
 const PERMILLE: u128 = 1_000;
@@ -103,6 +103,20 @@ impl<'a> Tariff<'a> {
     #[must_use]
     pub fn lost_operation_fee(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
         self.operation_fee_for(envelope, RETENTION_DAYS_MIN)
+    }
+
+    /// What one is billed, by what became of it; none for one whose id was decided before
+    /// (SET-004). Never more than its payer signed for.
+    #[must_use]
+    pub fn decided_fee(&self, envelope: &PayerEnvelope, outcome: Outcome) -> Option<PicoDollars> {
+        let fee = match outcome {
+            Outcome::Applied { .. } => self.operation_fee(envelope)?,
+            Outcome::Refused { code: ErrorCode::Repeated } => return None,
+            Outcome::Conflict { .. } | Outcome::Refused { .. } => {
+                self.lost_operation_fee(envelope)?
+            }
+        };
+        Some(fee.min(envelope.batch.header.max_fee))
     }
 
     fn operation_fee_for(&self, envelope: &PayerEnvelope, days: u16) -> Option<PicoDollars> {

@@ -62,6 +62,14 @@ impl PayerRecord {
     }
 }
 
+/// One of the equal parts that a cap is divided into, rounded down: for each of so many members of
+/// the shard's committee one, for the entries that it takes in, and one for the operations that
+/// they order together (FEE-009, ORD-034).
+#[must_use]
+pub fn cap_part(cap: PicoDollars, members: u64) -> PicoDollars {
+    PicoDollars(cap.0 / members.saturating_add(1))
+}
+
 impl CapRecord {
     fn nothing(shard: ShardId) -> Self {
         let none = PicoDollars(0);

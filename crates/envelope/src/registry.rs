@@ -12,7 +12,7 @@ use tidings_types::{
 
 use crate::{CongestionRule, EntryHeader};
 
-pub use crate::payer_record::{CapRecord, PayerRecord};
+pub use crate::payer_record::{CapRecord, PayerRecord, cap_part};
 
 const MS_PER_DAY: u64 = 86_400_000;
 

@@ -65,6 +65,9 @@ pub enum StateKey {
     /// from the one before, kept for ever.
     #[tls_codec(discriminant = 13)]
     Signer(NodeId, Incarnation),
+    /// What a payer with caps owes for its operations of the current period.
+    #[tls_codec(discriminant = 14)]
+    OperationFees(EthereumAddress),
 }
 
 impl StateKey {

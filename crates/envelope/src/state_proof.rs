@@ -3,8 +3,8 @@
 use tidings_types::constants::{PROTOCOL_VERSION, STATE_PATH_HASHES_MAX, STATE_VALUE_BYTES_MAX};
 use tidings_types::sparse_merkle::{EMPTY, leaf_hash, root_from_path, shared_depth};
 use tidings_types::{
-    BoundedBytes, BoundedVec, Hash, Height, InboxId, Incarnation, NetworkId, Period, RegistryEpoch,
-    Wire,
+    BoundedBytes, BoundedVec, Hash, Height, InboxId, Incarnation, NetworkId, Period, PicoDollars,
+    RegistryEpoch, Wire,
 };
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -172,6 +172,8 @@ pub enum StateContent {
     /// Under [`StateKey::Epoch`]: the registry epoch that entries are held to from that period on;
     /// under [`StateKey::Signer`]: that whose key signs the node's logs from that one on.
     Epoch(RegistryEpoch),
+    /// Under [`StateKey::OperationFees`].
+    Fees(PicoDollars),
 }
 
 impl StateContent {
@@ -189,6 +191,7 @@ impl StateContent {
             StateKey::Epoch(_) | StateKey::Signer(..) => {
                 Some(Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?))
             }
+            StateKey::OperationFees(_) => Some(Self::Fees(PicoDollars::from_wire(bytes).ok()?)),
             StateKey::Topic(_) => Some(Self::Topic(TopicHead::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Some(Self::Account(InboxId::from_wire(bytes).ok()?)),
             StateKey::Incarnation(_) => {

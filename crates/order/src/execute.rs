@@ -11,13 +11,13 @@ use tidings_identity::{AssociationState, Member, ParsedUpdate};
 use tidings_types::constants::{IDEMPOTENCY_PERIODS_AFTER_EXPIRY, PROTOCOL_VERSION};
 use tidings_types::{
     EnvelopeId, ErrorCode, EthereumAddress, Hash, Height, InboxId, Incarnation, NetworkId, NodeId,
-    OperationHash, Period, Position, RegistryEpoch, ShardId, merkle, mutant,
+    OperationHash, Period, PicoDollars, Position, RegistryEpoch, ShardId, merkle, mutant,
 };
 
 use crate::judge::{JudgingContext, judge_again, judge_operation};
-use crate::lottery;
 use crate::state::{Changes, LaneState, StateValue, digest_with};
 use crate::state_tree::StateTree;
+use crate::{lottery, purse};
 
 /// What executing needs to know besides the state.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl LaneState {
     /// the operations that must wait.
     ///
     /// The caller has judged each operation by [`crate::judge_operation`] as
-    /// [`LaneState::judging`] has it. The block moves on to the newest registry epoch that may
+    /// [`LaneState::judging`] has it, and left out what payers' caps have no room for. The block moves on to the newest registry epoch that may
     /// follow (ORD-013).
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl LaneState {
     /// Executes a proposed block and compares the results.
     ///
     /// Checked are its place (ORD-012), its form (ORD-011), the order of its operations
-    /// (ORD-002), each operation (ORD-007), its epoch and committee (ORD-013), and what
+    /// (ORD-002), each operation (ORD-007, ORD-034), its epoch and committee (ORD-013), and what
     /// executing it gives (ORD-004).
     ///
     /// # Errors
@@ -166,12 +166,17 @@ impl LaneState {
         }
         let registry = self.registry(context.registries)?;
         let judging = self.judging(context, registry);
+        let mut purses = self.purses(context, registry, header.period);
         for (index, operation) in operations.clone().enumerate() {
             let judged = match verified(operation.hash()) {
                 true => judge_again(operation, &judging),
                 false => judge_operation(operation, &judging),
             };
             judged.map_err(|code| BlockInvalid::Operation { index, code })?;
+            if !purses.take(operation) {
+                let code = ErrorCode::PayerOverCap;
+                return Err(BlockInvalid::Operation { index, code });
+            }
         }
         let next = context.registries.at(header.next_epoch);
         let next = next.ok_or(BlockInvalid::Epoch(header.next_epoch))?;
@@ -286,7 +291,11 @@ impl Execution<'_> {
             Operation::PeriodMarker(marker) => self.begin_period(marker),
             Operation::OpenIncarnation(request) => self.open_incarnation(request),
             Operation::Evidence(evidence) => self.record_offence(evidence, index),
-            Operation::Envelope(envelope) => self.apply_envelope(envelope, operation, index),
+            Operation::Envelope(envelope) => {
+                let outcome = self.apply_envelope(envelope, operation, index);
+                self.note_fee(envelope, outcome);
+                outcome
+            }
             Operation::Statement(statement) => {
                 let key = StateKey::Statement(statement.node);
                 self.move_on(key, StateValue::Statement(statement.period, statement.taken))
@@ -316,6 +325,8 @@ impl Execution<'_> {
             return Outcome::Conflict { position: Position(current.0) };
         }
         self.settle_congestion(current);
+        let over: Vec<StateKey> = self.base.with_operation_fees().collect();
+        self.changes.extend(over.into_iter().map(|key| (key, None)));
         self.set(StateKey::Period, StateValue::Period(marker.period));
         Outcome::Applied { position: Position(marker.period.0) }
     }
@@ -407,6 +418,19 @@ impl Execution<'_> {
         self.set(StateKey::Topic(body.topic), StateValue::Topic(head));
         self.places.push((body.topic, position, index));
         Outcome::Applied { position }
+    }
+
+    /// What is decided is taken from its payer's purse (ORD-034).
+    fn note_fee(&mut self, envelope: &PayerEnvelope, outcome: Outcome) {
+        let about = (self.base, self.registry, self.context.shard, self.period());
+        let Some(fee) = purse::spent(envelope, outcome, about) else { return };
+        let key = StateKey::OperationFees(envelope.envelope.body.payer);
+        let before = match self.value(&key) {
+            Some(StateValue::Fees(fees)) => *fees,
+            _ => PicoDollars(0),
+        };
+        // No valid block has more than a cap's worth of them.
+        self.set(key, StateValue::Fees(PicoDollars(before.0.saturating_add(fee.0))));
     }
 
     /// Notes a decision, and in the digest of those with its expiry (ORD-031).

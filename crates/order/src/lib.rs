@@ -11,6 +11,7 @@ mod judge;
 mod lottery;
 mod message;
 mod orderer;
+mod purse;
 mod signers;
 mod state;
 mod state_tree;

@@ -10,7 +10,7 @@ use tidings_envelope::{
 use tidings_identity::AssociationState;
 use tidings_types::{
     BlockHash, BoundedBytes, EnvelopeId, EthereumAddress, Hash, Height, InboxId, Incarnation,
-    NodeId, OffenceId, Period, RegistryEpoch, Wire, labelled_hash, sparse_merkle,
+    NodeId, OffenceId, Period, PicoDollars, RegistryEpoch, Wire, labelled_hash, sparse_merkle,
 };
 
 use crate::state_tree::StateTree;
@@ -39,6 +39,8 @@ pub enum StateValue {
     Congestion(u32),
     /// For [`StateKey::Epoch`] and [`StateKey::Signer`].
     Epoch(RegistryEpoch),
+    /// For [`StateKey::OperationFees`].
+    Fees(PicoDollars),
 }
 
 /// Stored bytes are not an ordered state, or not the one that the last block certifies; the
@@ -82,6 +84,7 @@ impl StateValue {
             Self::Statement(period, taken) => [period.to_wire(), taken.to_wire()].concat(),
             Self::Congestion(permille) => permille.to_wire(),
             Self::Epoch(epoch) => epoch.to_wire(),
+            Self::Fees(fees) => fees.to_wire(),
         }
     }
 
@@ -98,6 +101,7 @@ impl StateValue {
             StateKey::Epoch(_) | StateKey::Signer(..) => {
                 Self::Epoch(RegistryEpoch::from_wire(bytes).ok()?)
             }
+            StateKey::OperationFees(_) => Self::Fees(PicoDollars::from_wire(bytes).ok()?),
             StateKey::Topic(_) => Self::Topic(TopicHead::from_wire(bytes).ok()?),
             StateKey::Inbox(_) => Self::Inbox(Box::new(AssociationState::from_wire(bytes).ok()?)),
             StateKey::Account(_) => Self::Account(InboxId::from_wire(bytes).ok()?),
@@ -366,6 +370,13 @@ impl LaneState {
         let to = StateKey::Decided(period, EnvelopeId([0; 32]));
         let digests = StateKey::Decisions(Period(0))..StateKey::Decisions(period);
         self.entries.range(from..to).chain(self.entries.range(digests)).map(|(key, _)| *key)
+    }
+
+    /// The payers that owe for operations of the current period.
+    pub(crate) fn with_operation_fees(&self) -> impl Iterator<Item = StateKey> {
+        let all = StateKey::OperationFees(EthereumAddress([0; 20]))..;
+        let keys = self.entries.range(all).map(|(key, _)| *key);
+        keys.take_while(|key| matches!(key, StateKey::OperationFees(_)))
     }
 
     /// The tree after these changes; its root is what the next block's header carries (ORD-004).

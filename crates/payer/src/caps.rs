@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tidings_envelope::Registry;
-use tidings_envelope::registry::{CapRecord, PayerRecord};
+use tidings_envelope::registry::{CapRecord, PayerRecord, cap_part};
 use tidings_types::{EthereumAddress, Period, PicoDollars, RegistryEpoch, ShardId};
 
 /// A snapshot's payers with their caps for one shard, by address: a payer is looked up for each
@@ -52,15 +52,15 @@ impl CapTable {
         known.cap.map(|cap| cap.at(period))
     }
 
-    /// The part of it that each of so many members of a committee takes (FEE-009).
+    /// The part of it that each of so many members of a committee has for what it takes in, and all
+    /// of them together for what they order (FEE-009).
     pub(crate) fn part(
         &self,
         payer: EthereumAddress,
         period: Period,
         members: u64,
     ) -> Option<PicoDollars> {
-        let cap = self.cap(payer, period)?;
-        Some(PicoDollars(cap.0.checked_div(members).unwrap_or_default()))
+        self.cap(payer, period).map(|cap| cap_part(cap, members))
     }
 
     /// Whether too little is left of a payer's balance.

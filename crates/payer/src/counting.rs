@@ -14,7 +14,7 @@ use tidings_types::{
 };
 
 use crate::holdings::Pin;
-use crate::rooms::Rooms;
+use crate::rooms::{Rooms, Source};
 use crate::{Usage, UsageTally, Work};
 
 /// How many periods before the one that is billed ids are kept: an entry that is still billed is of
@@ -44,8 +44,8 @@ pub(crate) struct Charge {
     pub(crate) uncongested: PicoDollars,
     /// Whom the originating part goes to; the protocol, if nobody.
     pub(crate) originator: Option<NodeId>,
-    /// The node whose log has the entry; none for an operation, which is nobody's in particular.
-    pub(crate) taken_by: Option<NodeId>,
+    /// Which part of its payer's cap it is billed from.
+    pub(crate) source: Source,
     /// Who holds it.
     pub(crate) holders: Arc<[NodeId]>,
     /// Its bytes times the days that it is kept.
@@ -69,7 +69,7 @@ impl Charge {
             usage: Usage::of(header),
             uncongested: uncongested_part(header.fee, permille),
             originator: Some(pin.log.node),
-            taken_by: Some(pin.log.node),
+            source: Source::Node(pin.log.node),
             holders,
             byte_days: u128::from(header.payload_length) * u128::from(header.retention_days),
         }
@@ -140,8 +140,8 @@ impl Counter {
         if charge.period < count.last.minus(LATE_PERIODS_MAX) || !self.is_first(&charge) {
             return;
         }
-        let Charge { payer, period, usage, taken_by, .. } = charge;
-        let is_billed = self.rooms.spend(payer, taken_by, period, usage.fee) && count.add(&charge);
+        let Charge { payer, period, usage, source, .. } = charge;
+        let is_billed = self.rooms.spend(payer, source, period, usage.fee) && count.add(&charge);
         if !is_billed && let Some(ids) = self.billed.get_mut(&period) {
             ids.remove(&charge.id);
         }

@@ -9,13 +9,14 @@ use tidings_envelope::{
     UNCONGESTED_PERMILLE, UsageReport, uncongested_part,
 };
 use tidings_types::{
-    BlockHash, ErrorCode, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, PicoDollars,
-    RegistryEpoch, ShardId, Wire, labelled_hash,
+    BlockHash, Hash, Height, MoneyOverflow, NetworkId, NodeId, Period, RegistryEpoch, ShardId,
+    Wire, labelled_hash,
 };
 use tls_codec::Size;
 
 use crate::counting::{Charge, Count, Counter, Holders};
 use crate::holdings::{Holdings, Pin};
+use crate::rooms::Source;
 use crate::{Closing, Ledger, Usage, Work, medians};
 
 /// How many periods after a period its report is made: evidence against who signed two histories
@@ -64,8 +65,7 @@ struct Open {
     roots: BTreeMap<LogId, Hash>,
     /// The block that had it counted.
     block: BlockHash,
-    /// To be counted after the entries: each node takes in no more entries of a payer's than its
-    /// part, and any member may propose operations (SET-026).
+    /// To be counted after the entries.
     operations: Vec<Charge>,
     count: Count,
     /// What the report adds, but for the work, which is counted.
@@ -315,8 +315,7 @@ fn turn(height: Height, registry: &Registry, shard: ShardId) -> Option<NodeId> {
     members.get(usize::try_from(place).ok()?).copied()
 }
 
-/// What an operation costs: the fee if it took effect, that for a day if it came second or was
-/// refused, nothing if it was decided before (SET-004); never more than its payer signed for.
+/// What an operation costs, by what became of it (SET-004).
 ///
 /// By the schedule of the epoch that ordered it, and the factor of the period: the epoch that its
 /// batch names may be none at all, and then nobody could go on.
@@ -327,17 +326,9 @@ fn charge(
     originator: Option<NodeId>,
     tariff: Tariff<'_>,
 ) -> Option<Charge> {
-    let header = &envelope.batch.header;
     let body = &envelope.envelope.body;
-    let owed = match outcome {
-        Outcome::Applied { .. } => tariff.operation_fee(envelope)?,
-        Outcome::Refused { code: ErrorCode::Repeated } => return None,
-        Outcome::Conflict { .. } | Outcome::Refused { .. } => {
-            tariff.lost_operation_fee(envelope)?
-        }
-    };
+    let owed = tariff.decided_fee(envelope, outcome)?;
     let bytes = u64::try_from(envelope.tls_serialized_len()).ok()?;
-    let owed = PicoDollars(owed.0.min(header.max_fee.0));
     Some(Charge {
         id: body.id(),
         period,
@@ -345,7 +336,7 @@ fn charge(
         usage: Usage { envelopes: 1, bytes, fee: owed },
         uncongested: uncongested_part(owed, tariff.congestion_permille),
         originator,
-        taken_by: None,
+        source: Source::Lane,
         holders: Arc::default(),
         byte_days: 0,
     })

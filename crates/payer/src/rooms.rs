@@ -27,11 +27,20 @@ pub(crate) struct Rooms {
     last: Period,
 }
 
-/// What a payer has left in all, and of its parts for what single nodes took in.
+/// What a payer has left in all, and of the parts of its cap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Left {
     all: Room,
-    by_node: Vec<(NodeId, Room)>,
+    parts: Vec<(Source, Room)>,
+}
+
+/// Which part of a payer's cap something is billed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// That for the entries which a node took in.
+    Node(NodeId),
+    /// That for what the lane ordered, whoever proposed it (ORD-034).
+    Lane,
 }
 
 /// An amount after the report of a period.
@@ -71,12 +80,12 @@ impl Rooms {
         self.short = self.short.split_off(&last.minus(LATE_PERIODS_MAX));
     }
 
-    /// Takes what is billed for a period from what its payer has left, and for an entry also from
-    /// the part for the node that took it in; false if either is less, or nothing.
+    /// Takes what is billed for a period from what its payer has left, in all and of the part that
+    /// is for it; false if either is less, or nothing.
     pub(crate) fn spend(
         &mut self,
         payer: EthereumAddress,
-        node: Option<NodeId>,
+        source: Source,
         period: Period,
         fee: PicoDollars,
     ) -> bool {
@@ -94,38 +103,35 @@ impl Rooms {
         }
         let before = known.as_ref().map(|left| left.all);
         let all = caps.room(payer, None, before, last);
-        let place = known.as_ref().zip(node).and_then(|(left, node)| left.place(node));
-        let of_node = node.map(|node| {
-            let before = known.as_ref().zip(place).map(|(left, place)| left.by_node[place].1);
-            (node, caps.room(payer, Some(node), before, last))
-        });
-        let least = of_node.map_or(all, |(_, room)| room.min(all));
+        let place = known.as_ref().and_then(|left| left.place(source));
+        let before = known.as_ref().zip(place).map(|(left, place)| left.parts[place].1);
+        let part = caps.room(payer, Some(source), before, last);
+        let least = part.min(all);
         if least == 0 || least < fee {
             return false;
         }
         let all = Room { after: last, amount: all - fee };
-        let of_node = of_node.map(|(node, room)| (node, Room { after: last, amount: room - fee }));
+        let part = (source, Room { after: last, amount: part - fee });
         match known {
             None => {
-                self.left.insert(payer, Left { all, by_node: of_node.into_iter().collect() });
+                self.left.insert(payer, Left { all, parts: vec![part] });
             }
-            Some(left) => left.set(all, of_node, place),
+            Some(left) => left.set(all, part, place),
         }
         true
     }
 }
 
 impl Left {
-    fn place(&self, node: NodeId) -> Option<usize> {
-        self.by_node.iter().position(|(known, _)| *known == node)
+    fn place(&self, source: Source) -> Option<usize> {
+        self.parts.iter().position(|(known, _)| *known == source)
     }
 
-    fn set(&mut self, all: Room, of_node: Option<(NodeId, Room)>, place: Option<usize>) {
+    fn set(&mut self, all: Room, part: (Source, Room), place: Option<usize>) {
         self.all = all;
-        match (of_node, place) {
-            (Some(part), Some(place)) => self.by_node[place] = part,
-            (Some(part), None) => self.by_node.push(part),
-            (None, _) => {}
+        match place {
+            Some(place) => self.parts[place] = part,
+            None => self.parts.push(part),
         }
     }
 }
@@ -164,13 +170,13 @@ impl Caps {
     fn room(
         &self,
         payer: EthereumAddress,
-        node: Option<NodeId>,
+        source: Option<Source>,
         before: Option<Room>,
         last: Period,
     ) -> u128 {
         let add = |amount: u128, period: Period| {
-            let kept = amount.min(self.kept_after(payer, node, period.minus(1)));
-            kept.saturating_add(self.of(payer, node, period).unwrap_or_default())
+            let kept = amount.min(self.kept_after(payer, source, period.minus(1)));
+            kept.saturating_add(self.of(payer, source, period).unwrap_or_default())
         };
         match before.filter(|room| room.after.plus(LATE_PERIODS_MAX) >= last) {
             // Of what was billed before that nothing is to be seen any more.
@@ -180,16 +186,16 @@ impl Caps {
     }
 
     /// The most that stays after the report of a period.
-    fn kept_after(&self, payer: EthereumAddress, node: Option<NodeId>, period: Period) -> u128 {
+    fn kept_after(&self, payer: EthereumAddress, source: Option<Source>, period: Period) -> u128 {
         let first = period.minus(LATE_PERIODS_MAX - 1);
         let periods = (first.0..=period.0).map(Period);
-        periods.filter_map(|period| self.of(payer, node, period)).fold(0, u128::saturating_add)
+        periods.filter_map(|period| self.of(payer, source, period)).fold(0, u128::saturating_add)
     }
 
-    /// A payer's cap for a period, or the part of it for one node; none where there is no limit.
-    fn of(&self, payer: EthereumAddress, node: Option<NodeId>, period: Period) -> Option<u128> {
+    /// A payer's cap for a period, or a part of it; none where there is no limit.
+    fn of(&self, payer: EthereumAddress, source: Option<Source>, period: Period) -> Option<u128> {
         let Some(PeriodCaps { table, members }) = self.0.get(&period) else { return Some(0) };
-        let cap = match node {
+        let cap = match source {
             None => table.cap(payer, period),
             Some(_) => table.part(payer, period, *members),
         };

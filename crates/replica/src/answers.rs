@@ -1,8 +1,7 @@
 //! Publish requests: how each envelope is taken, and how its fate becomes an answer.
 
 use tidings_envelope::api::AcknowledgedCheckpoint;
-use tidings_envelope::{Block, EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
-use tidings_order::LaneState;
+use tidings_envelope::{EntryHeader, LogId, MerklePath, Operation, OrderedReceipt};
 use tidings_payer::Due;
 use tidings_types::{EnvelopeId, ErrorCode, LogIndex, Period, ShardId, mutant};
 
@@ -33,10 +32,10 @@ impl Replica {
                 _ if self.draining => Some(ErrorCode::ShuttingDown),
                 _ if self.storage_failing => Some(ErrorCode::StorageUnavailable),
                 Item::Broadcast(item) => self.publish_broadcast(waiter, *item).err(),
-                Item::Ordered { id, not_after, due, operation } => {
-                    match self.recall(waiter, due.shard, not_after, id) {
+                Item::Ordered { id, not_after, shard, operation } => {
+                    match self.recall(waiter, shard, not_after, id) {
                         true => None,
-                        false => self.publish_ordered(waiter, id, due, *operation, now).err(),
+                        false => self.publish_ordered(waiter, id, shard, *operation, now).err(),
                     }
                 }
             };
@@ -70,28 +69,12 @@ impl Replica {
         &mut self,
         waiter: Waiter,
         id: EnvelopeId,
-        due: Due,
+        shard: ShardId,
         operation: Operation,
         now: Now,
     ) -> Result<(), ErrorCode> {
-        // A period may have begun since it was prepared.
-        let current = self.lane_state(due.shard).map(LaneState::period).unwrap_or_default();
-        let due = Due { period: due.period.max(current), ..due };
-        let expiry = match &operation {
-            Operation::Envelope(it) => it.envelope.body.not_after.min(it.batch.header.not_after),
-            _ => due.period,
-        };
-        // What is under way already was taken when it came first.
-        let is_new = !self.allowance.has_operation(id);
-        if is_new {
-            self.check_allowance(&due)?;
-        }
-        self.with_lane(due.shard, now, |lane, context| lane.submit(id, operation, waiter, context))
-            .unwrap_or(Err(ErrorCode::WrongShard))?;
-        if is_new {
-            self.allowance.take_operation(id, &due, expiry);
-        }
-        Ok(())
+        self.with_lane(shard, now, |lane, context| lane.submit(id, operation, waiter, context))
+            .unwrap_or(Err(ErrorCode::WrongShard))
     }
 
     /// Whether this node takes so much from the payer (FEE-009).
@@ -103,22 +86,6 @@ impl Replica {
         match self.allowance.has_room(due, latest, of_period) {
             true => Ok(()),
             false => Err(ErrorCode::PayerOverCap),
-        }
-    }
-
-    /// What was decided is billed with the period that its shard is in, and what was not is moved
-    /// to the period that begins (FEE-009).
-    pub(crate) fn read_decisions(&mut self, block: &Block) {
-        for decided in block.operations.iter() {
-            match &decided.operation {
-                Operation::Envelope(envelope) => {
-                    self.allowance.decided(envelope.envelope.body.id());
-                }
-                Operation::PeriodMarker(marker) if decided.outcome.is_applied() => {
-                    self.allowance.begin(block.header.shard, marker.period);
-                }
-                _ => {}
-            }
         }
     }
 

@@ -283,7 +283,6 @@ impl Replica {
                 let places = decided.places.clone();
                 let evidence = self.read_evidence(&decided.certified);
                 self.read_statements(&decided.certified, now);
-                self.read_decisions(&decided.certified.block);
                 let set = WriteSet { decided: vec![*decided], evidence, ..WriteSet::default() };
                 self.persist(set, AfterWrite::Decided(shard, places));
             }

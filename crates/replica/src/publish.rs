@@ -9,7 +9,6 @@ use tidings_envelope::{
     AckLevel, AdmissionContext, AdmittedEnvelope, CongestionHistory, EntryHeader, Lane, Operation,
     ParsedEnvelope, Registry, Tariff, VerifiedEnvelope, verify_all,
 };
-use tidings_payer::Due;
 use tidings_types::constants::{FEE_PERIODS_BEFORE_EXPIRY_MAX, PROTOCOL_VERSION};
 use tidings_types::{
     EntryHash, EnvelopeId, ErrorCode, Hash, LogIndex, Period, PicoDollars, ShardId,
@@ -35,8 +34,7 @@ pub(crate) enum Item {
     Ordered {
         id: EnvelopeId,
         not_after: Period,
-        /// Of the period that its shard was in.
-        due: Due,
+        shard: ShardId,
         operation: Box<Operation>,
     },
     /// Refused, unless the id is one that was answered before.
@@ -148,9 +146,9 @@ fn admit(
             }
         }
         Lane::Ordered => match price.ordered(&admitted) {
-            Ok(due) => {
+            Ok(()) => {
                 let operation = Box::new(Operation::Envelope(admitted.into_envelope()));
-                Item::Ordered { id, not_after, due, operation }
+                Item::Ordered { id, not_after, shard, operation }
             }
             Err(code) => refused(code),
         },
@@ -204,14 +202,13 @@ impl Price<'_> {
         }
     }
 
-    /// What an operation will be billed as, if it is decided in the period that its shard is in.
-    fn ordered(self, admitted: &AdmittedEnvelope) -> Result<Due, ErrorCode> {
+    /// Whether an operation costs no more than its payer signed for, if it is decided in the period
+    /// that its shard is in.
+    fn ordered(self, admitted: &AdmittedEnvelope) -> Result<(), ErrorCode> {
         let (envelope, period) = (admitted.envelope(), self.congestion.current());
         let fee = self.tariff(period)?.operation_fee(envelope);
         match fee.filter(|fee| *fee <= envelope.batch.header.max_fee) {
-            Some(fee) => {
-                Ok(Due { payer: envelope.envelope.body.payer, shard: self.shard, period, fee })
-            }
+            Some(_) => Ok(()),
             None => Err(ErrorCode::FeeAboveMaximum),
         }
     }

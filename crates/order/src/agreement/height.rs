@@ -4,7 +4,7 @@ use malachitebft_core_consensus::{Input, LocallyProposedValue};
 use malachitebft_core_types as bft;
 use tidings_envelope::{Block, Certificate, CertifiedBlock, Operation, SignedProposal};
 use tidings_types::constants::{BLOCK_BYTES_MAX, BLOCK_OPERATIONS_MAX};
-use tidings_types::{BlockHash, Round};
+use tidings_types::{BlockHash, Period, Round};
 
 use super::book::Book;
 use super::candidates::Candidate;
@@ -37,7 +37,9 @@ impl Agreement {
     fn has_proposable(&self, context: OrderContext<'_>) -> bool {
         self.registry(context).is_some_and(|registry| {
             let judging = self.state.judging(self.lane(context), registry);
-            self.queue.any(|operation| judge_again(operation, &judging).is_ok())
+            let purses = self.state.purses(self.lane(context), registry, self.state.period());
+            let fits = |it: &Operation| judge_again(it, &judging).is_ok() && purses.fits(it);
+            self.queue.any(fits)
         })
     }
 
@@ -169,8 +171,11 @@ impl Agreement {
         if !is_current || self.book.proposal(context.node, round).is_some() {
             return;
         }
-        let mut operations = self.batch(BLOCK_OPERATIONS_MAX - 1, context);
-        operations.extend(self.marker(context));
+        let marker = self.marker(context);
+        // With a marker the block is in the period that it begins.
+        let period = self.state.period().plus(marker.is_some().into());
+        let mut operations = self.batch(BLOCK_OPERATIONS_MAX - 1, period, context);
+        operations.extend(marker);
         let Ok((staged, _)) = self.state.stage(operations, self.lane(context)) else {
             return;
         };
@@ -183,14 +188,16 @@ impl Agreement {
         self.publish(&OrderMessage::Block(block), context);
     }
 
-    /// Waiting operations that may stand in the next block, up to a number.
-    fn batch(&self, count_max: usize, context: OrderContext<'_>) -> Vec<Operation> {
+    /// Waiting operations that may stand in the next block, which is in `period`, up to a number.
+    fn batch(&self, count_max: usize, period: Period, context: OrderContext<'_>) -> Vec<Operation> {
         let Some(registry) = self.registry(context) else {
             return Vec::new();
         };
         let bytes_max = BLOCK_BYTES_MAX / 2 - BLOCK_BYTES_KEPT_FREE;
         let judging = self.state.judging(self.lane(context), registry);
-        self.queue.batch(count_max, bytes_max, |operation| judge_again(operation, &judging).is_ok())
+        let mut purses = self.state.purses(self.lane(context), registry, period);
+        let fits = |it: &Operation| judge_again(it, &judging).is_ok() && purses.take(it);
+        self.queue.batch(count_max, bytes_max, fits)
     }
 
     /// Looks at a block that is proposed at the next height, and tells the core what it is.

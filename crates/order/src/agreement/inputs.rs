@@ -2,13 +2,14 @@
 
 use malachitebft_core_consensus::Input;
 use tidings_envelope::{Block, CertifiedBlock, Operation, SignedProposal, SignedVote};
-use tidings_types::{BoundedVec, ErrorCode, Height, NodeId, Round, mutant};
+use tidings_types::{BoundedVec, ErrorCode, Height, NodeId, PicoDollars, Round, mutant};
 
 use super::book::Noted;
 use super::candidates::{Candidate, ask_for};
 use super::core_types::{to_core_proposal, to_core_vote};
 use super::engine::Engine;
 use super::log::{LogRecord, to_polka};
+use super::queue::QueueFull;
 use super::{Agreement, EARLY_MESSAGES_MAX};
 use crate::message::{OrderMessage, Recalled};
 use crate::orderer::{OrderContext, OrderEffect, SubmitError};
@@ -31,7 +32,7 @@ impl Agreement {
         }
         self.judge_submitted(&operation, context).map_err(SubmitError)?;
         let message = OrderMessage::Order(operation.clone());
-        self.queue.push(operation).map_err(|_| SubmitError(ErrorCode::Overloaded))?;
+        self.enqueue(operation, context).map_err(SubmitError)?;
         for to in self.others(context) {
             self.effects.push_back(OrderEffect::Send(to, message.clone()));
         }
@@ -101,7 +102,34 @@ impl Agreement {
     fn take_operation(&mut self, operation: Operation, context: OrderContext<'_>) {
         // A full queue is the sender's to notice, by its own time limit.
         if !self.queue.has(&operation) && self.judge_submitted(&operation, context).is_ok() {
-            let _ = self.queue.push(operation);
+            let _ = self.enqueue(operation, context);
+        }
+    }
+
+    /// Has an operation wait, unless it waits already, or what waits of its payer's would cost more
+    /// than is left of its purse (ORD-034).
+    fn enqueue(
+        &mut self,
+        operation: Operation,
+        context: OrderContext<'_>,
+    ) -> Result<(), ErrorCode> {
+        if self.queue.has(&operation) {
+            return Ok(());
+        }
+        let registry = self.registry(context).ok_or(ErrorCode::OrderingUnavailable)?;
+        let mut purses = self.state.purses(self.lane(context), registry, self.state.period());
+        let mut fee = PicoDollars(0);
+        if let Operation::Envelope(envelope) = &operation {
+            let payer = envelope.envelope.body.payer;
+            purses.plan(payer, self.queue.fees(payer));
+            fee = purses.fee_at_most(envelope).unwrap_or_default();
+        }
+        match purses.take(&operation) {
+            true => match self.queue.push(operation, fee) {
+                Ok(_) => Ok(()),
+                Err(QueueFull) => Err(ErrorCode::Overloaded),
+            },
+            false => Err(ErrorCode::PayerOverCap),
         }
     }
 

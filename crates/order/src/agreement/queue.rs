@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tidings_envelope::{DecidedOperation, Operation};
 use tidings_types::constants::{ORDER_QUEUE_BYTES_MAX, ORDER_QUEUE_OPERATIONS_MAX};
-use tidings_types::{EnvelopeId, NodeId, OffenceId, OperationHash, Period};
+use tidings_types::{
+    EnvelopeId, EthereumAddress, NodeId, OffenceId, OperationHash, Period, PicoDollars,
+};
 use tls_codec::Size;
 
 /// What tells queued operations apart: an envelope is one whoever carries it, and a member's word
@@ -45,6 +47,8 @@ struct Waiting {
     key: QueueKey,
     hash: OperationHash,
     length: usize,
+    /// What it may cost its payer.
+    fee: PicoDollars,
 }
 
 /// Operations by arrival; each stays until a final block holds it or it can be in none.
@@ -55,6 +59,8 @@ pub(super) struct Queue {
     hashes: BTreeMap<OperationHash, u64>,
     /// The length of all of them.
     bytes: usize,
+    /// What may be owed for them, by payer.
+    fees: BTreeMap<EthereumAddress, u128>,
     next: u64,
 }
 
@@ -74,8 +80,18 @@ impl Queue {
         self.places.contains_key(&QueueKey::of(operation, operation.hash()))
     }
 
-    /// Adds a verified operation; answers whether it was not there yet.
-    pub(super) fn push(&mut self, operation: Operation) -> Result<bool, QueueFull> {
+    /// What a payer may owe for what waits of its.
+    pub(super) fn fees(&self, payer: EthereumAddress) -> u128 {
+        self.fees.get(&payer).copied().unwrap_or_default()
+    }
+
+    /// Adds a verified operation, which may cost its payer so much; answers whether it was not
+    /// there yet.
+    pub(super) fn push(
+        &mut self,
+        operation: Operation,
+        fee: PicoDollars,
+    ) -> Result<bool, QueueFull> {
         let hash = operation.hash();
         let key = QueueKey::of(&operation, hash);
         if self.places.contains_key(&key) {
@@ -87,9 +103,13 @@ impl Queue {
             return Err(QueueFull);
         }
         self.bytes = bytes;
+        if let Some(payer) = payer_of(&operation) {
+            let fees = self.fees.entry(payer).or_default();
+            *fees = fees.saturating_add(fee.0.into());
+        }
         self.places.insert(key, self.next);
         self.hashes.insert(hash, self.next);
-        self.by_arrival.insert(self.next, Waiting { operation, key, hash, length });
+        self.by_arrival.insert(self.next, Waiting { operation, key, hash, length, fee });
         self.next += 1;
         Ok(true)
     }
@@ -139,12 +159,29 @@ impl Queue {
         gone.into_iter().for_each(|place| self.remove(place));
     }
 
+    fn forget_fee(&mut self, waiting: &Waiting) {
+        let Some(payer) = payer_of(&waiting.operation) else { return };
+        let left = self.fees(payer).saturating_sub(waiting.fee.0.into());
+        match left {
+            0 => self.fees.remove(&payer),
+            left => self.fees.insert(payer, left),
+        };
+    }
+
     fn remove(&mut self, place: u64) {
         if let Some(waiting) = self.by_arrival.remove(&place) {
             self.bytes -= waiting.length;
             self.places.remove(&waiting.key);
             self.hashes.remove(&waiting.hash);
+            self.forget_fee(&waiting);
         }
+    }
+}
+
+fn payer_of(operation: &Operation) -> Option<EthereumAddress> {
+    match operation {
+        Operation::Envelope(envelope) => Some(envelope.envelope.body.payer),
+        _ => None,
     }
 }
 
@@ -155,6 +192,10 @@ mod tests {
     use tidings_types::{BoundedVec, Incarnation, NetworkId, ShardId};
 
     use super::*;
+
+    fn push(queue: &mut Queue, operation: Operation) -> Result<bool, QueueFull> {
+        queue.push(operation, PicoDollars(0))
+    }
 
     #[test]
     fn a_member_has_one_statement_of_a_period_waiting() {
@@ -168,11 +209,11 @@ mod tests {
             Operation::Statement(Box::new(said))
         };
         let mut queue = Queue::default();
-        assert!(queue.push(said(1, 1, 1)).is_ok_and(|is_new| is_new));
+        assert!(push(&mut queue, said(1, 1, 1)).is_ok_and(|is_new| is_new));
         assert!(queue.has(&said(1, 1, 2)), "in other words");
-        assert!(queue.push(said(1, 1, 2)).is_ok_and(|is_new| !is_new));
+        assert!(push(&mut queue, said(1, 1, 2)).is_ok_and(|is_new| !is_new));
         for other in [said(2, 1, 1), said(1, 2, 1)] {
-            assert!(queue.push(other).is_ok_and(|is_new| is_new));
+            assert!(push(&mut queue, other).is_ok_and(|is_new| is_new));
         }
     }
 
@@ -187,15 +228,18 @@ mod tests {
             Operation::OpenIncarnation(request)
         };
         let mut queue = Queue::default();
-        assert_eq!(queue.push(open(1, 1)), Ok(true));
-        assert_eq!([queue.push(open(1, 2)), queue.push(open(2, 2))], [Ok(false), Ok(true)]);
+        assert_eq!(push(&mut queue, open(1, 1)), Ok(true));
+        assert_eq!(
+            [push(&mut queue, open(1, 2)), push(&mut queue, open(2, 2))],
+            [Ok(false), Ok(true)]
+        );
         let length = open(1, 1).tls_serialized_len();
         assert_eq!(queue.bytes, 2 * length);
         queue.retain(|_| false);
         assert_eq!(queue.bytes, 0);
         queue.bytes = ORDER_QUEUE_BYTES_MAX - length + 1;
-        assert_eq!(queue.push(open(1, 1)), Err(QueueFull));
+        assert_eq!(push(&mut queue, open(1, 1)), Err(QueueFull));
         queue.bytes -= 1;
-        assert_eq!(queue.push(open(1, 1)), Ok(true));
+        assert_eq!(push(&mut queue, open(1, 1)), Ok(true));
     }
 }

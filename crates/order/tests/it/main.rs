@@ -14,6 +14,7 @@ mod network;
 mod offences;
 mod proposals;
 mod proving;
+mod purses;
 mod racing;
 mod restarts;
 mod signers;

@@ -142,15 +142,19 @@ pub struct Committee {
 impl Committee {
     /// A committee that has begun its first period.
     pub fn new(nodes: u32) -> Self {
-        let mut committee = Self::unborn(nodes);
+        Self::of(registry(nodes))
+    }
+
+    /// A committee of a registry's that has begun its first period.
+    pub fn of(registry: Registry) -> Self {
+        let mut committee = Self::unborn(registry);
         committee.pass(250);
         assert_eq!(committee.history().len(), 1);
         committee
     }
 
     /// A committee whose members are up and have heard nothing of each other.
-    pub fn unborn(nodes: u32) -> Self {
-        let registry = registry(nodes);
+    fn unborn(registry: Registry) -> Self {
         let ids: Vec<NodeId> = registry.nodes.iter().map(|node| node.id).collect();
         let mut committee = Self {
             network: registry.network_id(),

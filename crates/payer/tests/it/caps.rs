@@ -11,11 +11,11 @@ use tidings_types::{EthereumAddress, Period, PicoDollars, Position};
 use crate::lane::{Lane, SHARD, committee, header};
 use crate::network::{PAYER, batch, message};
 
-/// A registry in which the payer's cap is 400 before `from`, and 200 from then on; four nodes
-/// share it.
+/// A registry in which the payer's cap is 500 before `from`, and 250 from then on; four nodes and
+/// their lane share it.
 fn capped(from: u64) -> Registry {
     let mut registry = committee();
-    let (before, amount) = (PicoDollars(400), PicoDollars(200));
+    let (before, amount) = (PicoDollars(500), PicoDollars(250));
     let cap = CapRecord { shard: SHARD, before, from: Period(from), amount };
     registry.payers[0].caps = Some(vec![cap]);
     registry
@@ -54,7 +54,7 @@ fn a_node_has_its_part_of_a_cap_billed_and_no_more() {
     // covers: SET-026
     let mut lane = begun(capped(90), (1, 3));
     let entries = [(1, 0, 1, 60), (1, 1, 1, 50), (1, 2, 1, 40)];
-    // The second does not fit into a quarter of 400, and the third does.
+    // The second does not fit into a fifth of 500, and the third does.
     assert_eq!(close(&mut lane, (2, 1), &entries), 100);
     assert_eq!(lane.earned(1) + lane.earned(2), 25 + 50 + 20, "nor does anybody earn by it");
     // What one node took in leaves the others' parts alone.
@@ -130,23 +130,29 @@ fn who_is_short_of_money_is_billed_for_the_periods_before() {
 }
 
 #[test]
-fn operations_have_what_entries_leave() {
+fn operations_and_entries_have_parts_of_their_own() {
     // covers: SET-026
     let envelope = batch(&[message("text")], PicoDollars(u64::MAX)).remove(0);
     let mut registry = capped(90);
     let tariff = Tariff { schedule: &registry.fees, congestion_permille: UNCONGESTED_PERMILLE };
     let fee = tariff.operation_fee(&envelope).unwrap().0;
-    let mut left = |room: u64| {
-        let cap = (fee + room).next_multiple_of(4);
-        registry.payers[0].caps.as_mut().unwrap()[0].before = PicoDollars(cap);
+    // What is billed with one operation and entries of three nodes.
+    let mut billed = |part: u64| {
+        let cap = PicoDollars(5 * part);
+        registry.payers[0].caps.as_mut().unwrap()[0].before = cap;
         let mut lane = Lane::of(registry.clone());
         let operation = Operation::Envelope(envelope.clone());
         lane.block(vec![(operation, Outcome::Applied { position: Position(1) })]).unwrap();
-        hold(&mut lane, 1, 1);
+        for member in 1..=2 {
+            lane.state(member, &[1, 2, 3].map(|log| (log, 1, [7; 32])), &[]);
+        }
         lane.begin_period();
-        close(&mut lane, (2, 0), &[(1, 0, 1, cap / 4)]) - u128::from(cap / 4)
+        let entries: Vec<_> = (1..=3).map(|log| (log, 0, 1, part)).collect();
+        close(&mut lane, (4, 0), &entries)
     };
-    assert_eq!((left(fee), left(0)), (fee.into(), 0), "the entry comes first");
+    let (enough, less) = (u128::from(fee), u128::from(fee - 1));
+    assert_eq!(billed(fee), 3 * enough + enough);
+    assert_eq!(billed(fee - 1), 3 * less, "an operation beyond its part is billed to nobody");
 }
 
 /// What the vault allows, as its contract computes it (SET-010).

@@ -193,7 +193,7 @@ fn each_member_takes_its_part_of_a_payers_cap() {
     let period_ms = 100_000;
     let mut cluster = Cluster::of(Registry { period_ms, ..registry(4) });
     let fee = publish_one(&mut cluster, TWO, 1).unwrap();
-    cluster.cap(PicoDollars(fee * 4 * 2), false);
+    cluster.cap(PicoDollars(fee * 5 * 2), false);
     let over = Err(ErrorCode::PayerOverCap);
     assert_eq!(publish_one(&mut cluster, TWO, 2), Ok(fee));
     assert_eq!(publish_one(&mut cluster, TWO, 3), over);
@@ -210,20 +210,28 @@ fn each_member_takes_its_part_of_a_payers_cap() {
 }
 
 #[test]
-fn operations_count_against_the_cap_when_they_are_submitted() {
-    // covers: FEE-009
-    let mut cluster = Cluster::new(4);
+fn what_the_lane_orders_has_a_part_of_a_payers_cap() {
+    // covers: ORD-034
+    let period_ms = 100_000;
+    let mut cluster = Cluster::of(Registry { period_ms, ..registry(4) });
     let fee = publish_one(&mut cluster, THREE, 1).unwrap();
-    let [first, second] = [1, 2].map(|text| cluster.envelope(9, Lane::Ordered, &[text]));
     let publish = |cluster: &mut Cluster, envelope: &ClientEnvelope| {
         let request = cluster.request(ONE, AckLevel::Replicated, vec![envelope.clone()]);
         let id = cluster.publish(ONE, &request).unwrap();
         cluster.settle();
         refused(&cluster.results(id).unwrap()[0])
     };
-    cluster.cap(PicoDollars(fee * 4), false);
+    // A lane is held to a registry from the block on that names it.
+    let cap = |cluster: &mut Cluster, amount| {
+        cluster.cap(PicoDollars(amount), false);
+        cluster.pass(period_ms);
+        cluster.settle();
+    };
+    cap(&mut cluster, fee * 4);
+    let first = cluster.envelope(9, Lane::Ordered, &[1]);
     assert_eq!(publish(&mut cluster, &first), Some(ErrorCode::PayerOverCap), "four times as dear");
-    cluster.cap(PicoDollars(fee * 4 * 7), false);
+    cap(&mut cluster, fee * 4 * 7);
+    let [first, second] = [2, 3].map(|text| cluster.envelope(9, Lane::Ordered, &[text]));
     assert_eq!(publish(&mut cluster, &first), None);
     assert_eq!(publish(&mut cluster, &second), Some(ErrorCode::PayerOverCap));
     assert_eq!(publish(&mut cluster, &first), None, "what was decided is told again");

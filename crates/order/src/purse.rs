@@ -1,0 +1,136 @@
+//! How much of each payer's money the lane may still spend in a period.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use tidings_envelope::registry::cap_part;
+use tidings_envelope::{
+    Operation, Outcome, PayerEnvelope, Registry, StateKey, Tariff, UNCONGESTED_PERMILLE,
+};
+use tidings_types::{EthereumAddress, Period, PicoDollars, ShardId};
+
+use crate::LaneState;
+use crate::execute::LaneContext;
+use crate::state::StateValue;
+
+/// The part of payers' caps that is for what their shard's lane orders (ORD-034).
+///
+/// All members know what was ordered, so that they share it; each has a part of its own for the
+/// entries that it takes in.
+#[derive(Debug)]
+pub(crate) struct Purses<'a> {
+    state: &'a LaneState,
+    shard: ShardId,
+    /// The one that the block is of.
+    registry: &'a Registry,
+    /// The one that the period is held to (ENV-013).
+    of_period: &'a Registry,
+    period: Period,
+    /// Among how many members caps are divided, once it is asked for.
+    members: OnceCell<u64>,
+    /// What is to be spent beside what was ordered, by payer.
+    planned: BTreeMap<EthereumAddress, u128>,
+}
+
+impl LaneState {
+    /// The purses for `period`, which the next block, of `registry`'s epoch, is in.
+    pub(crate) fn purses<'a>(
+        &'a self,
+        context: LaneContext<'a>,
+        registry: &'a Registry,
+        period: Period,
+    ) -> Purses<'a> {
+        let epoch = self.congestion().epoch(period);
+        let of_period = epoch.and_then(|epoch| context.registries.at(epoch));
+        Purses {
+            state: self,
+            shard: context.shard,
+            registry,
+            of_period: of_period.map_or(registry, |known| &**known),
+            period,
+            members: OnceCell::new(),
+            planned: BTreeMap::new(),
+        }
+    }
+
+    /// What a payer owes for the operations of the current period, where caps limit it.
+    pub(crate) fn operation_fees(&self, payer: EthereumAddress) -> PicoDollars {
+        match self.value(&StateKey::OperationFees(payer)) {
+            Some(StateValue::Fees(fees)) => *fees,
+            _ => PicoDollars(0),
+        }
+    }
+}
+
+impl Purses<'_> {
+    /// Sets aside what an operation costs at most, if as much is left of its payer's.
+    pub(crate) fn take(&mut self, operation: &Operation) -> bool {
+        let Operation::Envelope(envelope) = operation else { return true };
+        let payer = envelope.envelope.body.payer;
+        let Some(purse) = self.purse(payer) else { return true };
+        let Some(fee) = self.fee_at_most(envelope) else { return false };
+        let planned = self.planned.get(&payer).copied().unwrap_or_default();
+        let sum = planned.saturating_add(fee.0.into());
+        if sum > self.left(payer, purse) {
+            return false;
+        }
+        self.planned.insert(payer, sum);
+        true
+    }
+
+    /// Sets aside for a payer what its waiting operations cost.
+    pub(crate) fn plan(&mut self, payer: EthereumAddress, fees: u128) {
+        self.planned.insert(payer, fees);
+    }
+
+    /// Whether an operation alone would fit.
+    pub(crate) fn fits(&self, operation: &Operation) -> bool {
+        let Operation::Envelope(envelope) = operation else { return true };
+        let payer = envelope.envelope.body.payer;
+        let Some(purse) = self.purse(payer) else { return true };
+        let fee = self.fee_at_most(envelope);
+        fee.is_some_and(|fee| u128::from(fee.0) <= self.left(payer, purse))
+    }
+
+    /// What an operation costs if it takes effect; none when it fits no amount.
+    pub(crate) fn fee_at_most(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
+        let fee = tariff(self.state, self.registry, self.period).operation_fee(envelope)?;
+        Some(fee.min(envelope.batch.header.max_fee))
+    }
+
+    /// The most that a payer's operations of the period may cost; none where there is no limit.
+    fn purse(&self, payer: EthereumAddress) -> Option<PicoDollars> {
+        let cap = self.registry.payer(payer)?.cap(self.shard, self.period)?;
+        match self.of_period.payer(payer).is_some_and(|record| record.is_short) {
+            true => Some(PicoDollars(0)),
+            false => Some(cap_part(cap, self.members())),
+        }
+    }
+
+    fn members(&self) -> u64 {
+        *self.members.get_or_init(|| self.registry.committee(self.shard).len() as u64)
+    }
+
+    fn left(&self, payer: EthereumAddress, purse: PicoDollars) -> u128 {
+        let spent = match self.period == self.state.period() {
+            true => self.state.operation_fees(payer),
+            false => PicoDollars(0),
+        };
+        purse.0.saturating_sub(spent.0).into()
+    }
+}
+
+/// What a decided operation takes from its payer's purse; none where there is no limit.
+pub(crate) fn spent(
+    envelope: &PayerEnvelope,
+    outcome: Outcome,
+    (state, registry, shard, period): (&LaneState, &Registry, ShardId, Period),
+) -> Option<PicoDollars> {
+    registry.payer(envelope.envelope.body.payer)?.caps_for(shard)?;
+    tariff(state, registry, period).decided_fee(envelope, outcome)
+}
+
+fn tariff<'a>(state: &LaneState, registry: &'a Registry, period: Period) -> Tariff<'a> {
+    let congestion_permille = state.congestion().permille(period).unwrap_or(UNCONGESTED_PERMILLE);
+    Tariff { schedule: &registry.fees, congestion_permille }
+}
