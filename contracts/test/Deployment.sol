@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 
 import {Guardian} from "../src/Guardian.sol";
@@ -9,6 +8,7 @@ import {NetworkParameters} from "../src/NetworkParameters.sol";
 import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {Roles} from "../src/Roles.sol";
 import {TidingsGovernor} from "../src/TidingsGovernor.sol";
+import {TidingsTimelock} from "../src/TidingsTimelock.sol";
 import {TidingsToken} from "../src/TidingsToken.sol";
 import {NodeId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
@@ -25,7 +25,7 @@ abstract contract Deployment is Test {
     struct Network {
         TidingsToken token;
         AccessManager access;
-        TimelockController timelock;
+        TidingsTimelock timelock;
         TidingsGovernor governor;
         Guardian guardian;
         NetworkParameters parameters;
@@ -60,10 +60,10 @@ abstract contract Deployment is Test {
         vm.warp(DEPLOYED_AT);
         network.token = new TidingsToken(holder);
         network.access = new AccessManager(address(this));
-        _deployGovernance();
-        network.guardian = new Guardian(keeper, DEPLOYED_AT + 365 days);
         (Parameter[] memory overridden, uint256[] memory values) = _overrides();
         network.parameters = new NetworkParameters(address(network.access), overridden, values);
+        _deployGovernance();
+        network.guardian = new Guardian(keeper, DEPLOYED_AT + 365 days);
         network.registry = new NodeRegistry(
             address(network.access),
             network.token,
@@ -98,8 +98,9 @@ abstract contract Deployment is Test {
     function _deployGovernance() private {
         address[] memory anyone = new address[](1);
         // The deployer administers the timelock until the governor, which needs its address, is in.
-        network.timelock =
-            new TimelockController(TIMELOCK_SECONDS, new address[](0), anyone, address(this));
+        network.timelock = new TidingsTimelock(
+            network.parameters, TIMELOCK_SECONDS, new address[](0), anyone, address(this)
+        );
         network.governor = new TidingsGovernor(
             network.token,
             network.timelock,
@@ -110,7 +111,7 @@ abstract contract Deployment is Test {
                 quorumPercent: 4
             })
         );
-        TimelockController timelock = network.timelock;
+        TidingsTimelock timelock = network.timelock;
         timelock.grantRole(timelock.PROPOSER_ROLE(), address(network.governor));
         timelock.grantRole(timelock.CANCELLER_ROLE(), address(network.governor));
         timelock.renounceRole(timelock.DEFAULT_ADMIN_ROLE(), address(this));
@@ -256,7 +257,7 @@ abstract contract Deployment is Test {
             _single(contract_, call);
         bytes32 description = _vote(targets, values, calls);
         network.governor.queue(targets, values, calls, description);
-        _pass(TIMELOCK_SECONDS);
+        _pass(network.timelock.getMinDelay());
         network.governor.execute(targets, values, calls, description);
     }
 

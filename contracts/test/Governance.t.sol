@@ -8,6 +8,7 @@ import {TimelockController} from "@openzeppelin/contracts/governance/TimelockCon
 
 import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {Roles} from "../src/Roles.sol";
+import {TidingsTimelock} from "../src/TidingsTimelock.sol";
 import {NodeId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
 import {IGuardian} from "../src/interfaces/IGuardian.sol";
@@ -51,6 +52,33 @@ contract GovernanceTest is Deployment {
         uint256 delay = network.timelock.getMinDelay();
         check(delay > network.parameters.value(Parameter.UnbondingSeconds), "unbonding");
         check(delay > network.parameters.value(Parameter.WithdrawalSeconds), "withdrawal");
+    }
+
+    function test_no_vote_makes_decisions_come_before_who_disagrees_can_leave() external {
+        // covers: SET-022
+        TidingsTimelock timelock = network.timelock;
+        _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (0)));
+        uint256 unbonding = network.parameters.value(Parameter.UnbondingSeconds);
+        equal(timelock.getMinDelay(), unbonding + 1);
+        // What takes longer makes decisions wait longer.
+        for (uint256 i = 0; i < 2; ++i) {
+            Parameter leaving = i == 0 ? Parameter.UnbondingSeconds : Parameter.WithdrawalSeconds;
+            uint256 longer = unbonding + (i + 1) * 1 days;
+            _govern(
+                address(network.parameters),
+                abi.encodeCall(network.parameters.set, (leaving, longer))
+            );
+            equal(timelock.getMinDelay(), longer + 1);
+        }
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) =
+            _single(address(_registry), abi.encodeCall(NodeRegistry.advancePhase, ()));
+        bytes32 description = _vote(targets, values, calls);
+        network.governor.queue(targets, values, calls, description);
+        _pass(unbonding + 2 days);
+        vm.expectPartialRevert(TimelockController.TimelockUnexpectedOperationState.selector);
+        network.governor.execute(targets, values, calls, description);
+        _pass(1);
+        network.governor.execute(targets, values, calls, description);
     }
 
     function test_the_phases_are_walked_through_by_votes_and_never_back() external {

@@ -47,6 +47,16 @@ contract UsageSettlementGasTest is SettlementTest {
         cheaper(gas, 115_000);
     }
 
+    /// After a node's first, which fills its storage.
+    function test_a_claim_costs_less_than_115_000() public {
+        chargeAll(1, 500 * UNIT);
+        claim(SHARD, 1, 0);
+        chargeAll(2, 900 * UNIT);
+        bytes memory call =
+            abi.encodeCall(reports.claim, (made[SHARD][2], 2, earningsOf(SHARD, 2, 0)));
+        cheaper(cost(call), 115_000);
+    }
+
     function chargeAll(uint64 index, uint128 sum) private returns (uint256) {
         IUsageSettlement.UsageReport memory report = submitted(6 + index, sum);
         IUsageSettlement.Usage[] memory usages = new IUsageSettlement.Usage[](PAYERS);

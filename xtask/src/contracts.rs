@@ -30,8 +30,8 @@ const DEPLOYED: [&str; 11] = [
     "NodeRegistry",
     "PayerVault",
     "TidingsGovernor",
+    "TidingsTimelock",
     "TidingsToken",
-    "TimelockController",
     "UsageSettlement",
 ];
 

@@ -23,7 +23,7 @@ binding!(guardian, Guardian, "../../contracts/artifacts/Guardian.json");
 binding!(network_parameters, NetworkParameters, "../../contracts/artifacts/NetworkParameters.json");
 binding!(node_registry, NodeRegistry, "../../contracts/artifacts/NodeRegistry.json");
 binding!(payer_vault, PayerVault, "../../contracts/artifacts/PayerVault.json");
-binding!(timelock, TimelockController, "../../contracts/artifacts/TimelockController.json");
+binding!(timelock, TidingsTimelock, "../../contracts/artifacts/TidingsTimelock.json");
 binding!(governor, TidingsGovernor, "../../contracts/artifacts/TidingsGovernor.json");
 binding!(token, TidingsToken, "../../contracts/artifacts/TidingsToken.json");
 binding!(usage_settlement, UsageSettlement, "../../contracts/artifacts/UsageSettlement.json");
@@ -45,7 +45,7 @@ pub(crate) fn named_error(data: &[u8]) -> Option<String> {
         evidence_court::EvidenceCourt::EvidenceCourtErrors,
         network_parameters::NetworkParameters::NetworkParametersErrors,
         governor::TidingsGovernor::TidingsGovernorErrors,
-        timelock::TimelockController::TimelockControllerErrors,
+        timelock::TidingsTimelock::TidingsTimelockErrors,
         token::TidingsToken::TidingsTokenErrors,
         devnet_dollar::DevnetDollar::DevnetDollarErrors,
         access_manager::AccessManager::AccessManagerErrors,

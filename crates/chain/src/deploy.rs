@@ -7,7 +7,7 @@ use tidings_types::{EthereumAddress, GenesisSalt};
 
 use crate::contracts::{
     AccessManager, DevnetDollar, EvidenceCourt, Guardian, NetworkParameters, NodeRegistry,
-    PayerVault, TidingsGovernor, TidingsToken, TimelockController, UsageSettlement, governor,
+    PayerVault, TidingsGovernor, TidingsTimelock, TidingsToken, UsageSettlement, governor,
 };
 use crate::{
     Call, ChainError, Deployment, Parameter, SubmitError, Submitter, address, ethereum_address,
@@ -91,7 +91,7 @@ pub async fn deploy(
         salt: plan.salt,
         first_block: money.first_block,
         registry: ethereum_address(money.registry),
-        parameters: ethereum_address(money.parameters),
+        parameters: ethereum_address(governance.parameters),
         vault: ethereum_address(money.vault),
         settlement: ethereum_address(money.settlement),
         court: ethereum_address(money.court),
@@ -107,6 +107,7 @@ pub async fn deploy(
 struct Governance {
     token: Address,
     access: Address,
+    parameters: Address,
     timelock: Address,
     governor: Address,
     guardian: Address,
@@ -115,7 +116,6 @@ struct Governance {
 struct Money {
     first_block: u64,
     dollar: Address,
-    parameters: Address,
     registry: Address,
     vault: Address,
     settlement: Address,
@@ -133,15 +133,22 @@ impl Work<'_> {
         let (token, _) = self.make("token", &TidingsToken::BYTECODE, &arguments).await?;
         let arguments = AccessManager::constructorCall { initialAdmin: deployer };
         let (access, _) = self.make("access", &AccessManager::BYTECODE, &arguments).await?;
-        let arguments = TimelockController::constructorCall {
+        let arguments = NetworkParameters::constructorCall {
+            authority: access,
+            overridden: plan.parameters.iter().map(|(which, _)| *which as u8).collect(),
+            values: plan.parameters.iter().map(|(_, value)| U256::from(*value)).collect(),
+        };
+        let (parameters, _) =
+            self.make("parameters", &NetworkParameters::BYTECODE, &arguments).await?;
+        let arguments = TidingsTimelock::constructorCall {
+            parameters_: parameters,
             minDelay: U256::from(plan.timelock_seconds),
             proposers: Vec::new(),
             // Anybody may carry out what was voted and has waited.
             executors: vec![Address::ZERO],
             admin: deployer,
         };
-        let (timelock, _) =
-            self.make("timelock", &TimelockController::BYTECODE, &arguments).await?;
+        let (timelock, _) = self.make("timelock", &TidingsTimelock::BYTECODE, &arguments).await?;
         let arguments = TidingsGovernor::constructorCall {
             token,
             timelock,
@@ -160,7 +167,7 @@ impl Work<'_> {
             termEnd_: plan.keeper_until,
         };
         let (guardian, _) = self.make("guardian", &Guardian::BYTECODE, &arguments).await?;
-        Ok(Governance { token, access, timelock, governor, guardian })
+        Ok(Governance { token, access, parameters, timelock, governor, guardian })
     }
 
     async fn contracts(
@@ -168,7 +175,7 @@ impl Work<'_> {
         plan: &Plan,
         governance: &Governance,
     ) -> Result<Money, DeployError> {
-        let Governance { token, access, timelock, guardian, .. } = *governance;
+        let Governance { token, access, parameters, timelock, guardian, .. } = *governance;
         let dollar = match plan.dollar {
             Some(dollar) => address(dollar),
             None => {
@@ -176,13 +183,6 @@ impl Work<'_> {
                 self.make("dollar", &DevnetDollar::BYTECODE, &arguments).await?.0
             }
         };
-        let arguments = NetworkParameters::constructorCall {
-            authority: access,
-            overridden: plan.parameters.iter().map(|(which, _)| *which as u8).collect(),
-            values: plan.parameters.iter().map(|(_, value)| U256::from(*value)).collect(),
-        };
-        let (parameters, _) =
-            self.make("parameters", &NetworkParameters::BYTECODE, &arguments).await?;
         let arguments = NodeRegistry::constructorCall {
             authority: access,
             token_: token,
@@ -213,7 +213,7 @@ impl Work<'_> {
         let arguments =
             EvidenceCourt::constructorCall { registry_: registry, parameters_: parameters };
         let (court, _) = self.make("court", &EvidenceCourt::BYTECODE, &arguments).await?;
-        Ok(Money { first_block, dollar, parameters, registry, vault, settlement, court })
+        Ok(Money { first_block, dollar, registry, vault, settlement, court })
     }
 
     /// Roles, and who may do what with them.
@@ -253,11 +253,11 @@ impl Work<'_> {
         let deployer = address(self.submitter.address());
         for (step, role) in [("proposer", "PROPOSER_ROLE"), ("canceller", "CANCELLER_ROLE")] {
             let role = alloy::primitives::keccak256(role);
-            let call = TimelockController::grantRoleCall { role, account: governor };
+            let call = TidingsTimelock::grantRoleCall { role, account: governor };
             self.call(&format!("the governor is {step}"), timelock, &call).await?;
         }
         let call =
-            TimelockController::renounceRoleCall { role: B256::ZERO, callerConfirmation: deployer };
+            TidingsTimelock::renounceRoleCall { role: B256::ZERO, callerConfirmation: deployer };
         self.call("the timelock governs itself", timelock, &call).await?;
         let call = AccessManager::grantRoleCall {
             roleId: ROLE_ADMIN,

@@ -35,7 +35,7 @@ pub struct Deployment {
     pub dollar: EthereumAddress,
     /// `TidingsGovernor`.
     pub governor: EthereumAddress,
-    /// `TimelockController`.
+    /// `TidingsTimelock`.
     pub timelock: EthereumAddress,
     /// `AccessManager`.
     pub access: EthereumAddress,

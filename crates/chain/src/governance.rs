@@ -10,7 +10,7 @@ use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolEvent, SolValue};
 use tidings_types::EthereumAddress;
 
-use crate::contracts::{NodeRegistry, TidingsGovernor, TidingsToken, TimelockController};
+use crate::contracts::{NodeRegistry, TidingsGovernor, TidingsTimelock, TidingsToken};
 use crate::snapshot::Parameters;
 use crate::watcher::BLOCKS_PER_SEARCH;
 use crate::{ChainError, DEFINITIONS, Deployment, Endpoints, address, ethereum_address};
@@ -301,7 +301,7 @@ async fn governance(
 ) -> Result<Governance, ContractError> {
     let registry = NodeRegistry::new(address(deployment.registry), &provider);
     let governor = TidingsGovernor::new(address(deployment.governor), &provider);
-    let timelock = TimelockController::new(address(deployment.timelock), &provider);
+    let timelock = TidingsTimelock::new(address(deployment.timelock), &provider);
     Ok(Governance {
         time,
         phase: Phase::from_number(registry.phase().block(at).call().await?),

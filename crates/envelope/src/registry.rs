@@ -194,8 +194,19 @@ impl Registry {
     /// in fixed point, ties by id.
     #[must_use]
     pub fn committee(&self, shard: ShardId) -> Vec<NodeId> {
-        let active = self.nodes.iter().filter(|node| node.active && node.weight > 0);
-        let mut scored: Vec<_> = active
+        self.best(shard, |node| node.active)
+    }
+
+    /// The nodes that are not active and that the shard's members measure, best first: as many as
+    /// a committee has, by the order of TOP-005 (SET-007).
+    #[must_use]
+    pub fn on_trial(&self, shard: ShardId) -> Vec<NodeId> {
+        self.best(shard, |node| !node.active)
+    }
+
+    fn best(&self, shard: ShardId, counts: impl Fn(&NodeRecord) -> bool) -> Vec<NodeId> {
+        let counted = self.nodes.iter().filter(|node| counts(node) && node.weight > 0);
+        let mut scored: Vec<_> = counted
             .map(|node| (neg_log2(rendezvous(shard, node.id)), node.weight, node.id))
             .collect();
         scored.sort_by(|(cost, weight, id), (other_cost, other_weight, other_id)| {
@@ -467,6 +478,20 @@ pub(crate) mod tests {
         });
         let led = (0..100).filter(|shard| registry.committee(ShardId(*shard))[0] == NodeId(3));
         assert!(led.count() > 95);
+    }
+
+    #[test]
+    fn who_is_not_active_is_on_trial() {
+        // covers: SET-007
+        let mut registry = registry(6, 1, 6);
+        assert_eq!(registry.on_trial(ShardId(0)), []);
+        registry.replication_factor = 2;
+        let all = Registry { replication_factor: 6, ..registry.clone() }.committee(ShardId(0));
+        registry.nodes.iter_mut().for_each(|node| node.active = false);
+        assert_eq!(registry.on_trial(ShardId(0)), all[..2], "the best of them");
+        registry.nodes.iter_mut().for_each(|node| node.active = node.id == all[0]);
+        assert_eq!(registry.on_trial(ShardId(0)), all[1..3]);
+        assert_eq!(registry.committee(ShardId(0)), all[..1]);
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Meter {
             work: Work::default(),
             shares: registry.fees.shares,
             measurements: medians(
-                &said(by_members, &committee),
+                &said(by_members, &[committee.as_slice(), &registry.on_trial(self.shard)].concat()),
                 registry.speakers_needed(self.shard),
             ),
         };
@@ -362,14 +362,14 @@ fn pin_bytes(pin: &Pin, root: Hash) -> Vec<u8> {
     bytes
 }
 
-/// What members say of each other; nobody measures whom it does not work with.
+/// What members say of those that they measure: each other, and who is on trial (SET-007).
 fn said<'a>(
     by_members: impl Iterator<Item = &'a PeriodStatement>,
-    committee: &[NodeId],
+    measured: &[NodeId],
 ) -> BTreeMap<(NodeId, NodeId), Service> {
     let mut said = BTreeMap::new();
     for statement in by_members {
-        for peer in statement.measured.iter().filter(|it| committee.contains(&it.node)) {
+        for peer in statement.measured.iter().filter(|it| measured.contains(&it.node)) {
             said.insert((statement.node, peer.node), peer.service);
         }
     }

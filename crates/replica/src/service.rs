@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_envelope::{PeerService, Service};
+use tidings_types::constants::COMMITTEE_MEMBERS_MAX;
 use tidings_types::{LogSize, NodeId};
 
 const PERMILLE: u64 = 1_000;
@@ -23,6 +24,8 @@ const WATCHED_MAX: usize = 64;
 /// What was seen of one peer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
+    /// Whether it is to hold logs, and not on trial.
+    is_member: bool,
     samples: u64,
     linked: u64,
     heard: u64,
@@ -45,10 +48,12 @@ pub(crate) struct ServiceRecord {
 }
 
 impl ServiceRecord {
-    /// Time has passed: looks at `members` now and then, of whom `is_linked` are reached.
+    /// Time has passed: looks at `members`, and at who is on trial as far as a statement has room,
+    /// now and then, of whom `is_linked` are reached.
     pub(crate) fn tick(
         &mut self,
         members: &[NodeId],
+        on_trial: &[NodeId],
         is_linked: impl Fn(NodeId) -> bool,
         now_ms: u64,
     ) {
@@ -56,14 +61,19 @@ impl ServiceRecord {
             return;
         }
         self.sampled_at_ms = now_ms;
-        self.seen.retain(|node, _| members.contains(node));
-        for member in members {
+        let room = COMMITTEE_MEMBERS_MAX.saturating_sub(members.len());
+        let on_trial = on_trial.iter().take(room).map(|node| (*node, false));
+        let peers: BTreeMap<NodeId, bool> =
+            members.iter().map(|node| (*node, true)).chain(on_trial).collect();
+        self.seen.retain(|node, _| peers.contains_key(node));
+        for (peer, is_member) in peers {
             // What was not listened for could not be heard: looks count from the second one on.
-            let Some(seen) = self.seen.get_mut(member) else {
-                self.seen.insert(*member, Seen::default());
+            let Some(seen) = self.seen.get_mut(&peer) else {
+                self.seen.insert(peer, Seen { is_member, ..Seen::default() });
                 continue;
             };
-            let is_linked = is_linked(*member);
+            seen.is_member = is_member;
+            let is_linked = is_linked(peer);
             seen.samples += 1;
             seen.linked += u64::from(is_linked);
             seen.heard += u64::from(is_linked && seen.spoke);
@@ -112,10 +122,12 @@ impl ServiceRecord {
         let mut measured = Vec::new();
         for (node, seen) in &mut self.seen {
             if seen.samples >= SAMPLES_MIN {
-                let service = seen.service(published.len() as u64);
+                // Who is on trial holds nothing, and so acknowledges nothing.
+                let awaited = if seen.is_member { published.len() as u64 } else { 0 };
+                let service = seen.service(awaited);
                 measured.push(PeerService { node: *node, service });
             }
-            *seen = Seen { held: seen.held, ..Seen::default() };
+            *seen = Seen { is_member: seen.is_member, held: seen.held, ..Seen::default() };
         }
         measured
     }
@@ -170,7 +182,7 @@ mod tests {
         let mut record = ServiceRecord::default();
         // The first look is the one from which on they are listened to.
         for sample in 1..=5 {
-            record.tick(&PEERS, |peer| peer == NodeId(1) || sample > 3, sample * SAMPLE_MS);
+            record.tick(&PEERS, &[], |peer| peer == NodeId(1) || sample > 3, sample * SAMPLE_MS);
             record.spoke(NodeId(1));
         }
         record.published(LogSize(3), 100);
@@ -183,8 +195,9 @@ mod tests {
         assert_eq!(measured(&mut record), [[1_000, 70, 1_000, 1_000], [500, 600_000, 0, 666]]);
         // Nothing was asked of anybody since, and fewer looks than four say nothing.
         for (looks, said) in [(3, 0), (4, 2)] {
-            (0..looks)
-                .for_each(|look| record.tick(&PEERS, |_| false, (9 * looks + look) * SAMPLE_MS));
+            (0..looks).for_each(|look| {
+                record.tick(&PEERS, &[], |_| false, (9 * looks + look) * SAMPLE_MS)
+            });
             assert_eq!(measured(&mut record), vec![[0, 0, 1_000, 1_000]; said]);
         }
     }
@@ -197,8 +210,30 @@ mod tests {
         record.served(NodeId(9), true);
         record.acknowledged(NodeId(9), LogSize(1), 1);
         assert_eq!(measured(&mut record), [[0; 4]; 0]);
-        record.tick(&PEERS, |_| true, SAMPLE_MS);
-        (2..6).for_each(|sample| record.tick(&PEERS[..1], |_| true, sample * SAMPLE_MS));
+        record.tick(&PEERS, &[], |_| true, SAMPLE_MS);
+        (2..6).for_each(|sample| record.tick(&PEERS[..1], &[], |_| true, sample * SAMPLE_MS));
         assert_eq!(record.take().len(), 1, "who left the committee is forgotten");
+    }
+
+    #[test]
+    fn who_is_on_trial_is_to_be_there_and_need_acknowledge_nothing() {
+        // covers: SET-007
+        let mut record = ServiceRecord::default();
+        let trial = [NodeId(7), NodeId(8)];
+        for sample in 1..=5 {
+            record.tick(&PEERS, &trial, |peer| peer != NodeId(8), sample * SAMPLE_MS);
+            [1, 2, 7].into_iter().for_each(|peer| record.spoke(NodeId(peer)));
+        }
+        record.published(LogSize(3), 100);
+        let good = [1_000, 0, 1_000, 1_000];
+        let silent = [1_000, 600_000, 1_000, 1_000];
+        assert_eq!(measured(&mut record), [silent, silent, good, [0, 0, 1_000, 1_000]]);
+        // A statement has room for so many.
+        let crowd: Vec<NodeId> = (1..40).map(NodeId).collect();
+        let (members, trial) = crowd.split_at(COMMITTEE_MEMBERS_MAX - 1);
+        (6..12).for_each(|sample| record.tick(members, trial, |_| true, sample * SAMPLE_MS));
+        let measured = record.take();
+        assert_eq!(measured.len(), COMMITTEE_MEMBERS_MAX);
+        assert_eq!(measured.last().map(|peer| peer.node), trial.first().copied());
     }
 }

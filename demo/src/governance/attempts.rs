@@ -4,7 +4,7 @@ use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use anyhow::{Result, bail};
 use tidings_chain::contracts::{
-    AccessManager, NetworkParameters, NodeRegistry, PayerVault, TidingsToken, TimelockController,
+    AccessManager, NetworkParameters, NodeRegistry, PayerVault, TidingsTimelock, TidingsToken,
     UsageSettlement,
 };
 use tidings_chain::{Deployment, Parameter, address};
@@ -57,7 +57,7 @@ fn attempts(on: &Deployment, me: EthereumAddress, candidate: Option<u32>) -> Vec
     let somebody = address(me);
     let one = units(1);
     let payment = TidingsToken::transferCall { to: somebody, value: one };
-    let at_once = TimelockController::scheduleCall {
+    let at_once = TidingsTimelock::scheduleCall {
         target: address(on.token),
         value: U256::ZERO,
         data: payment.abi_encode().into(),
@@ -65,7 +65,7 @@ fn attempts(on: &Deployment, me: EthereumAddress, candidate: Option<u32>) -> Vec
         salt: [0; 32].into(),
         delay: U256::ZERO,
     };
-    let pay = TimelockController::executeCall {
+    let pay = TidingsTimelock::executeCall {
         target: address(on.token),
         value: U256::ZERO,
         payload: payment.abi_encode().into(),

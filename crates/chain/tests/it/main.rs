@@ -3,6 +3,7 @@
 mod anvil;
 mod endpoints;
 mod funds;
+mod judging;
 mod settling;
 mod submitting;
 mod watching;

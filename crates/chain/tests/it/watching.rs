@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::U256;
 use tidings_chain::contracts::{
-    AccessManager, NetworkParameters, NodeRegistry, PayerVault, TimelockController,
+    AccessManager, NetworkParameters, NodeRegistry, PayerVault, TidingsTimelock,
 };
 use tidings_chain::{
     ChainError, KeepError, Parameter, RegistryKeeper, WatchError, Watcher, WatcherConfig, address,
@@ -191,7 +191,7 @@ async fn nobody_but_the_timelock_governs_in_the_end() {
     let (access, at) = (address(access), address(timelock));
     let ask = move |provider: alloy::providers::DynProvider| async move {
         let access = AccessManager::new(access, &provider);
-        let timelock = TimelockController::new(at, &provider);
+        let timelock = TidingsTimelock::new(at, &provider);
         let is_admin = |who| access.hasRole(0, who);
         let proposer = alloy::primitives::keccak256("PROPOSER_ROLE");
         Ok::<_, tidings_chain::ContractError>([

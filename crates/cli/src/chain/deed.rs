@@ -71,7 +71,7 @@ pub(super) async fn perform(
     for (index, deed) in deeds.into_iter().enumerate() {
         let call = Call::new(index.to_string(), deed.to, deed.data);
         done.push(match account.key.dry_run {
-            true => foretell(&submitter, deed.words, &call).await?,
+            true => foretell(&submitter, deed.words, &call, index > 0).await?,
             false => carry_out(&mut submitter, deed.words, &call).await?,
         });
     }
@@ -83,9 +83,16 @@ pub(super) fn in_words(done: &[Done]) -> String {
     done.iter().map(words).collect::<Vec<_>>().join("\n")
 }
 
-async fn foretell(submitter: &Submitter, words: String, call: &Call) -> Result<Done> {
+/// What a deed would come to; nobody knows of one that presupposes another.
+async fn foretell(
+    submitter: &Submitter,
+    words: String,
+    call: &Call,
+    presupposes: bool,
+) -> Result<Done> {
     let (gas, would_fail) = match submitter.estimate(call).await {
         Ok(gas) => (Some(gas), None),
+        Err(SubmitError::Refused(_)) if presupposes => (None, None),
         Err(SubmitError::Refused(reason)) => (None, Some(reason)),
         Err(error) => return Err(error.into()),
     };
@@ -93,6 +100,8 @@ async fn foretell(submitter: &Submitter, words: String, call: &Call) -> Result<D
 }
 
 async fn carry_out(submitter: &mut Submitter, words: String, call: &Call) -> Result<Done> {
+    // Said before it is signed, and apart from the answer.
+    eprintln!("tidings: signs for {}: {words}", to(call));
     let confirmed = submitter.submit(call).await.with_context(|| format!("not done: {words}"))?;
     Ok(Done {
         what: words,
@@ -117,8 +126,9 @@ fn words(done: &Done) -> String {
         (None, Some(reason)) => {
             format!("would sign for {to}: {what}; as things are it fails: {reason}")
         }
-        (None, None) => {
-            format!("would sign for {to}: {what}; up to {} gas", gas.unwrap_or_default())
-        }
+        (None, None) => match gas {
+            Some(gas) => format!("would sign for {to}: {what}; up to {gas} gas"),
+            None => format!("then would sign for {to}: {what}; its gas shows once that is done"),
+        },
     }
 }

@@ -7,7 +7,7 @@ use alloy_sol_types::SolCall;
 use clap::Args;
 use tidings_chain::contracts::{
     AccessManager, DevnetDollar, NetworkParameters, NodeRegistry, PayerVault, TidingsGovernor,
-    TidingsToken, TimelockController, UsageSettlement,
+    TidingsTimelock, TidingsToken, UsageSettlement,
 };
 use tidings_chain::{DEFINITIONS, Definition, Deployment, ProposedCall, address, ethereum_address};
 use tidings_types::EthereumAddress;
@@ -154,11 +154,6 @@ impl Actions {
             false => Err(ActionInvalid("a proposal makes at most 64 calls")),
         }
     }
-
-    /// The parameters that are to be set.
-    pub(super) fn settings(&self) -> &[Setting] {
-        &self.settings
-    }
 }
 
 fn call<C: SolCall>(to: EthereumAddress, call: &C) -> ProposedCall {
@@ -198,7 +193,7 @@ pub(super) fn words_of(on: &Deployment, call: &ProposedCall) -> String {
             format!("pay {amount} dollars to {}", ethereum_address(it.to))
         }),
         to if to == on.governor => of_governor(&call.data),
-        to if to == on.timelock => read(&call.data, |it: TimelockController::updateDelayCall| {
+        to if to == on.timelock => read(&call.data, |it: TidingsTimelock::updateDelayCall| {
             format!("let what is won wait {}", span(it.newDelay.saturating_to()))
         }),
         _ => None,

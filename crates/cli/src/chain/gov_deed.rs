@@ -5,8 +5,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use tidings_chain::contracts::{Guardian, TidingsGovernor, TidingsToken};
 use tidings_chain::{
-    Deployment, GovernanceReader, Parameter, Proposal, ProposalState, ProposedCall, address,
-    proposal_id,
+    Deployment, GovernanceReader, Proposal, ProposalState, ProposedCall, address, proposal_id,
 };
 use tidings_types::EthereumAddress;
 
@@ -16,7 +15,6 @@ use super::deed::{Deed, Done, act, in_words, perform};
 use super::gov::{Choice, Chosen, Propose, Stoppable, Which, choose};
 use super::gov_action::words_of_all;
 use super::moment::{moment, span};
-use super::setting::Setting;
 use crate::output::{Output, printable};
 
 /// The longest text that goes on the chain with a proposal or a vote, in bytes.
@@ -63,9 +61,8 @@ pub(super) async fn propose(options: &Propose, output: Output) -> Result<()> {
     let Propose { account, actions, why } = options;
     ensure!(why.len() <= TEXT_BYTES_MAX, "a text has at most {TEXT_BYTES_MAX} bytes");
     ensure!(!why.trim().is_empty(), "say why, so that people know what they vote on");
-    let Scene { deployment, reader } = Scene::open(account).await?;
+    let deployment = account.deployment().await?;
     let me = account.key.address()?;
-    check_settings(&reader, actions.settings()).await?;
     let calls = actions.calls(&deployment)?;
     // The governor lets nobody else make a proposal that ends so, which they could then cancel.
     let description = format!("{why}\n\n#proposer={me}");
@@ -105,26 +102,6 @@ async fn number_of(account: &Account, deployment: Deployment, id: U256) -> Resul
     let reader = GovernanceReader::at_head(account.contracts.endpoints()?, deployment).await?;
     let found = reader.proposals().await?.into_iter().find(|proposal| proposal.id == id);
     Ok(found.map(|proposal| proposal.number))
-}
-
-/// Who disagrees with a vote must be able to leave before it is carried out (SET-022).
-async fn check_settings(reader: &GovernanceReader, settings: &[Setting]) -> Result<()> {
-    let leaving = [Parameter::UnbondingSeconds, Parameter::WithdrawalSeconds];
-    let Some(longest) = settings
-        .iter()
-        .filter(|setting| leaving.contains(&setting.parameter))
-        .max_by_key(|setting| setting.value)
-    else {
-        return Ok(());
-    };
-    let timelock = reader.governance().await?.timelock;
-    ensure!(
-        longest.value < timelock,
-        "{} must stay below the {timelock} seconds that what is voted waits, so that who \
-         disagrees can leave before",
-        longest.definition().name
-    );
-    Ok(())
 }
 
 /// Votes on a proposal, if the account can.

@@ -11,7 +11,7 @@ use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
 use tidings_types::EthereumAddress;
 
-use crate::program::{json, refused, run, word};
+use crate::program::{json, refused, run, told, word};
 
 /// The keys of the first accounts that the EVM node endows; everybody knows them.
 pub const KEYS: [&str; 3] = [
@@ -127,6 +127,12 @@ impl Chain {
     pub fn says(&self, words: &[&str]) -> String {
         let all = self.words(0, words);
         run(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What a command tells beside its answer.
+    pub fn tells(&self, words: &[&str]) -> String {
+        let all = self.words(0, words);
+        told(&all.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// What a command says that fails with `code`, as an account.

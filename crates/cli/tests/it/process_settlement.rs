@@ -190,6 +190,7 @@ fn who_is_gone_for_a_period_is_jailed_by_nobodys_hand() {
     let (_, of_bob) = network.person("bob", 1);
     run(&["--home", &alice, "dm", &of_bob, "before"]);
     network.kill_node(BY_HAND);
+    let newcomer = network.absent_newcomer();
     let status = network.words(&["operator", "status"]);
     let standing = |node: u32| {
         let all = json(&status);
@@ -198,6 +199,11 @@ fn who_is_gone_for_a_period_is_jailed_by_nobodys_hand() {
     };
     wait_for("the jail", || match standing(BY_HAND).as_str() {
         "jailed" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    // Who is on probation and cannot be reached is back where it began.
+    wait_for("the end of probation", || match standing(newcomer).as_str() {
+        "candidate" => Ok(()),
         other => Err(other.to_owned()),
     });
     for node in 0..BY_HAND {

@@ -22,6 +22,13 @@ pub fn run(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What the program tells on standard error while it does what it is asked.
+pub fn told(words: &[&str]) -> String {
+    let output = command(words).output().unwrap();
+    assert!(output.status.success(), "tidings {words:?}: {}", shown(&output));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 /// The JSON that the program prints.
 pub fn json(words: &[&str]) -> serde_json::Value {
     let words: Vec<&str> = ["--json"].iter().chain(words).copied().collect();

@@ -1,6 +1,7 @@
 //! A network on a chain of its own, and where the money on it is.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,6 +121,33 @@ impl Settled {
         let process = &mut self.processes.0[1 + node as usize];
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    /// The number of a node that the council has admitted and that never ran.
+    pub fn absent_newcomer(&self) -> u32 {
+        let number = self.layout["nodes"].as_array().unwrap().len();
+        let number = u32::try_from(number).unwrap();
+        let key = |name: &str| {
+            let path = self.folder.path().join(name);
+            fs::write(&path, format!("{:064x}", 0x7100 + name.len())).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            word(&path).to_owned()
+        };
+        let (signing, transport) = (key("absent-signing.key"), key("absent-transport.key"));
+        let founder = self.folder.path().join("chain/deployer.key");
+        let id = number.to_string();
+        let places = ["--http", "http://127.0.0.1:9", "--quic", "127.0.0.1:9"];
+        let keys = ["--signing-key-file", &signing, "--transport-key-file", &transport];
+        let register = ["operator", "register", "--name", "absent"];
+        for words in [
+            [register.as_slice(), &places, &keys].concat(),
+            vec!["operator", "bond", &id, "100000"],
+            vec!["operator", "admit", &id],
+        ] {
+            let acting = ["--key-file", word(&founder), "--confirmations", "0"];
+            json(&self.words(&[words.as_slice(), &acting].concat()));
+        }
+        number
     }
 
     /// Stops all nodes where they are, or lets them go on.

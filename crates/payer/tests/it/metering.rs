@@ -250,6 +250,24 @@ fn measurements_are_those_of_the_period() {
 }
 
 #[test]
+fn who_is_on_trial_is_measured_too() {
+    // covers: SET-007
+    let mut registry = committee();
+    let mut newcomer = registry.nodes[0].clone();
+    (newcomer.id, newcomer.active) = (NodeId(9), false);
+    registry.nodes.push(newcomer);
+    let mut lane = Lane::of(registry);
+    for member in 1..=3 {
+        lane.state(member, &[], &[(9, 300), (10, 300)]);
+    }
+    lane.begin_period();
+    lane.begin_period();
+    lane.close(&[]);
+    let measured: Vec<_> = lane.meter.ledger().measurements().iter().map(|of| of.node).collect();
+    assert_eq!(measured, [NodeId(9)], "and no stranger");
+}
+
+#[test]
 fn one_member_measures_nobody_alone() {
     // covers: SET-007
     let mut lane = Lane::new();
