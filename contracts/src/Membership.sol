@@ -43,6 +43,8 @@ abstract contract Membership is Committees {
         address operator;
         /// When it came into its status, in seconds since 1970.
         uint64 since;
+        /// How long its bond stays, at most, after it left: as long as when it asked to leave.
+        uint32 unbondingSeconds;
         address payout;
         /// When it last ceased to be a member, in seconds since 1970; 0 if it never did.
         uint64 leftAt;

@@ -202,18 +202,21 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
         Record storage record = _operated(id);
         require(record.status != Status.Exiting, WrongStatus(id, record.status));
         if (record.seat == Seat.Queued) _dequeue(id, record);
+        record.unbondingSeconds = SafeCast.toUint32(_seconds(Parameter.UnbondingSeconds));
         _setStatus(id, record, Status.Exiting);
     }
 
     /// Pays the bond back to the operator, who alone may ask, `UnbondingSeconds` after the node
-    /// asked to leave and was in no committee any more.
+    /// asked to leave and was in no committee any more, as they were then or are now.
     function withdrawBond(NodeId id) external unlessStopped nonReentrant {
         // SET-018.
         Record storage record = _operated(id);
         require(record.status == Status.Exiting, WrongStatus(id, record.status));
         require(record.seat == Seat.None, StillMember(id));
         uint64 left = record.since > record.leftAt ? record.since : record.leftAt;
-        _checkTime(left + _seconds(Parameter.UnbondingSeconds));
+        // No vote keeps the bond of who is leaving for longer.
+        uint64 governed = _seconds(Parameter.UnbondingSeconds);
+        _checkTime(left + (governed < record.unbondingSeconds ? governed : record.unbondingSeconds));
         uint256 amount = record.bond;
         record.bond = 0;
         _setStatus(id, record, Status.Gone);

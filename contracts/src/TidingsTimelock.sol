@@ -7,12 +7,21 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
 
-/// Has what was voted wait until whoever disagrees has left: longer than bonds and withdrawals
-/// take, whatever they are set to, and whatever delay was voted.
+/// Has what was voted wait longer than it takes bonds and deposits to leave, whatever that and the
+/// delay are set to, by the time that there was between them at first: for whoever disagrees to
+/// see it, and for a member to give up its seat.
 contract TidingsTimelock is TimelockController {
-    INetworkParameters public immutable parameters;
+    /// No vote can have others wait for ever.
+    uint256 public constant DELAY_SECONDS_MAX = 365 days;
 
-    /// @param minDelay The least delay in seconds, where the time to leave is shorter.
+    INetworkParameters public immutable parameters;
+    /// How many seconds more than leaving takes a decision waits.
+    uint256 public immutable margin;
+
+    /// Leaving would take as long as the delay, or longer.
+    error DelayTooShort(uint256 minDelay, uint256 leaving);
+
+    /// @param minDelay The delay at first, in seconds.
     /// @param admin Wires the roles, and renounces.
     constructor(
         INetworkParameters parameters_,
@@ -22,15 +31,22 @@ contract TidingsTimelock is TimelockController {
         address admin
     ) TimelockController(minDelay, proposers, executors, admin) {
         parameters = parameters_;
+        uint256 leaving = _leavingSeconds(parameters_);
+        require(minDelay > leaving, DelayTooShort(minDelay, leaving));
+        margin = minDelay - leaving;
     }
 
     /// @inheritdoc TimelockController
     function getMinDelay() public view override returns (uint256) {
         // SET-022.
-        uint256 leaving = Math.max(
-            parameters.value(Parameter.UnbondingSeconds),
-            parameters.value(Parameter.WithdrawalSeconds)
-        );
-        return Math.max(super.getMinDelay(), leaving + 1);
+        uint256 voted = Math.min(super.getMinDelay(), DELAY_SECONDS_MAX);
+        return Math.max(voted, _leavingSeconds(parameters) + margin);
+    }
+
+    function _leavingSeconds(INetworkParameters from) private view returns (uint256) {
+        return
+            Math.max(
+                from.value(Parameter.UnbondingSeconds), from.value(Parameter.WithdrawalSeconds)
+            );
     }
 }

@@ -12,6 +12,7 @@ import {TidingsTimelock} from "../src/TidingsTimelock.sol";
 import {NodeId} from "../src/Types.sol";
 import {Parameter} from "../src/generated/ParameterTable.sol";
 import {IGuardian} from "../src/interfaces/IGuardian.sol";
+import {INetworkParameters} from "../src/interfaces/INetworkParameters.sol";
 import {INodeRegistry} from "../src/interfaces/INodeRegistry.sol";
 import {Deployment} from "./Deployment.sol";
 
@@ -57,9 +58,11 @@ contract GovernanceTest is Deployment {
     function test_no_vote_makes_decisions_come_before_who_disagrees_can_leave() external {
         // covers: SET-022
         TidingsTimelock timelock = network.timelock;
-        _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (0)));
+        uint256 margin = timelock.margin();
         uint256 unbonding = network.parameters.value(Parameter.UnbondingSeconds);
-        equal(timelock.getMinDelay(), unbonding + 1);
+        equal(unbonding + margin, TIMELOCK_SECONDS);
+        _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (0)));
+        equal(timelock.getMinDelay(), unbonding + margin);
         // What takes longer makes decisions wait longer.
         for (uint256 i = 0; i < 2; ++i) {
             Parameter leaving = i == 0 ? Parameter.UnbondingSeconds : Parameter.WithdrawalSeconds;
@@ -68,17 +71,35 @@ contract GovernanceTest is Deployment {
                 address(network.parameters),
                 abi.encodeCall(network.parameters.set, (leaving, longer))
             );
-            equal(timelock.getMinDelay(), longer + 1);
+            equal(timelock.getMinDelay(), longer + margin);
         }
         (address[] memory targets, uint256[] memory values, bytes[] memory calls) =
             _single(address(_registry), abi.encodeCall(NodeRegistry.advancePhase, ()));
         bytes32 description = _vote(targets, values, calls);
         network.governor.queue(targets, values, calls, description);
-        _pass(unbonding + 2 days);
+        _pass(unbonding + 2 days + margin - 1);
         vm.expectPartialRevert(TimelockController.TimelockUnexpectedOperationState.selector);
         network.governor.execute(targets, values, calls, description);
         _pass(1);
         network.governor.execute(targets, values, calls, description);
+    }
+
+    function test_no_vote_makes_others_wait_for_ever() external {
+        TidingsTimelock timelock = network.timelock;
+        _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (type(uint256).max)));
+        equal(timelock.getMinDelay(), timelock.DELAY_SECONDS_MAX());
+        _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (0)));
+        check(timelock.getMinDelay() < 365 days, "and the next vote ends it");
+    }
+
+    function test_leaving_takes_less_than_decisions_wait_at_first() external {
+        INetworkParameters from = network.parameters;
+        uint256 leaving = from.value(Parameter.UnbondingSeconds);
+        address[] memory nobody = new address[](0);
+        vm.expectRevert(
+            abi.encodeWithSelector(TidingsTimelock.DelayTooShort.selector, leaving, leaving)
+        );
+        new TidingsTimelock(from, leaving, nobody, nobody, address(this));
     }
 
     function test_the_phases_are_walked_through_by_votes_and_never_back() external {

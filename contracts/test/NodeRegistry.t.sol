@@ -247,6 +247,28 @@ contract NodeRegistryTest is Deployment {
         _checkStatus(id, INodeRegistry.Status.Gone);
     }
 
+    function test_no_vote_keeps_the_bond_of_who_is_leaving_for_longer() external {
+        // covers: SET-018
+        NodeId id = _candidate(1);
+        vm.prank(_operatorOf(1));
+        _registry.exit(id);
+        vm.prank(address(network.timelock));
+        network.parameters.set(Parameter.UnbondingSeconds, 60 days);
+        _pass(21 days);
+        vm.prank(_operatorOf(1));
+        _registry.withdrawBond(id);
+        // But for less, it may.
+        NodeId other = _candidate(2);
+        vm.prank(_operatorOf(2));
+        _registry.exit(other);
+        vm.prank(address(network.timelock));
+        network.parameters.set(Parameter.UnbondingSeconds, 1 days);
+        _pass(1 days);
+        vm.prank(_operatorOf(2));
+        _registry.withdrawBond(other);
+        _checkStatus(other, INodeRegistry.Status.Gone);
+    }
+
     function test_the_unbonding_time_of_a_member_runs_from_its_last_epoch() external {
         NodeId id = _openWith(2)[1];
         vm.startPrank(_operatorOf(2));

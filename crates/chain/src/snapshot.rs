@@ -160,7 +160,9 @@ impl RawEpoch {
             if !is_listed {
                 continue;
             }
-            let (weight, signing) = member.unwrap_or((node.weight, node.signing));
+            // Who leaves is not to be tried for a seat, and has no weight.
+            let weight = if node.status == STATUS_EXITING { 0 } else { node.weight };
+            let (weight, signing) = member.unwrap_or((weight, node.signing));
             records.push(NodeRecord {
                 id: NodeId(id),
                 name: node.name,

@@ -87,8 +87,8 @@ impl LaneState {
     /// the operations that must wait.
     ///
     /// The caller has judged each operation by [`crate::judge_operation`] as
-    /// [`LaneState::judging`] has it, and left out what payers' caps have no room for. The block moves on to the newest registry epoch that may
-    /// follow (ORD-013).
+    /// [`LaneState::judging`] has it, and left out what payers' caps have no room for. The block
+    /// moves on to the newest registry epoch that may follow (ORD-013).
     ///
     /// # Errors
     /// [`BlockInvalid::Epoch`] when the registry of this state's epoch is not known here.

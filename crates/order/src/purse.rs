@@ -23,8 +23,8 @@ pub(crate) struct Purses<'a> {
     shard: ShardId,
     /// The one that the block is of.
     registry: &'a Registry,
-    /// The one that the period is held to (ENV-013).
-    of_period: &'a Registry,
+    /// The one that the period is held to (ENV-013), if it is known here.
+    of_period: Option<&'a Registry>,
     period: Period,
     /// Among how many members caps are divided, once it is asked for.
     members: OnceCell<u64>,
@@ -46,7 +46,7 @@ impl LaneState {
             state: self,
             shard: context.shard,
             registry,
-            of_period: of_period.map_or(registry, |known| &**known),
+            of_period: of_period.map(|known| &**known),
             period,
             members: OnceCell::new(),
             planned: BTreeMap::new(),
@@ -101,7 +101,11 @@ impl Purses<'_> {
     /// The most that a payer's operations of the period may cost; none where there is no limit.
     fn purse(&self, payer: EthereumAddress) -> Option<PicoDollars> {
         let cap = self.registry.payer(payer)?.cap(self.shard, self.period)?;
-        match self.of_period.payer(payer).is_some_and(|record| record.is_short) {
+        // Of a period that is held to an unknown registry nobody can say who has money.
+        let is_short = self
+            .of_period
+            .is_none_or(|registry| registry.payer(payer).is_some_and(|record| record.is_short));
+        match is_short {
             true => Some(PicoDollars(0)),
             false => Some(cap_part(cap, self.members())),
         }

@@ -21,11 +21,33 @@ const ACKNOWLEDGEMENT_MS_MAX: u64 = 600_000;
 /// Checkpoints of this node's own whose acknowledgements are waited for, at most.
 const WATCHED_MAX: usize = 64;
 
+/// What is expected of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// To be reached, and to hold what this node's log gained since a time in milliseconds.
+    Member { since_ms: u64 },
+    /// On trial for less than a whole time between two statements: it has to hear of that first,
+    /// and nothing is said of it before it was reached.
+    Newcomer,
+    /// On trial: to be reached.
+    OnTrial,
+}
+
+impl Standing {
+    fn is_member(self) -> bool {
+        matches!(self, Self::Member { .. })
+    }
+
+    /// Whether it was to hold what became durable at `at_ms`.
+    fn holds(self, at_ms: u64) -> bool {
+        matches!(self, Self::Member { since_ms } if since_ms <= at_ms)
+    }
+}
+
 /// What was seen of one peer.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Seen {
-    /// Whether it is to hold logs, and not on trial.
-    is_member: bool,
+    standing: Standing,
     samples: u64,
     linked: u64,
     heard: u64,
@@ -53,7 +75,7 @@ impl ServiceRecord {
     pub(crate) fn tick(
         &mut self,
         members: &[NodeId],
-        on_trial: &[NodeId],
+        on_trial: impl FnOnce() -> Vec<NodeId>,
         is_linked: impl Fn(NodeId) -> bool,
         now_ms: u64,
     ) {
@@ -62,18 +84,24 @@ impl ServiceRecord {
         }
         self.sampled_at_ms = now_ms;
         let room = COMMITTEE_MEMBERS_MAX.saturating_sub(members.len());
-        let on_trial = on_trial.iter().take(room).map(|node| (*node, false));
-        let peers: BTreeMap<NodeId, bool> =
-            members.iter().map(|node| (*node, true)).chain(on_trial).collect();
+        let on_trial = on_trial().into_iter().take(room).map(|node| (node, Standing::Newcomer));
+        let member = Standing::Member { since_ms: now_ms };
+        let members = members.iter().map(|node| (*node, member));
+        let peers: BTreeMap<NodeId, Standing> = members.chain(on_trial).collect();
         self.seen.retain(|node, _| peers.contains_key(node));
-        for (peer, is_member) in peers {
-            // What was not listened for could not be heard: looks count from the second one on.
-            let Some(seen) = self.seen.get_mut(&peer) else {
-                self.seen.insert(peer, Seen { is_member, ..Seen::default() });
+        for (peer, standing) in peers {
+            // What was not listened for could not be heard: looks count from the second one on,
+            // and anew when a peer gets a seat or loses it.
+            let known = self.seen.get_mut(&peer);
+            let known = known.filter(|it| it.standing.is_member() == standing.is_member());
+            let Some(seen) = known else {
+                self.seen.insert(peer, Seen::new(standing));
                 continue;
             };
-            seen.is_member = is_member;
             let is_linked = is_linked(peer);
+            if seen.standing == Standing::Newcomer && seen.linked == 0 && !is_linked {
+                continue;
+            }
             seen.samples += 1;
             seen.linked += u64::from(is_linked);
             seen.heard += u64::from(is_linked && seen.spoke);
@@ -110,7 +138,8 @@ impl ServiceRecord {
         let Some(seen) = self.seen.get_mut(&peer) else { return };
         let before = seen.held;
         seen.held = size.max(before);
-        for (_, at_ms) in self.published.iter().filter(|(it, _)| *it > before && *it <= size) {
+        let newly = self.published.iter().filter(|(it, _)| *it > before && *it <= size);
+        for (_, at_ms) in newly.filter(|(_, at_ms)| seen.standing.holds(*at_ms)) {
             seen.acknowledged += 1;
             seen.acknowledgement_ms += now_ms.saturating_sub(*at_ms);
         }
@@ -122,18 +151,36 @@ impl ServiceRecord {
         let mut measured = Vec::new();
         for (node, seen) in &mut self.seen {
             if seen.samples >= SAMPLES_MIN {
-                // Who is on trial holds nothing, and so acknowledges nothing.
-                let awaited = if seen.is_member { published.len() as u64 } else { 0 };
-                let service = seen.service(awaited);
+                let awaited = published.iter().filter(|(_, at_ms)| seen.standing.holds(*at_ms));
+                let service = seen.service(awaited.count() as u64);
                 measured.push(PeerService { node: *node, service });
             }
-            *seen = Seen { is_member: seen.is_member, held: seen.held, ..Seen::default() };
+            let standing = match seen.standing {
+                Standing::Newcomer => Standing::OnTrial,
+                other => other,
+            };
+            *seen = Seen { held: seen.held, ..Seen::new(standing) };
         }
         measured
     }
 }
 
 impl Seen {
+    fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            samples: 0,
+            linked: 0,
+            heard: 0,
+            spoke: false,
+            acknowledged: 0,
+            acknowledgement_ms: 0,
+            served: 0,
+            failed: 0,
+            held: LogSize::default(),
+        }
+    }
+
     fn service(&self, published: u64) -> Service {
         let missing = published.saturating_sub(self.acknowledged);
         let waited_ms =
@@ -182,13 +229,19 @@ mod tests {
         let mut record = ServiceRecord::default();
         // The first look is the one from which on they are listened to.
         for sample in 1..=5 {
-            record.tick(&PEERS, &[], |peer| peer == NodeId(1) || sample > 3, sample * SAMPLE_MS);
+            record.tick(
+                &PEERS,
+                Vec::new,
+                |peer| peer == NodeId(1) || sample > 3,
+                sample * SAMPLE_MS,
+            );
             record.spoke(NodeId(1));
         }
-        record.published(LogSize(3), 100);
-        record.published(LogSize(5), 200);
-        record.acknowledged(NodeId(1), LogSize(5), 220);
-        record.acknowledged(NodeId(1), LogSize(5), 900);
+        let later_ms = 6 * SAMPLE_MS;
+        record.published(LogSize(3), later_ms + 100);
+        record.published(LogSize(5), later_ms + 200);
+        record.acknowledged(NodeId(1), LogSize(5), later_ms + 220);
+        record.acknowledged(NodeId(1), LogSize(5), later_ms + 900);
         for is_good in [true, true, false] {
             record.served(NodeId(2), is_good);
         }
@@ -196,7 +249,7 @@ mod tests {
         // Nothing was asked of anybody since, and fewer looks than four say nothing.
         for (looks, said) in [(3, 0), (4, 2)] {
             (0..looks).for_each(|look| {
-                record.tick(&PEERS, &[], |_| false, (9 * looks + look) * SAMPLE_MS)
+                record.tick(&PEERS, Vec::new, |_| false, (9 * looks + look) * SAMPLE_MS)
             });
             assert_eq!(measured(&mut record), vec![[0, 0, 1_000, 1_000]; said]);
         }
@@ -210,8 +263,8 @@ mod tests {
         record.served(NodeId(9), true);
         record.acknowledged(NodeId(9), LogSize(1), 1);
         assert_eq!(measured(&mut record), [[0; 4]; 0]);
-        record.tick(&PEERS, &[], |_| true, SAMPLE_MS);
-        (2..6).for_each(|sample| record.tick(&PEERS[..1], &[], |_| true, sample * SAMPLE_MS));
+        record.tick(&PEERS, Vec::new, |_| true, SAMPLE_MS);
+        (2..6).for_each(|sample| record.tick(&PEERS[..1], Vec::new, |_| true, sample * SAMPLE_MS));
         assert_eq!(record.take().len(), 1, "who left the committee is forgotten");
     }
 
@@ -219,21 +272,47 @@ mod tests {
     fn who_is_on_trial_is_to_be_there_and_need_acknowledge_nothing() {
         // covers: SET-007
         let mut record = ServiceRecord::default();
-        let trial = [NodeId(7), NodeId(8)];
-        for sample in 1..=5 {
-            record.tick(&PEERS, &trial, |peer| peer != NodeId(8), sample * SAMPLE_MS);
-            [1, 2, 7].into_iter().for_each(|peer| record.spoke(NodeId(peer)));
-        }
-        record.published(LogSize(3), 100);
-        let good = [1_000, 0, 1_000, 1_000];
-        let silent = [1_000, 600_000, 1_000, 1_000];
-        assert_eq!(measured(&mut record), [silent, silent, good, [0, 0, 1_000, 1_000]]);
+        let trial = || [7, 8].map(NodeId).to_vec();
+        let look = |record: &mut ServiceRecord, samples: std::ops::Range<u64>| {
+            for sample in samples {
+                // The first comes when it has heard that it is on trial, the second never.
+                let is_linked = |peer: NodeId| peer != NodeId(8) && (peer.0 < 7 || sample > 4);
+                [1, 2, 7].into_iter().for_each(|peer| record.spoke(NodeId(peer)));
+                record.tick(&PEERS, trial, is_linked, sample * SAMPLE_MS);
+            }
+        };
+        look(&mut record, 1..12);
+        record.published(LogSize(3), 12 * SAMPLE_MS);
+        let (good, silent) = ([1_000, 0, 1_000, 1_000], [1_000, 600_000, 1_000, 1_000]);
+        assert_eq!(measured(&mut record), [silent, silent, good], "nothing of who never came");
+        look(&mut record, 12..18);
+        let gone = [0, 0, 1_000, 1_000];
+        let members = [1_000, 0, 1_000, 1_000];
+        assert_eq!(measured(&mut record), [members, members, good, gone], "but once");
         // A statement has room for so many.
         let crowd: Vec<NodeId> = (1..40).map(NodeId).collect();
         let (members, trial) = crowd.split_at(COMMITTEE_MEMBERS_MAX - 1);
-        (6..12).for_each(|sample| record.tick(members, trial, |_| true, sample * SAMPLE_MS));
+        let trial = || trial.to_vec();
+        (20..26).for_each(|sample| record.tick(members, trial, |_| true, sample * SAMPLE_MS));
         let measured = record.take();
         assert_eq!(measured.len(), COMMITTEE_MEMBERS_MAX);
-        assert_eq!(measured.last().map(|peer| peer.node), trial.first().copied());
+        assert_eq!(measured.last().map(|peer| peer.node), trial().first().copied());
+    }
+
+    #[test]
+    fn a_new_member_is_to_hold_what_came_after_it() {
+        // covers: SET-007
+        let mut record = ServiceRecord::default();
+        let newcomer = NodeId(7);
+        let trial = || vec![newcomer];
+        (1..20).for_each(|sample| record.tick(&[], trial, |_| true, sample * SAMPLE_MS));
+        record.published(LogSize(3), 19 * SAMPLE_MS);
+        record.tick(&[newcomer], Vec::new, |_| true, 20 * SAMPLE_MS);
+        (21..26)
+            .for_each(|sample| record.tick(&[newcomer], Vec::new, |_| true, sample * SAMPLE_MS));
+        record.published(LogSize(5), 26 * SAMPLE_MS);
+        record.acknowledged(newcomer, LogSize(5), 26 * SAMPLE_MS + 30);
+        let said = record.take();
+        assert_eq!(said[0].service.acknowledgement_ms, 30);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use tidings_envelope::{
     LogId, Operation, Outcome, PeriodStatement, ReportAttestation, SignedCheckpoint, UsageReport,
@@ -102,11 +103,11 @@ impl Replica {
         let period_ms = period_length_ms(self.registry().period_ms, is_behind);
         let node = self.config.node;
         let members: Vec<NodeId> = committee.iter().copied().filter(|it| *it != node).collect();
-        let on_trial = self.registry().on_trial(shard);
-        let peers = &self.peers;
+        let (registry, peers) = (Arc::clone(self.registries.latest()), &self.peers);
         let is_linked = |peer: NodeId| peers.contains(&peer);
         let speaker = self.speakers.entry(shard).or_default();
-        speaker.service.tick(&members, &on_trial, is_linked, now.monotonic_ms);
+        let on_trial = || registry.on_trial(shard);
+        speaker.service.tick(&members, on_trial, is_linked, now.monotonic_ms);
         if !speaker.is_due(period, stated, period_ms, now.monotonic_ms) {
             return;
         }

@@ -71,7 +71,10 @@ pub(super) async fn perform(
     for (index, deed) in deeds.into_iter().enumerate() {
         let call = Call::new(index.to_string(), deed.to, deed.data);
         done.push(match account.key.dry_run {
-            true => foretell(&submitter, deed.words, &call, index > 0).await?,
+            true => {
+                let is_possible = done.iter().all(|it: &Done| it.would_fail.is_none());
+                foretell(&submitter, deed.words, &call, index > 0 && is_possible).await?
+            }
             false => carry_out(&mut submitter, deed.words, &call).await?,
         });
     }
@@ -83,7 +86,7 @@ pub(super) fn in_words(done: &[Done]) -> String {
     done.iter().map(words).collect::<Vec<_>>().join("\n")
 }
 
-/// What a deed would come to; nobody knows of one that presupposes another.
+/// What a deed would come to; of one that presupposes another nobody knows before that is done.
 async fn foretell(
     submitter: &Submitter,
     words: String,

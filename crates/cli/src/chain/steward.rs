@@ -211,7 +211,7 @@ impl Steward {
     async fn report(&mut self, shard: ShardId, settlement: &Settlement) -> Result<()> {
         let first = settlement.last().plus(1);
         let next = self.book.reports(shard, first, 1).pop();
-        let Some(AttestedReport { report, attestations, is_attested: true }) = next else {
+        let Some(AttestedReport { report, attestations, is_attested: true, .. }) = next else {
             return Ok(());
         };
         let follows = settlement.newest.is_none_or(|newest| newest.digest == report.previous);

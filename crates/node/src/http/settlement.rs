@@ -114,6 +114,8 @@ fn describe(attested: &AttestedReport, network: tidings_types::NetworkId) -> Val
         .attestations
         .iter()
         .map(|it| json!({ "node": it.node, "signature": hex::encode(it.signature.0) }));
+    let differing = attested.differing.iter();
+    let differing = differing.map(|(node, field)| json!({ "node": node, "field": field }));
     json!({
         "version": version,
         "shard": shard,
@@ -129,5 +131,6 @@ fn describe(attested: &AttestedReport, network: tidings_types::NetworkId) -> Val
         "digest": hex::encode(attested.report.digest(network).0),
         "attested": attested.is_attested,
         "attestations": attestations.collect::<Vec<_>>(),
+        "differing": differing.collect::<Vec<_>>(),
     })
 }

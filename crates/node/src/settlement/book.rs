@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidings_envelope::{Evidence, SignedAttestation, UsageReport};
 use tidings_payer::Ledger;
-use tidings_types::{OffenceId, Period, ShardId};
+use tidings_types::{NodeId, OffenceId, Period, ShardId};
 use tokio::sync::watch;
 
 /// Reports that are kept with all sums, so that claims can be proved from them.
@@ -26,8 +26,18 @@ pub struct AttestedReport {
     pub report: UsageReport,
     /// Those who attested it, by node.
     pub attestations: Vec<SignedAttestation>,
-    /// Whether they are so many that a contract takes it (SET-002).
+    /// Members that attested another one, with the first field in which it differs (SET-004).
+    pub differing: Vec<(NodeId, &'static str)>,
+    /// Whether so many attested it that a contract takes it (SET-002).
     pub is_attested: bool,
+}
+
+impl AttestedReport {
+    /// A report of which nobody has spoken yet.
+    #[must_use]
+    pub fn unattested(report: UsageReport) -> Self {
+        Self { report, attestations: Vec::new(), differing: Vec::new(), is_attested: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -130,19 +140,14 @@ impl SettlementBook {
         self.changed.send_replace(());
     }
 
-    /// Says who attested the report of a shard that ends with a period, and whether a contract takes
-    /// it now; without the report nothing changes.
-    pub fn set_attestations(
-        &self,
-        (shard, last): (ShardId, Period),
-        attestations: Vec<SignedAttestation>,
-        is_attested: bool,
-    ) {
+    /// Says who attested a report that is known here, and whether a contract takes it now; of
+    /// another report nothing changes.
+    pub fn set_attestations(&self, attested: AttestedReport) {
+        let (shard, last) = (attested.report.shard, attested.report.last);
         let mut shards = self.write();
         let known = shards.get_mut(&shard).and_then(|shard| shard.reports.get_mut(&last));
-        if let Some(known) = known {
-            known.attestations = attestations;
-            known.is_attested = is_attested;
+        if let Some(known) = known.filter(|known| known.report == attested.report) {
+            *known = attested;
         }
         drop(shards);
         self.changed.send_replace(());
@@ -162,7 +167,7 @@ mod tests {
     use tidings_envelope::{Checkpoint, LogId, SignedCheckpoint};
     use tidings_payer::{Closing, UsageTally, Work};
     use tidings_types::node_key::NodeKey;
-    use tidings_types::{Incarnation, LogSize, NetworkId, NodeId, RegistryEpoch};
+    use tidings_types::{Incarnation, LogSize, NetworkId, RegistryEpoch};
 
     use super::*;
 
@@ -181,8 +186,7 @@ mod tests {
     }
 
     fn unattested(ledger: &Ledger) -> AttestedReport {
-        let report = *ledger.last().unwrap();
-        AttestedReport { report, attestations: Vec::new(), is_attested: false }
+        AttestedReport::unattested(*ledger.last().unwrap())
     }
 
     /// A book with the reports of so many periods.
@@ -248,16 +252,21 @@ mod tests {
     fn whoever_waits_hears_of_reports_and_attestations() {
         let (book, ledger) = (SettlementBook::default(), closed(&Ledger::new(SHARD)));
         let mut news = book.subscribe();
-        let about = (SHARD, Period(1));
+        let attested = AttestedReport { is_attested: true, ..unattested(&ledger) };
         // Nobody attests what is not there.
-        book.set_attestations(about, Vec::new(), true);
+        book.set_attestations(attested.clone());
         assert!(book.report(SHARD, Period(1)).is_none());
         news.mark_unchanged();
         book.add_report(unattested(&ledger), ledger);
         assert!(news.has_changed().unwrap());
         news.mark_unchanged();
-        book.set_attestations(about, Vec::new(), true);
+        book.set_attestations(attested.clone());
         assert!(news.has_changed().unwrap());
-        assert!(book.report(SHARD, Period(1)).unwrap().is_attested);
+        assert_eq!(book.report(SHARD, Period(1)), Some(attested.clone()));
+        // Of another report nothing is known here.
+        let mut other = AttestedReport { is_attested: false, ..attested.clone() };
+        other.report.usage = [9; 32];
+        book.set_attestations(other);
+        assert_eq!(book.report(SHARD, Period(1)), Some(attested));
     }
 }

@@ -163,7 +163,7 @@ impl ShardMeter {
         registries: &RegistryHistory,
     ) -> Result<(), Stopped> {
         let (shard, last) = (report.shard, report.last);
-        let attested = AttestedReport { report, attestations: Vec::new(), is_attested: false };
+        let attested = AttestedReport::unattested(report);
         inputs.book.add_report(attested, self.meter.ledger().clone());
         for (node, field) in self.attestations.differing(&report) {
             tell_difference(node, &report, field);
@@ -204,15 +204,17 @@ impl ShardMeter {
         }
     }
 
-    /// Writes down who attested a report.
+    /// Writes down who attested a report, and who another one.
     fn refresh(&self, report: &UsageReport, inputs: &MeteringInputs, registries: &RegistryHistory) {
-        let about = (report.shard, report.last);
         let registry = registries.at(report.epoch);
         let quorum = registry
             .and_then(|registry| self.attestations.quorum(report, registry, inputs.network));
         let is_attested = quorum.is_some();
         let attestations = quorum.unwrap_or_else(|| self.attestations.of(report));
-        inputs.book.set_attestations(about, attestations, is_attested);
+        let differing = self.attestations.differing(report);
+        let report = *report;
+        let attested = AttestedReport { report, attestations, differing, is_attested };
+        inputs.book.set_attestations(attested);
     }
 }
 

@@ -281,13 +281,15 @@ impl Agreement {
         });
     }
 
-    /// Drops what can be in no later block either.
+    /// Drops what can be in no later block either, and what the payers' caps have no room for now:
+    /// whoever sent that sends it again, and meanwhile it takes nobody's place.
     fn forget_hopeless(&mut self, context: OrderContext<'_>) {
         let Some(registry) = self.registry(context) else {
             return;
         };
         let state = &self.state;
         let judging = state.judging(self.lane(context), registry);
+        let mut purses = state.purses(self.lane(context), registry, state.period());
         self.queue.retain(|operation| {
             let recorded = match operation {
                 Operation::Evidence(evidence) => {
@@ -295,7 +297,7 @@ impl Agreement {
                 }
                 _ => false,
             };
-            !recorded && judge_again(operation, &judging).is_ok()
+            !recorded && judge_again(operation, &judging).is_ok() && purses.take(operation)
         });
     }
 }

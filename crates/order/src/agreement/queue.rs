@@ -37,6 +37,10 @@ impl QueueKey {
     }
 }
 
+/// Room that envelopes leave to what members have to say.
+const OPERATIONS_KEPT_FREE: usize = 1_024;
+const BYTES_KEPT_FREE: usize = 8 * 1_024 * 1_024;
+
 /// The queue is full; the asker may try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
@@ -99,7 +103,14 @@ impl Queue {
         }
         let length = operation.tls_serialized_len();
         let bytes = self.bytes.saturating_add(length);
-        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX || bytes > ORDER_QUEUE_BYTES_MAX {
+        // What members say has room, however much payers send.
+        let (count_kept, bytes_kept) = match payer_of(&operation) {
+            Some(_) => (OPERATIONS_KEPT_FREE, BYTES_KEPT_FREE),
+            None => (0, 0),
+        };
+        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX - count_kept
+            || bytes > ORDER_QUEUE_BYTES_MAX - bytes_kept
+        {
             return Err(QueueFull);
         }
         self.bytes = bytes;
@@ -187,9 +198,14 @@ fn payer_of(operation: &Operation) -> Option<EthereumAddress> {
 
 #[cfg(test)]
 mod tests {
-    use tidings_envelope::{IncarnationRequest, PeriodStatement};
+    use tidings_envelope::{
+        BatchHeader, EnvelopeBody, IncarnationRequest, PayerEnvelope, Payload, PeriodStatement,
+        Target, Topic,
+    };
+    use tidings_types::constants::PROTOCOL_VERSION;
+    use tidings_types::ed25519::SigningKey;
     use tidings_types::node_key::NodeKey;
-    use tidings_types::{BoundedVec, Incarnation, NetworkId, ShardId};
+    use tidings_types::{BoundedVec, Incarnation, NetworkId, RegistryEpoch, ShardId};
 
     use super::*;
 
@@ -241,5 +257,50 @@ mod tests {
         assert_eq!(push(&mut queue, open(1, 1)), Err(QueueFull));
         queue.bytes -= 1;
         assert_eq!(push(&mut queue, open(1, 1)), Ok(true));
+    }
+
+    #[test]
+    fn envelopes_leave_room_for_what_members_say() {
+        let key = SigningKey::from_secret(&[1; 32]);
+        let network = NetworkId([1; 32]);
+        let payer = EthereumAddress([7; 20]);
+        let topic = Topic::group(&key.public_key());
+        let body = EnvelopeBody::broadcast(topic, payer, Period(1), Payload::default());
+        let header = BatchHeader {
+            version: PROTOCOL_VERSION,
+            payer,
+            session_key: key.public_key(),
+            target: Target::Shard(ShardId(0)),
+            registry_epoch: RegistryEpoch(1),
+            not_after: Period(1),
+            max_fee: PicoDollars(9),
+            count: 1,
+            root: BatchHeader::root_of(&[body.id()]),
+        };
+        let envelope = Operation::Envelope(PayerEnvelope {
+            envelope: body.sign(&key, network),
+            batch: header.sign(&key, network),
+            index: 0,
+            path: BoundedVec::default(),
+        });
+        let node_key = NodeKey::from_secret(&[1; 32]).unwrap();
+        let said = Operation::OpenIncarnation(IncarnationRequest::sign(
+            NodeId(1),
+            ShardId(0),
+            Incarnation(0),
+            [1; 32],
+            &node_key,
+            network,
+        ));
+        let bytes = ORDER_QUEUE_BYTES_MAX - BYTES_KEPT_FREE;
+        let mut queue = Queue { bytes, ..Queue::default() };
+        assert_eq!(queue.push(envelope.clone(), PicoDollars(9)), Err(QueueFull));
+        assert_eq!(queue.fees(payer), 0);
+        assert_eq!(queue.push(said, PicoDollars(0)), Ok(true));
+        queue.bytes = 0;
+        assert_eq!(queue.push(envelope, PicoDollars(9)), Ok(true));
+        assert_eq!(queue.fees(payer), 9);
+        queue.retain(|operation| payer_of(operation).is_none());
+        assert_eq!(queue.fees(payer), 0);
     }
 }

@@ -123,7 +123,7 @@ fn committee() -> Committee {
 }
 
 #[test]
-fn what_finds_no_room_is_refused_or_waits_for_the_next_period() {
+fn what_finds_no_room_is_refused_and_takes_nobodys_place() {
     // covers: ORD-034
     let mut committee = committee();
     let [one, two, three] = [1, 2, 3].map(|key| committee.envelope(key, None, b"text"));
@@ -141,8 +141,12 @@ fn what_finds_no_room_is_refused_or_waits_for_the_next_period() {
     };
     assert_eq!(is_decided(&committee).iter().sum::<usize>(), 1);
     let began = committee.state(NodeId(1)).period();
-    committee.pass_until(|committee| is_decided(committee) == [1, 1]);
-    assert!(committee.state(NodeId(1)).period() > began);
+    committee.pass_until(|committee| committee.state(NodeId(1)).period() > began);
+    assert_eq!(is_decided(&committee).iter().sum::<usize>(), 1, "what lost does not wait");
+    // The next period has room.
+    committee.submit(NodeId(1), two.clone());
+    committee.run();
+    committee.pass_until(|committee| committee.outcomes_of(&two).len() == 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Usage reports, and what is proved of payers and nodes, by plain requests.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings_envelope::SignedAttestation;
 use tidings_envelope::registry::FeeShares;
 use tidings_node::settlement::{AttestedReport, SettlementBook};
@@ -52,8 +52,7 @@ fn books() -> (Vec<Ledger>, SettlementBook) {
     for period in 0..PERIODS as usize {
         let ledger = closed(&ledgers[period]);
         let report = *ledger.last().unwrap();
-        let report = AttestedReport { report, attestations: Vec::new(), is_attested: false };
-        book.add_report(report, ledger.clone());
+        book.add_report(AttestedReport::unattested(report), ledger.clone());
         ledgers.push(ledger);
     }
     let attestations = (1..=2u32).map(|node| {
@@ -61,7 +60,12 @@ fn books() -> (Vec<Ledger>, SettlementBook) {
         let digest = ledgers[PERIODS as usize].last().unwrap().digest(NETWORK);
         SignedAttestation::sign(NodeId(node), digest, &key)
     });
-    book.set_attestations((SHARD, Period(PERIODS)), attestations.collect(), true);
+    book.set_attestations(AttestedReport {
+        report: *ledgers[PERIODS as usize].last().unwrap(),
+        attestations: attestations.collect(),
+        differing: vec![(NodeId(3), "usage")],
+        is_attested: true,
+    });
     (ledgers, book)
 }
 
@@ -117,6 +121,9 @@ async fn a_report_is_told_in_full_with_those_who_attested_it() {
         assert_eq!(told["attested"], attested > 0);
         let attestations = told["attestations"].as_array().unwrap();
         assert_eq!(attestations.len(), attested);
+        let differing = json!([{ "node": 3, "field": "usage" }]);
+        let expected = if attested > 0 { differing } else { json!([]) };
+        assert_eq!(told["differing"], expected);
         for (place, it) in attestations.iter().enumerate() {
             assert_eq!(it["node"].as_u64(), Some(place as u64 + 1));
             let signature = hex::decode(it["signature"].as_str().unwrap()).unwrap();

@@ -205,11 +205,12 @@ pub async fn reports_are_those_of_a_meter_fed_by_hand_before_and_after_a_restart
 
     // Members attest; the node hears of it by a block.
     let report = *expected[0].last().unwrap();
-    let attested = (1..=3).map(|node| {
+    let wrong = UsageReport { usage: [1; 32], ..report };
+    let attested = [(4, wrong), (1, report), (2, report), (3, report)].map(|(node, report)| {
         let attestation = SignedAttestation::sign(NodeId(node), report.digest(NETWORK), &key(node));
         Operation::Attestation(Box::new(ReportAttestation { report, attestation }))
     });
-    let block = shard.apply(attested.collect());
+    let block = shard.apply(attested.to_vec());
     let mut news = metering.book.subscribe();
     metering.write(&storage, decided(vec![block])).await;
     while !metering.book.report(ShardId(0), Period(1)).unwrap().is_attested {
@@ -217,6 +218,7 @@ pub async fn reports_are_those_of_a_meter_fed_by_hand_before_and_after_a_restart
     }
     let before = metering.book.reports(ShardId(0), Period(0), 9);
     assert_eq!(before[0].attestations.len(), 3);
+    assert_eq!(before[0].differing, [(NodeId(4), "usage")]);
     assert!(!before[1].is_attested);
     metering.end().await;
     storage.close().await;
