@@ -129,6 +129,8 @@ impl Stage {
             },
             parameters: vec![
                 (Parameter::BondMin, 5),
+                (Parameter::UnbondingSeconds, 5),
+                (Parameter::WithdrawalSeconds, 5),
                 (Parameter::ProbationSeconds, 0),
                 (Parameter::EpochSeconds, 0),
                 (Parameter::EpochChurnMax, 4),
