@@ -7,16 +7,16 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {Parameter} from "./generated/ParameterTable.sol";
 import {INetworkParameters} from "./interfaces/INetworkParameters.sol";
 
-/// Has what was voted wait longer than it takes bonds and deposits to leave, whatever that and the
-/// delay are set to, by the time that there was between them at first: for whoever disagrees to
-/// see it, and for a member to give up its seat.
+/// Whatever the delay and the times to leave are set to, what was voted waits as much longer than
+/// bonds and deposits take to leave as it did at deployment: in that time whoever disagrees sees it,
+/// and a member gives up its seat.
 contract TidingsTimelock is TimelockController {
     /// No vote can have others wait for ever.
     uint256 public constant DELAY_SECONDS_MAX = 365 days;
 
     INetworkParameters public immutable parameters;
     /// How many seconds more than leaving takes a decision waits.
-    uint256 public immutable margin;
+    uint256 public immutable marginSeconds;
 
     /// Leaving would take as long as the delay, or longer.
     error DelayTooShort(uint256 minDelay, uint256 leaving);
@@ -33,14 +33,14 @@ contract TidingsTimelock is TimelockController {
         parameters = parameters_;
         uint256 leaving = _leavingSeconds(parameters_);
         require(minDelay > leaving, DelayTooShort(minDelay, leaving));
-        margin = minDelay - leaving;
+        marginSeconds = minDelay - leaving;
     }
 
     /// @inheritdoc TimelockController
     function getMinDelay() public view override returns (uint256) {
         // SET-022.
         uint256 voted = Math.min(super.getMinDelay(), DELAY_SECONDS_MAX);
-        return Math.max(voted, _leavingSeconds(parameters) + margin);
+        return Math.max(voted, _leavingSeconds(parameters) + marginSeconds);
     }
 
     function _leavingSeconds(INetworkParameters from) private view returns (uint256) {

@@ -58,7 +58,7 @@ contract GovernanceTest is Deployment {
     function test_no_vote_makes_decisions_come_before_who_disagrees_can_leave() external {
         // covers: SET-022
         TidingsTimelock timelock = network.timelock;
-        uint256 margin = timelock.margin();
+        uint256 margin = timelock.marginSeconds();
         uint256 unbonding = network.parameters.value(Parameter.UnbondingSeconds);
         equal(unbonding + margin, TIMELOCK_SECONDS);
         _govern(address(timelock), abi.encodeCall(timelock.updateDelay, (0)));

@@ -100,8 +100,7 @@ impl<'a> Tariff<'a> {
 
     /// What one costs that comes second or is refused: nobody keeps it for anybody, and it was
     /// ordered with all its bytes (SET-004).
-    #[must_use]
-    pub fn lost_operation_fee(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
+    fn lost_operation_fee(&self, envelope: &PayerEnvelope) -> Option<PicoDollars> {
         self.operation_fee_for(envelope, RETENTION_DAYS_MIN)
     }
 

@@ -80,7 +80,7 @@ pub struct PeriodStatement {
     /// The newest checkpoints whose entries the member holds, of logs that grew since it last
     /// said so, by rising log; its word is its acknowledgement.
     pub held: BoundedVec<SignedCheckpoint, STATEMENT_LOGS_MAX>,
-    /// What it measured of the other members, by rising number.
+    /// What it measured of the other members and of who is on trial, by rising number.
     pub measured: BoundedVec<PeerService, COMMITTEE_MEMBERS_MAX>,
     /// The bytes of payloads that it took since its last statement, on both lanes.
     pub taken: u64,

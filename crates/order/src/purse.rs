@@ -28,8 +28,8 @@ pub(crate) struct Purses<'a> {
     period: Period,
     /// Among how many members caps are divided, once it is asked for.
     members: OnceCell<u64>,
-    /// What is to be spent beside what was ordered, by payer.
-    planned: BTreeMap<EthereumAddress, u128>,
+    /// What is left, of whose was asked for; none where there is no limit.
+    left: BTreeMap<EthereumAddress, Option<u128>>,
 }
 
 impl LaneState {
@@ -49,7 +49,7 @@ impl LaneState {
             of_period: of_period.map(|known| &**known),
             period,
             members: OnceCell::new(),
-            planned: BTreeMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -67,29 +67,24 @@ impl Purses<'_> {
     pub(crate) fn take(&mut self, operation: &Operation) -> bool {
         let Operation::Envelope(envelope) = operation else { return true };
         let payer = envelope.envelope.body.payer;
-        let Some(purse) = self.purse(payer) else { return true };
-        let Some(fee) = self.fee_at_most(envelope) else { return false };
-        let planned = self.planned.get(&payer).copied().unwrap_or_default();
-        let sum = planned.saturating_add(fee.0.into());
-        if sum > self.left(payer, purse) {
-            return false;
-        }
-        self.planned.insert(payer, sum);
+        let Some(left) = self.left_of(payer) else { return true };
+        let fee = self.fee_at_most(envelope).map(|fee| u128::from(fee.0));
+        let Some(left) = fee.and_then(|fee| left.checked_sub(fee)) else { return false };
+        self.left.insert(payer, Some(left));
         true
     }
 
     /// Sets aside for a payer what its waiting operations cost.
     pub(crate) fn plan(&mut self, payer: EthereumAddress, fees: u128) {
-        self.planned.insert(payer, fees);
+        let left = self.left_of(payer).map(|left| left.saturating_sub(fees));
+        self.left.insert(payer, left);
     }
 
     /// Whether an operation alone would fit.
     pub(crate) fn fits(&self, operation: &Operation) -> bool {
         let Operation::Envelope(envelope) = operation else { return true };
-        let payer = envelope.envelope.body.payer;
-        let Some(purse) = self.purse(payer) else { return true };
-        let fee = self.fee_at_most(envelope);
-        fee.is_some_and(|fee| u128::from(fee.0) <= self.left(payer, purse))
+        let Some(left) = self.left_at_first(envelope.envelope.body.payer) else { return true };
+        self.fee_at_most(envelope).is_some_and(|fee| u128::from(fee.0) <= left)
     }
 
     /// What an operation costs if it takes effect; none when it fits no amount.
@@ -98,29 +93,38 @@ impl Purses<'_> {
         Some(fee.min(envelope.batch.header.max_fee))
     }
 
-    /// The most that a payer's operations of the period may cost; none where there is no limit.
-    fn purse(&self, payer: EthereumAddress) -> Option<PicoDollars> {
-        let cap = self.registry.payer(payer)?.cap(self.shard, self.period)?;
-        // Of a period that is held to an unknown registry nobody can say who has money.
-        let is_short = self
-            .of_period
-            .is_none_or(|registry| registry.payer(payer).is_some_and(|record| record.is_short));
-        match is_short {
-            true => Some(PicoDollars(0)),
-            false => Some(cap_part(cap, self.members())),
+    /// Whether it is known here who is short of money in the period: without that nobody with a cap
+    /// has anything left.
+    pub(crate) fn are_known(&self) -> bool {
+        self.of_period.is_some()
+    }
+
+    fn left_of(&mut self, payer: EthereumAddress) -> Option<u128> {
+        if let Some(left) = self.left.get(&payer) {
+            return *left;
         }
+        let left = self.left_at_first(payer);
+        self.left.insert(payer, left);
+        left
     }
 
-    fn members(&self) -> u64 {
-        *self.members.get_or_init(|| self.registry.committee(self.shard).len() as u64)
-    }
-
-    fn left(&self, payer: EthereumAddress, purse: PicoDollars) -> u128 {
+    /// The most that a payer's operations of the period may still cost; none where there is no
+    /// limit.
+    fn left_at_first(&self, payer: EthereumAddress) -> Option<u128> {
+        let cap = self.registry.payer(payer)?.cap(self.shard, self.period)?;
+        let of_period = self.of_period.and_then(|registry| registry.payer(payer));
+        if !self.are_known() || of_period.is_some_and(|record| record.is_short) {
+            return Some(0);
+        }
         let spent = match self.period == self.state.period() {
             true => self.state.operation_fees(payer),
             false => PicoDollars(0),
         };
-        purse.0.saturating_sub(spent.0).into()
+        Some(cap_part(cap, self.members()).0.saturating_sub(spent.0).into())
+    }
+
+    fn members(&self) -> u64 {
+        *self.members.get_or_init(|| self.registry.committee(self.shard).len() as u64)
     }
 }
 

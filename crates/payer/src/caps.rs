@@ -13,7 +13,7 @@ pub(crate) struct CapTable {
     /// The snapshot's.
     pub(crate) epoch: RegistryEpoch,
     payers: HashMap<EthereumAddress, Limit>,
-    /// How many nodes share each cap among them.
+    /// How many members have a part of each cap, beside their lane.
     pub(crate) members: u64,
 }
 
@@ -53,7 +53,7 @@ impl CapTable {
     }
 
     /// The part of it that each of so many members of a committee has for what it takes in, and all
-    /// of them together for what they order (FEE-009).
+    /// of them together for what they order (FEE-009, ORD-034).
     pub(crate) fn part(
         &self,
         payer: EthereumAddress,

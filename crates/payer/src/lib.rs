@@ -4,7 +4,7 @@
 //! replica, report and audit share; [`Meter`] reads blocks and pinned entries, and [`Ledger`] closes
 //! periods into the reports that the settlement contract takes.
 //! [`Funds`] is what a payer has, as others read it on the chain, and [`Allowance`] what it may
-//! still write at one node; nothing here moves money.
+//! still broadcast at one node; nothing here moves money.
 #![deny(clippy::disallowed_methods)]
 
 mod allowance;

@@ -16,7 +16,8 @@ pub struct Measurement {
     pub service: Service,
 }
 
-/// The medians, figure by figure, of what the committee's members say of each other (SET-007).
+/// The medians, figure by figure, of what the committee's members say of each other and of who is on
+/// trial (SET-007).
 ///
 /// `said` is by who says it and of whom; what a node says of itself does not count. Of an even
 /// number of figures the one that is worse for the node counts, so that half of a committee cannot

@@ -65,7 +65,8 @@ struct Open {
     roots: BTreeMap<LogId, Hash>,
     /// The block that had it counted.
     block: BlockHash,
-    /// To be counted after the entries.
+    /// To be counted after the entries (SET-026): where a committee has changed, all parts together
+    /// can exceed a cap.
     operations: Vec<Charge>,
     count: Count,
     /// What the report adds, but for the work, which is counted.

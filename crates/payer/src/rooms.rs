@@ -150,7 +150,7 @@ struct PeriodCaps {
 }
 
 impl Caps {
-    /// Adds the caps of `last`, divided among no more than so many members.
+    /// Adds the caps of `last`, divided among no more than so many members and their lane.
     fn begin(&mut self, last: Period, registry: &Registry, shard: ShardId, members: u64) {
         let newest = self.0.values().next_back().map(|of_period| &of_period.table);
         let table = newest.filter(|table| table.epoch == registry.epoch).map(Arc::clone);

@@ -26,9 +26,9 @@ const WATCHED_MAX: usize = 64;
 enum Standing {
     /// To be reached, and to hold what this node's log gained since a time in milliseconds.
     Member { since_ms: u64 },
-    /// On trial for less than a whole time between two statements: it has to hear of that first,
-    /// and nothing is said of it before it was reached.
-    Newcomer,
+    /// On trial for less than a whole time between two statements, of which one `was_made`: it has
+    /// to hear of that first, and nothing is said of it before it was reached.
+    Newcomer { was_made: bool },
     /// On trial: to be reached.
     OnTrial,
 }
@@ -84,7 +84,8 @@ impl ServiceRecord {
         }
         self.sampled_at_ms = now_ms;
         let room = COMMITTEE_MEMBERS_MAX.saturating_sub(members.len());
-        let on_trial = on_trial().into_iter().take(room).map(|node| (node, Standing::Newcomer));
+        let newcomer = Standing::Newcomer { was_made: false };
+        let on_trial = on_trial().into_iter().take(room).map(|node| (node, newcomer));
         let member = Standing::Member { since_ms: now_ms };
         let members = members.iter().map(|node| (*node, member));
         let peers: BTreeMap<NodeId, Standing> = members.chain(on_trial).collect();
@@ -99,7 +100,8 @@ impl ServiceRecord {
                 continue;
             };
             let is_linked = is_linked(peer);
-            if seen.standing == Standing::Newcomer && seen.linked == 0 && !is_linked {
+            let is_newcomer = matches!(seen.standing, Standing::Newcomer { .. });
+            if is_newcomer && seen.linked == 0 && !is_linked {
                 continue;
             }
             seen.samples += 1;
@@ -156,8 +158,9 @@ impl ServiceRecord {
                 measured.push(PeerService { node: *node, service });
             }
             let standing = match seen.standing {
-                Standing::Newcomer => Standing::OnTrial,
-                other => other,
+                Standing::Newcomer { was_made: false } => Standing::Newcomer { was_made: true },
+                Standing::Newcomer { was_made: true } | Standing::OnTrial => Standing::OnTrial,
+                member @ Standing::Member { .. } => member,
             };
             *seen = Seen { held: seen.held, ..Seen::new(standing) };
         }
@@ -286,14 +289,16 @@ mod tests {
         let (good, silent) = ([1_000, 0, 1_000, 1_000], [1_000, 600_000, 1_000, 1_000]);
         assert_eq!(measured(&mut record), [silent, silent, good], "nothing of who never came");
         look(&mut record, 12..18);
-        let gone = [0, 0, 1_000, 1_000];
         let members = [1_000, 0, 1_000, 1_000];
-        assert_eq!(measured(&mut record), [members, members, good, gone], "but once");
+        assert_eq!(measured(&mut record), [members, members, good], "for a whole time");
+        look(&mut record, 18..24);
+        let gone = [0, 0, 1_000, 1_000];
+        assert_eq!(measured(&mut record), [members, members, good, gone], "and no longer");
         // A statement has room for so many.
         let crowd: Vec<NodeId> = (1..40).map(NodeId).collect();
         let (members, trial) = crowd.split_at(COMMITTEE_MEMBERS_MAX - 1);
         let trial = || trial.to_vec();
-        (20..26).for_each(|sample| record.tick(members, trial, |_| true, sample * SAMPLE_MS));
+        (30..36).for_each(|sample| record.tick(members, trial, |_| true, sample * SAMPLE_MS));
         let measured = record.take();
         assert_eq!(measured.len(), COMMITTEE_MEMBERS_MAX);
         assert_eq!(measured.last().map(|peer| peer.node), trial().first().copied());

@@ -104,7 +104,7 @@ async fn foretell(
 
 async fn carry_out(submitter: &mut Submitter, words: String, call: &Call) -> Result<Done> {
     // Said before it is signed, and apart from the answer.
-    eprintln!("tidings: signs for {}: {words}", to(call));
+    eprintln!("tidings: about to sign for {}: {words}", to(call));
     let confirmed = submitter.submit(call).await.with_context(|| format!("not done: {words}"))?;
     Ok(Done {
         what: words,

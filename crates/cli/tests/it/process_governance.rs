@@ -89,7 +89,7 @@ fn a_vote_is_held_and_carried_out() {
     let stranger = chain.refuses(COUNCIL, 1, &["gov", "vote", "1", "against"]);
     assert!(stranger.contains("had no votes"), "{stranger}");
     let told = chain.tells(&["gov", "vote", "1", "for", "--why", "it is time"]);
-    assert!(told.contains("signs for") && told.contains("vote for proposal 1"), "{told}");
+    assert!(told.contains("about to sign for") && told.contains("vote for proposal 1"), "{told}");
     let twice = chain.refuses(HOLDER, 1, &["gov", "vote", "1", "against"]);
     assert!(twice.contains("has voted on proposal 1 already"), "{twice}");
     let early = chain.refuses(HOLDER, 1, &["gov", "queue", "1"]);

@@ -262,7 +262,8 @@ impl<'a> Voyage<'a> {
                     is_dearer |= code == ErrorCode::FeeAboveMaximum;
                     code
                 }
-                // Each member has a part of the payer's cap (FEE-009).
+                // Each member has a part of the payer's cap (FEE-009), and of the part for what is
+                // ordered (ORD-034) one member alone may say anything.
                 Delivery::Refused(code @ ErrorCode::PayerOverCap)
                     if !self.is_last_to_refuse(place, carrier, at) =>
                 {

@@ -26,7 +26,8 @@ pub struct AttestedReport {
     pub report: UsageReport,
     /// Those who attested it, by node.
     pub attestations: Vec<SignedAttestation>,
-    /// Members that attested another one, with the first field in which it differs (SET-004).
+    /// Members that attested another one which ends with the same period, with the first field in
+    /// which it differs (SET-004).
     pub differing: Vec<(NodeId, &'static str)>,
     /// Whether so many attested it that a contract takes it (SET-002).
     pub is_attested: bool,

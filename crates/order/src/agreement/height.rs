@@ -281,8 +281,9 @@ impl Agreement {
         });
     }
 
-    /// Drops what can be in no later block either, and what the payers' caps have no room for now:
-    /// whoever sent that sends it again, and meanwhile it takes nobody's place.
+    /// Drops what can be in no later block either, and what the payers' caps have no room for now,
+    /// which would take others' places until it expires. Who waits for that hears nothing before
+    /// the deadline: another member may still propose it.
     fn forget_hopeless(&mut self, context: OrderContext<'_>) {
         let Some(registry) = self.registry(context) else {
             return;
@@ -297,7 +298,10 @@ impl Agreement {
                 }
                 _ => false,
             };
-            !recorded && judge_again(operation, &judging).is_ok() && purses.take(operation)
+            let is_possible = !recorded && judge_again(operation, &judging).is_ok();
+            is_possible && (purses.take(operation) || !purses.are_known())
         });
+        // Prices change with periods and epochs.
+        self.queue.price(|envelope| purses.fee_at_most(envelope).unwrap_or_default());
     }
 }

@@ -129,7 +129,8 @@ impl Agreement {
                 Ok(_) => Ok(()),
                 Err(QueueFull) => Err(ErrorCode::Overloaded),
             },
-            false => Err(ErrorCode::PayerOverCap),
+            false if purses.are_known() => Err(ErrorCode::PayerOverCap),
+            false => Err(ErrorCode::OrderingUnavailable),
         }
     }
 

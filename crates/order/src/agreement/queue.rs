@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_envelope::{DecidedOperation, Operation};
+use tidings_envelope::{DecidedOperation, Operation, PayerEnvelope};
 use tidings_types::constants::{ORDER_QUEUE_BYTES_MAX, ORDER_QUEUE_OPERATIONS_MAX};
 use tidings_types::{
     EnvelopeId, EthereumAddress, NodeId, OffenceId, OperationHash, Period, PicoDollars,
@@ -37,9 +37,14 @@ impl QueueKey {
     }
 }
 
-/// Room that envelopes leave to what members have to say.
+/// Room that envelopes leave to what members have to say, for which they may wait in vain: some
+/// thirty words of each of as many members, and eight of the largest pieces of evidence.
 const OPERATIONS_KEPT_FREE: usize = 1_024;
 const BYTES_KEPT_FREE: usize = 8 * 1_024 * 1_024;
+
+const _: () = assert!(
+    OPERATIONS_KEPT_FREE < ORDER_QUEUE_OPERATIONS_MAX && BYTES_KEPT_FREE < ORDER_QUEUE_BYTES_MAX
+);
 
 /// The queue is full; the asker may try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,8 @@ struct Waiting {
     fee: PicoDollars,
 }
 
-/// Operations by arrival; each stays until a final block holds it or it can be in none.
+/// Operations by arrival; each stays until a final block holds it, it can be in none, or its payer
+/// has no room for it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     by_arrival: BTreeMap<u64, Waiting>,
@@ -103,14 +109,8 @@ impl Queue {
         }
         let length = operation.tls_serialized_len();
         let bytes = self.bytes.saturating_add(length);
-        // What members say has room, however much payers send.
-        let (count_kept, bytes_kept) = match payer_of(&operation) {
-            Some(_) => (OPERATIONS_KEPT_FREE, BYTES_KEPT_FREE),
-            None => (0, 0),
-        };
-        if self.by_arrival.len() >= ORDER_QUEUE_OPERATIONS_MAX - count_kept
-            || bytes > ORDER_QUEUE_BYTES_MAX - bytes_kept
-        {
+        let count = self.by_arrival.len() + 1;
+        if !has_room(count, bytes, payer_of(&operation).is_some()) {
             return Err(QueueFull);
         }
         self.bytes = bytes;
@@ -170,6 +170,17 @@ impl Queue {
         gone.into_iter().for_each(|place| self.remove(place));
     }
 
+    /// Prices all envelopes anew.
+    pub(super) fn price(&mut self, fee_of: impl Fn(&PayerEnvelope) -> PicoDollars) {
+        self.fees.clear();
+        for waiting in self.by_arrival.values_mut() {
+            let Operation::Envelope(envelope) = &waiting.operation else { continue };
+            waiting.fee = fee_of(envelope);
+            let fees = self.fees.entry(envelope.envelope.body.payer).or_default();
+            *fees = fees.saturating_add(waiting.fee.0.into());
+        }
+    }
+
     fn forget_fee(&mut self, waiting: &Waiting) {
         let Some(payer) = payer_of(&waiting.operation) else { return };
         let left = self.fees(payer).saturating_sub(waiting.fee.0.into());
@@ -189,6 +200,16 @@ impl Queue {
     }
 }
 
+/// Whether so many operations of so many bytes may wait, the last of them an envelope or a member's
+/// word.
+fn has_room(count: usize, bytes: usize, is_envelope: bool) -> bool {
+    let (count_kept, bytes_kept) = match is_envelope {
+        true => (OPERATIONS_KEPT_FREE, BYTES_KEPT_FREE),
+        false => (0, 0),
+    };
+    count <= ORDER_QUEUE_OPERATIONS_MAX - count_kept && bytes <= ORDER_QUEUE_BYTES_MAX - bytes_kept
+}
+
 fn payer_of(operation: &Operation) -> Option<EthereumAddress> {
     match operation {
         Operation::Envelope(envelope) => Some(envelope.envelope.body.payer),
@@ -199,8 +220,7 @@ fn payer_of(operation: &Operation) -> Option<EthereumAddress> {
 #[cfg(test)]
 mod tests {
     use tidings_envelope::{
-        BatchHeader, EnvelopeBody, IncarnationRequest, PayerEnvelope, Payload, PeriodStatement,
-        Target, Topic,
+        BatchHeader, EnvelopeBody, IncarnationRequest, Payload, PeriodStatement, Target, Topic,
     };
     use tidings_types::constants::PROTOCOL_VERSION;
     use tidings_types::ed25519::SigningKey;
@@ -260,6 +280,14 @@ mod tests {
     }
 
     #[test]
+    fn envelopes_leave_places_for_what_members_say() {
+        let most = ORDER_QUEUE_OPERATIONS_MAX;
+        let envelopes = most - OPERATIONS_KEPT_FREE;
+        assert!(has_room(envelopes, 1, true) && !has_room(envelopes + 1, 1, true));
+        assert!(has_room(most, 1, false) && !has_room(most + 1, 1, false));
+    }
+
+    #[test]
     fn envelopes_leave_room_for_what_members_say() {
         let key = SigningKey::from_secret(&[1; 32]);
         let network = NetworkId([1; 32]);
@@ -300,6 +328,8 @@ mod tests {
         queue.bytes = 0;
         assert_eq!(queue.push(envelope, PicoDollars(9)), Ok(true));
         assert_eq!(queue.fees(payer), 9);
+        queue.price(|_| PicoDollars(7));
+        assert_eq!(queue.fees(payer), 7);
         queue.retain(|operation| payer_of(operation).is_none());
         assert_eq!(queue.fees(payer), 0);
     }

@@ -163,7 +163,7 @@ fn a_proposal_beyond_a_payers_part_gets_no_vote() {
 }
 
 #[test]
-fn a_peer_fills_no_queue_by_what_nobody_can_pay() {
+fn what_peers_bring_counts_as_what_is_submitted() {
     // covers: ORD-034
     let mut committee = committee();
     for key in 1..=20 {

@@ -138,8 +138,11 @@ fn operations_pay_by_what_became_of_them() {
     ];
     let registry = committee();
     let tariff = Tariff { schedule: &registry.fees, congestion_permille: UNCONGESTED_PERMILLE };
-    let lost = |place: usize| tariff.lost_operation_fee(&envelopes[place]).unwrap().0;
+    let fee =
+        |place: usize| tariff.decided_fee(&envelopes[place], outcomes[place]).map(|fee| fee.0);
+    let lost = |place| fee(place).unwrap();
     let expected = tariff.operation_fee(&envelopes[0]).unwrap().0 + lost(1) + lost(2);
+    assert_eq!((fee(0), fee(3)), (tariff.operation_fee(&envelopes[0]).map(|fee| fee.0), None));
     // For its bytes, of which there are some hundred, and not for what it is alone.
     assert!(lost(1) > 4 * (2_000_000 + 100 * 100), "{}", lost(1));
     let operations = envelopes.into_iter().map(Operation::Envelope).zip(outcomes);
