@@ -207,7 +207,7 @@ contract NodeRegistry is Membership, AccessManaged, ReentrancyGuardTransient {
     }
 
     /// Pays the bond back to the operator, who alone may ask, `UnbondingSeconds` after the node
-    /// asked to leave and was in no committee any more, whichever is shorter, as it was then or is now.
+    /// asked to leave and was in no committee any more: as many as then or as now, if that is less.
     function withdrawBond(NodeId id) external unlessStopped nonReentrant {
         // SET-018.
         Record storage record = _operated(id);

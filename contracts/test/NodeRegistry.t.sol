@@ -249,24 +249,20 @@ contract NodeRegistryTest is Deployment {
 
     function test_no_vote_keeps_the_bond_of_who_is_leaving_for_longer() external {
         // covers: SET-018
-        NodeId id = _candidate(1);
-        vm.prank(_operatorOf(1));
-        _registry.exit(id);
-        vm.prank(address(network.timelock));
-        network.parameters.set(Parameter.UnbondingSeconds, 60 days);
-        _pass(21 days);
-        vm.prank(_operatorOf(1));
-        _registry.withdrawBond(id);
-        // But for less, it may.
-        NodeId other = _candidate(2);
-        vm.prank(_operatorOf(2));
-        _registry.exit(other);
-        vm.prank(address(network.timelock));
-        network.parameters.set(Parameter.UnbondingSeconds, 1 days);
-        _pass(1 days);
-        vm.prank(_operatorOf(2));
-        _registry.withdrawBond(other);
-        _checkStatus(other, INodeRegistry.Status.Gone);
+        // For less, a vote may.
+        uint256[2] memory voted = [uint256(60 days), 1 days];
+        uint256[2] memory waited = [uint256(21 days), 1 days];
+        for (uint256 i = 0; i < 2; ++i) {
+            NodeId id = _candidate(i + 1);
+            vm.prank(_operatorOf(i + 1));
+            _registry.exit(id);
+            vm.prank(address(network.timelock));
+            network.parameters.set(Parameter.UnbondingSeconds, voted[i]);
+            _pass(waited[i]);
+            vm.prank(_operatorOf(i + 1));
+            _registry.withdrawBond(id);
+            _checkStatus(id, INodeRegistry.Status.Gone);
+        }
     }
 
     function test_the_unbonding_time_of_a_member_runs_from_its_last_epoch() external {
