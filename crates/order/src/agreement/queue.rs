@@ -115,8 +115,7 @@ impl Queue {
         }
         self.bytes = bytes;
         if let Some(payer) = payer_of(&operation) {
-            let fees = self.fees.entry(payer).or_default();
-            *fees = fees.saturating_add(fee.0.into());
+            add_fee(&mut self.fees, payer, fee);
         }
         self.places.insert(key, self.next);
         self.hashes.insert(hash, self.next);
@@ -176,8 +175,7 @@ impl Queue {
         for waiting in self.by_arrival.values_mut() {
             let Operation::Envelope(envelope) = &waiting.operation else { continue };
             waiting.fee = fee_of(envelope);
-            let fees = self.fees.entry(envelope.envelope.body.payer).or_default();
-            *fees = fees.saturating_add(waiting.fee.0.into());
+            add_fee(&mut self.fees, envelope.envelope.body.payer, waiting.fee);
         }
     }
 
@@ -208,6 +206,11 @@ fn has_room(count: usize, bytes: usize, is_envelope: bool) -> bool {
         false => (0, 0),
     };
     count <= ORDER_QUEUE_OPERATIONS_MAX - count_kept && bytes <= ORDER_QUEUE_BYTES_MAX - bytes_kept
+}
+
+fn add_fee(to: &mut BTreeMap<EthereumAddress, u128>, payer: EthereumAddress, fee: PicoDollars) {
+    let fees = to.entry(payer).or_default();
+    *fees = fees.saturating_add(fee.0.into());
 }
 
 fn payer_of(operation: &Operation) -> Option<EthereumAddress> {
